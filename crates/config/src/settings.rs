@@ -1,0 +1,202 @@
+//! The settings as the program sees them: one struct per section of
+//! `default.toml`, which explains each key. Loaded, checked and completed once
+//! by [`Settings::load`]; a value here is one that can be used as it stands.
+
+use crate::secret::{Secret, redacted_url};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All settings in force.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// `[data]`
+    pub data: DataSettings,
+    /// `[database]`
+    pub database: DatabaseSettings,
+    /// `[records]`
+    pub records: RecordsSettings,
+    /// `[api]`
+    pub api: ApiSettings,
+    /// `[temporal]`
+    pub temporal: TemporalSettings,
+    /// `[worker]`
+    pub worker: WorkerSettings,
+    /// `[secrets]`
+    pub secrets: SecretsSettings,
+    /// `[log]`
+    pub log: LogSettings,
+    /// Where each key that is not at its default was given.
+    #[serde(skip)]
+    pub(crate) origins: BTreeMap<String, String>,
+}
+
+/// `[data]`: what stays on this machine.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSettings {
+    /// The data folder, absolute once loaded. It may not exist yet.
+    pub dir: PathBuf,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// The database's URL, never empty once loaded.
+    #[serde(serialize_with = "redacted_url")]
+    pub url: Secret,
+}
+
+/// `[records]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordsSettings {
+    /// The record store's folder, never empty once loaded.
+    pub location: String,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiSettings {
+    /// The address to listen on: loopback.
+    pub host: IpAddr,
+    /// The port to try first.
+    pub port: u16,
+}
+
+impl ApiSettings {
+    /// Host and port together.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+}
+
+/// `[temporal]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TemporalSettings {
+    /// `host:port`, or empty: then a development server is to be started.
+    pub address: String,
+    /// The namespace of every workflow.
+    pub namespace: String,
+    /// Put before each task queue's name.
+    pub task_queue_prefix: String,
+    /// The development server's port to try first.
+    pub grpc_port: u16,
+    /// The port of the development server's UI to try first.
+    pub ui_port: u16,
+}
+
+impl TemporalSettings {
+    /// Whether no server is named, so that one is to be started as a child.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        self.address.is_empty()
+    }
+}
+
+/// `[worker]`: slots, budgets and sizes.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerSettings {
+    /// Pull steps at the same time.
+    pub pull_slots: usize,
+    /// Export steps at the same time.
+    pub export_slots: usize,
+    /// Groups of types one pull fetches side by side.
+    pub streams_per_pull: usize,
+    /// Resources asked for per page.
+    pub page_count: u32,
+    /// Pages after which a pull continues as new.
+    pub pages_per_run: u32,
+    /// Chunks after which an export continues as new.
+    pub chunks_per_run: u32,
+    /// Rows packed into one chunk.
+    pub chunk_rows_target: u64,
+    /// Bytes at which a part is closed.
+    pub part_size_target_bytes: u64,
+    /// Bytes at which a staging object is closed.
+    pub staging_size_target_bytes: u64,
+    /// Milliseconds a destination waits for further pulls.
+    pub linger_ms: u64,
+    /// Milliseconds between two looks at what is due.
+    pub dispatch_interval_ms: u64,
+}
+
+impl WorkerSettings {
+    /// `linger_ms` as a duration.
+    #[must_use]
+    pub fn linger(&self) -> Duration {
+        Duration::from_millis(self.linger_ms)
+    }
+
+    /// `dispatch_interval_ms` as a duration.
+    #[must_use]
+    pub fn dispatch_interval(&self) -> Duration {
+        Duration::from_millis(self.dispatch_interval_ms)
+    }
+}
+
+/// `[secrets]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretsSettings {
+    /// 32 bytes in base64, or empty: then the key of the data folder.
+    pub encryption_key: Secret,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// A filter directive.
+    pub level: String,
+    /// How an event is written.
+    pub format: LogFormat,
+}
+
+/// How an event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Settings {
+    /// Where the value of `section.key` was given.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> &str {
+        self.origins.get(key).map_or("the default", String::as_str)
+    }
+
+    /// The settings in force as TOML, each changed key with a comment on where
+    /// it was given, without secrets.
+    #[must_use]
+    pub fn print_redacted(&self) -> String {
+        let table = toml::Table::try_from(self).expect("settings are tables of plain values");
+        let mut out = String::new();
+        for (section, keys) in &table {
+            if !out.is_empty() {
+                out.push('\n');
+            }
+            out.push_str(&format!("[{section}]\n"));
+            for (key, value) in keys.as_table().into_iter().flatten() {
+                out.push_str(&format!("{key} = {value}"));
+                if let Some(origin) = self.origins.get(&format!("{section}.{key}")) {
+                    out.push_str(&format!("  # {origin}"));
+                }
+                out.push('\n');
+            }
+        }
+        out
+    }
+}

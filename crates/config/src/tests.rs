@@ -1,0 +1,323 @@
+//! What an operator relies on: the documented default, precedence, refusals
+//! that say where, and silence about secrets.
+
+use crate::{DEFAULT, Error, LoadOptions, LogFormat, LogSettings, Settings};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+
+/// A settings file of this test's own, gone when dropped.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(name: &str, text: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("chartlift-config-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join(name);
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+fn load(
+    file: Option<&TempFile>,
+    env: &[(&str, &str)],
+    flags: &[(&str, &str)],
+) -> Result<Settings, Error> {
+    let own = |pairs: &[(&str, &str)]| {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    Settings::load(LoadOptions {
+        file: file.map(|file| file.0.clone()),
+        overrides: own(flags),
+        env: own(env),
+    })
+}
+
+fn refusal(file: Option<&TempFile>, env: &[(&str, &str)], flags: &[(&str, &str)]) -> String {
+    load(file, env, flags).unwrap_err().to_string()
+}
+
+#[test]
+fn the_default_is_complete_and_every_key_is_explained() {
+    let settings = load(None, &[], &[]).unwrap();
+    let dir = std::env::current_dir().unwrap().join("chartlift-data");
+    assert_eq!(settings.data.dir, dir);
+    assert_eq!(
+        settings.database.url.expose(),
+        format!("sqlite://{}/chartlift.db", dir.display())
+    );
+    assert_eq!(
+        settings.records.location,
+        format!("{}/records", dir.display())
+    );
+    assert_eq!(settings.api.address().to_string(), "127.0.0.1:8080");
+    assert!(settings.temporal.is_embedded());
+    assert_eq!(
+        (settings.temporal.grpc_port, settings.temporal.ui_port),
+        (7233, 8233)
+    );
+    assert_eq!(settings.worker.linger().as_millis(), 500);
+    assert_eq!(settings.log.format, LogFormat::Text);
+    assert_eq!(settings.origin("api.port"), "the default");
+
+    let lines: Vec<&str> = DEFAULT.lines().collect();
+    for (at, line) in lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.contains(" = ") && !line.starts_with('#'))
+    {
+        // `namespace` and `ui_port` share the comment of the key above them.
+        let above = lines[at - 1];
+        assert!(
+            above.starts_with('#') || above.contains(" = "),
+            "no comment above: {line}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_place_and_the_legal_keys() {
+    let file = TempFile::new("unknown.toml", "[api]\nprot = 9000\n");
+    let text = refusal(Some(&file), &[], &[]);
+    assert!(
+        text.contains("`api.prot`") && text.contains("unknown.toml"),
+        "{text}"
+    );
+    assert!(text.contains("the keys of [api] are host, port"), "{text}");
+
+    let file = TempFile::new("section.toml", "[apis]\n");
+    assert!(refusal(Some(&file), &[], &[]).contains("the sections are api, data, "));
+    let file = TempFile::new("top.toml", "port = 1\n");
+    assert!(refusal(Some(&file), &[], &[]).contains("unknown setting `port`"));
+
+    let text = refusal(None, &[("CHARTLIFT_API__PROT", "9000")], &[]);
+    assert!(
+        text.contains("`api.prot` in the variable CHARTLIFT_API__PROT"),
+        "{text}"
+    );
+    assert!(refusal(None, &[], &[("api.prot", "1")]).contains("the command line"));
+}
+
+#[test]
+fn variables_without_a_section_are_not_settings() {
+    let env = [
+        ("CHARTLIFT_CACHE", "x"),
+        ("CHARTLIFT_TEST_BIN_DIR", "y"),
+        ("OTHER__KEY", "z"),
+    ];
+    load(None, &env, &[]).unwrap();
+}
+
+#[test]
+fn file_then_variable_then_flag() {
+    let file = TempFile::new(
+        "order.toml",
+        "[api]\nport = 9001\n[worker]\npull_slots = 7\n",
+    );
+    let settings = load(Some(&file), &[], &[]).unwrap();
+    assert_eq!((settings.api.port, settings.worker.pull_slots), (9001, 7));
+    let env = [("CHARTLIFT_API__PORT", "9002")];
+    let settings = load(Some(&file), &env, &[]).unwrap();
+    assert_eq!((settings.api.port, settings.worker.pull_slots), (9002, 7));
+    let settings = load(Some(&file), &env, &[("api.port", "9003")]).unwrap();
+    assert_eq!(settings.api.port, 9003);
+    assert_eq!(settings.origin("api.port"), "the command line");
+    assert!(settings.origin("worker.pull_slots").ends_with("order.toml"));
+}
+
+#[test]
+fn the_data_folder_may_hold_the_file_that_may_not_move_it() {
+    let file = TempFile::new("chartlift.toml", "[api]\nport = 9010\n");
+    let dir = file.0.parent().unwrap().to_str().unwrap();
+    let env = [("CHARTLIFT_DATA__DIR", dir)];
+    assert_eq!(load(None, &env, &[]).unwrap().api.port, 9010);
+    // Here the variable is the stronger. Where only the default named the
+    // folder, the file would win and is refused.
+    let text = "[data]\ndir = \"elsewhere\"\n";
+    std::fs::write(&file.0, text).unwrap();
+    let settings = load(None, &env, &[]).unwrap();
+    assert_eq!(settings.data.dir.to_str(), Some(dir));
+    crate::check::stays_put(&settings, dir.as_ref()).unwrap();
+    let refused = crate::check::stays_put(&settings, "elsewhere".as_ref()).unwrap_err();
+    assert!(
+        refused.to_string().contains("cannot name another"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn text_that_looks_like_a_number_stays_text() {
+    let env = [("CHARTLIFT_TEMPORAL__NAMESPACE", "1.10")];
+    assert_eq!(load(None, &env, &[]).unwrap().temporal.namespace, "1.10");
+}
+
+#[test]
+fn temporal_address_is_heeded_where_nothing_else_is_given() {
+    let env = [("TEMPORAL_ADDRESS", "temporal.example.org:7233")];
+    assert_eq!(
+        load(None, &env, &[]).unwrap().temporal.address,
+        "temporal.example.org:7233"
+    );
+    let settings = load(None, &env, &[("temporal.address", "localhost:1")]).unwrap();
+    assert_eq!(settings.temporal.address, "localhost:1");
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_refused_with_its_place() {
+    let file = TempFile::new("type.toml", "[api]\nport = \"many\"\n");
+    let text = refusal(Some(&file), &[], &[]);
+    assert!(
+        text.contains("`api.port`") && text.contains("type.toml must be a whole number"),
+        "{text}"
+    );
+    let file = TempFile::new("syntax.toml", "[api]\n\nport = = 1\n");
+    assert!(refusal(Some(&file), &[], &[]).contains("syntax.toml line 3 is not valid TOML"));
+
+    for (key, value, expected) in [
+        ("api.port", "many", "must be a whole number"),
+        ("api.port", "70000", "use 1 to 65535"),
+        ("api.host", "0.0.0.0", "no keys yet"),
+        ("api.host", "localhost", "not an IP address"),
+        ("worker.page_count", "0", "use 1 to 10000"),
+        ("worker.pull_slots", "-1", "out of bounds"),
+        ("temporal.ui_port", "7233", "also `temporal.grpc_port`"),
+        ("temporal.address", "somewhere", "host:port"),
+        ("temporal.task_queue_prefix", "a b", "letters"),
+        ("database.url", "postgres://u:hush@db/x", "SQLite"),
+        ("records.location", "s3://bucket/x", "local folder"),
+        ("log.format", "xml", "use text or json"),
+        ("log.level", "chatty=loud=x", "use error, warn"),
+        ("secrets.encryption_key", "hush", "32 bytes in base64"),
+    ] {
+        let text = refusal(None, &[], &[(key, value)]);
+        assert!(text.contains(expected), "{key}: {text}");
+        assert!(
+            text.contains(&format!("`{key}` in the command line")),
+            "{key}: {text}"
+        );
+        assert!(!text.contains("hush"), "{text}");
+    }
+}
+
+#[test]
+fn a_secret_may_come_from_a_file_but_not_from_two_places() {
+    let file = TempFile::new("key.txt", &format!("{KEY}\n"));
+    let path = file.0.to_str().unwrap();
+    let of_file = ("CHARTLIFT_SECRETS__ENCRYPTION_KEY_FILE", path);
+    let settings = load(None, &[of_file], &[]).unwrap();
+    assert_eq!(settings.secrets.encryption_key.expose(), KEY);
+
+    let text = refusal(
+        None,
+        &[of_file, ("CHARTLIFT_SECRETS__ENCRYPTION_KEY", KEY)],
+        &[],
+    );
+    assert!(
+        text.contains("CHARTLIFT_SECRETS__ENCRYPTION_KEY_FILE are set"),
+        "{text}"
+    );
+    let text = refusal(
+        None,
+        &[("CHARTLIFT_DATABASE__URL_FILE", "/nowhere/at/all")],
+        &[],
+    );
+    assert!(
+        text.contains("CHARTLIFT_DATABASE__URL_FILE") && text.contains("/nowhere"),
+        "{text}"
+    );
+    let text = refusal(None, &[("CHARTLIFT_API__PORT_FILE", path)], &[]);
+    assert!(text.contains("unknown setting `api.port_file`"), "{text}");
+}
+
+#[test]
+fn an_error_is_small_enough_to_return() {
+    assert!(std::mem::size_of::<Error>() < 128);
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let flags = [("secrets.encryption_key", KEY), ("api.port", "9000")];
+    let settings = load(None, &[], &flags).unwrap();
+    let (printed, debugged) = (settings.print_redacted(), format!("{settings:?}"));
+    assert!(!printed.contains(KEY) && !debugged.contains(KEY));
+    assert!(
+        printed.contains("encryption_key = \"[redacted]\""),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("port = 9000  # the command line"),
+        "{printed}"
+    );
+    assert!(printed.contains("sqlite://"), "{printed}");
+    assert!(printed.parse::<toml::Table>().is_ok());
+}
+
+/// A writer a test can read.
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn printed_at(level: &str, format: LogFormat) -> String {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let settings = LogSettings {
+        level: level.into(),
+        format,
+    };
+    let subscriber = crate::telemetry::subscriber(&settings, move || writer.clone()).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::trace!(target: "chartlift_source::page", count = 3, "ours fine");
+        tracing::info!(target: "chartlift", "ours coarse");
+        tracing::trace!(target: "h2::codec", "theirs fine");
+        tracing::info!(target: "h2", "theirs coarse");
+        tracing::warn!(target: "temporalio_sdk_core::worker", "task failed");
+        tracing::info!(target: "temporalio_client", "sdk info");
+    });
+    let bytes = captured.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn at_trace_other_crates_stay_coarse() {
+    let text = printed_at("trace", LogFormat::Text);
+    for shown in [
+        "ours fine",
+        "ours coarse",
+        "theirs coarse",
+        "task failed",
+        "sdk info",
+    ] {
+        assert!(text.contains(shown), "{shown} missing in {text}");
+    }
+    assert!(!text.contains("theirs fine"), "{text}");
+}
+
+#[test]
+fn at_error_a_failed_task_still_shows() {
+    let text = printed_at("error", LogFormat::Json);
+    assert!(text.contains("task failed") && !text.contains("ours") && !text.contains("sdk info"));
+    assert!(
+        text.starts_with('{') && text.contains("\"message\":\"task failed\""),
+        "{text}"
+    );
+}

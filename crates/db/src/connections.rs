@@ -1,0 +1,249 @@
+//! Patients, and their connections to sources.
+
+use model::{ConnectionId, ConnectionStatus, PatientId, SourceId, Timestamp};
+use seal::Place;
+use serde::Serialize;
+use sqlx::any::AnyRow;
+
+use crate::row::Columns;
+use crate::{Db, Error, Result};
+
+/// A person of the operator's.
+#[derive(Debug, Clone, Serialize)]
+pub struct Patient {
+    /// The id.
+    pub id: PatientId,
+    /// The operator's own name for this person.
+    pub external_id: Option<String>,
+    /// When added.
+    pub created_at: Timestamp,
+}
+
+/// A connection to add.
+#[derive(Debug, Clone)]
+pub struct NewConnection {
+    /// Whose record.
+    pub patient_id: PatientId,
+    /// At which source.
+    pub source_id: SourceId,
+    /// The patient's id there; stored sealed.
+    pub source_patient_id: String,
+    /// The bearer token; stored sealed.
+    pub token: Option<String>,
+}
+
+/// What lists show of a connection.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectionSummary {
+    /// Its id.
+    pub id: ConnectionId,
+    /// Whose record.
+    pub patient_id: PatientId,
+    /// The operator's name for that person.
+    pub external_id: Option<String>,
+    /// At which source.
+    pub source_id: SourceId,
+    /// Whether it can be pulled.
+    pub status: ConnectionStatus,
+    /// Whether it is pulled.
+    pub enabled: bool,
+    /// The number of the last batch in its log; 0 before the first.
+    pub head_seq: u64,
+    /// When added.
+    pub created_at: Timestamp,
+}
+
+/// A connection with what a step needs to pull it. Its secrets are open: it is
+/// never logged, and its `Debug` shows its id alone.
+#[derive(Clone)]
+pub struct Connection {
+    /// What lists show.
+    pub summary: ConnectionSummary,
+    /// Where the source's API begins.
+    pub base_url: String,
+    /// The source's identity.
+    pub source_identity: String,
+    /// The patient's id at the source.
+    pub source_patient_id: String,
+    /// The bearer token.
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Connection({})", self.summary.id)
+    }
+}
+
+const SUMMARY: &str = "connections.id AS id, connections.patient_id AS patient_id, patients.external_id AS external_id, \
+     connections.source_id AS source_id, connections.status AS status, connections.enabled AS enabled, \
+     connections.head_seq AS head_seq, connections.created_at AS created_at";
+
+fn read_summary(row: &AnyRow) -> Result<ConnectionSummary> {
+    Ok(ConnectionSummary {
+        id: row.word("id")?,
+        patient_id: row.word("patient_id")?,
+        external_id: row.raw("external_id")?,
+        source_id: row.word("source_id")?,
+        status: row.word("status")?,
+        enabled: row.flag("enabled")?,
+        head_seq: row.count("head_seq")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+impl Db {
+    /// The patient with this external id, added if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn ensure_patient(&self, external_id: &str) -> Result<PatientId> {
+        sqlx::query(
+            "INSERT INTO patients (id, external_id, created_at) VALUES ($1, $2, $3) \
+             ON CONFLICT (external_id) DO NOTHING",
+        )
+        .bind(PatientId::new().to_string())
+        .bind(external_id)
+        .bind(Timestamp::now().0)
+        .execute(&self.writer)
+        .await?;
+        let row = sqlx::query("SELECT id FROM patients WHERE external_id = $1")
+            .bind(external_id)
+            .fetch_one(&self.writer)
+            .await?;
+        row.word("id")
+    }
+
+    /// Adds a connection.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if the patient is connected to the source already.
+    pub async fn add_connection(&self, new: &NewConnection) -> Result<ConnectionId> {
+        let id = ConnectionId::new();
+        let row = id.to_string();
+        let patient = self.keys.seal(
+            Place { column: "connections.source_patient_id", row: &row },
+            new.source_patient_id.as_bytes(),
+        )?;
+        let token = new
+            .token
+            .as_ref()
+            .map(|token| self.keys.seal(Place { column: "connections.token", row: &row }, token.as_bytes()))
+            .transpose()?;
+        sqlx::query(
+            "INSERT INTO connections (id, patient_id, source_id, status, enabled, source_patient_id_sealed, \
+             token_sealed, log_version, head_seq, pull_failures, pull_not_before, created_at) \
+             VALUES ($1, $2, $3, 'active', 1, $4, $5, 0, 0, 0, 0, $6)",
+        )
+        .bind(&row)
+        .bind(new.patient_id.to_string())
+        .bind(new.source_id.to_string())
+        .bind(patient)
+        .bind(token)
+        .bind(Timestamp::now().0)
+        .execute(&self.writer)
+        .await
+        .map_err(|error| {
+            Error::unique(error, || format!("patient {} is connected to {} already", new.patient_id, new.source_id))
+        })?;
+        Ok(id)
+    }
+
+    /// Connections in the order they were added, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn connections(&self, after: Option<ConnectionId>, limit: u32) -> Result<Vec<ConnectionSummary>> {
+        let text = format!(
+            "SELECT {SUMMARY} FROM connections JOIN patients ON patients.id = connections.patient_id \
+             WHERE connections.id > $1 ORDER BY connections.id LIMIT $2"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(after.map(|id| id.to_string()).unwrap_or_default())
+            .bind(i64::from(limit))
+            .fetch_all(&self.reader)
+            .await?;
+        rows.iter().map(read_summary).collect()
+    }
+
+    /// A connection with its source, opened.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Sealed`] if the key is not the one it was
+    /// sealed with.
+    pub async fn connection(&self, id: ConnectionId) -> Result<Connection> {
+        let text = format!(
+            "SELECT {SUMMARY}, sources.base_url AS base_url, sources.identity AS identity, \
+             connections.source_patient_id_sealed AS source_patient_id_sealed, connections.token_sealed AS token_sealed \
+             FROM connections JOIN patients ON patients.id = connections.patient_id \
+             JOIN sources ON sources.id = connections.source_id WHERE connections.id = $1"
+        );
+        let row_id = id.to_string();
+        let row = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(&row_id)
+            .fetch_optional(&self.reader)
+            .await?
+            .ok_or_else(|| Error::NotFound { noun: "connection", id: row_id.clone() })?;
+        let open = |column: &str, sealed: &str| {
+            let plain = self.keys.open(Place { column, row: &row_id }, sealed)?;
+            String::from_utf8(plain).map_err(|_| crate::row::corrupt(column))
+        };
+        Ok(Connection {
+            summary: read_summary(&row)?,
+            base_url: row.text("base_url")?,
+            source_identity: row.text("identity")?,
+            source_patient_id: open("connections.source_patient_id", &row.text("source_patient_id_sealed")?)?,
+            token: row
+                .raw::<Option<String>>("token_sealed")?
+                .map(|sealed| open("connections.token", &sealed))
+                .transpose()?,
+        })
+    }
+
+    /// Enables or disables a connection.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn set_connection_enabled(&self, id: ConnectionId, enabled: bool) -> Result<()> {
+        let done = sqlx::query("UPDATE connections SET enabled = $1 WHERE id = $2")
+            .bind(i64::from(enabled))
+            .bind(id.to_string())
+            .execute(&self.writer)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::NotFound { noun: "connection", id: id.to_string() });
+        }
+        Ok(())
+    }
+
+    /// Sets whether a connection's grant works.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn set_connection_status(&self, id: ConnectionId, status: ConnectionStatus) -> Result<()> {
+        sqlx::query("UPDATE connections SET status = $1 WHERE id = $2")
+            .bind(status.as_str())
+            .bind(id.to_string())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Replaces a connection's token, which makes it active again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn set_connection_token(&self, id: ConnectionId, token: &str) -> Result<()> {
+        let row = id.to_string();
+        let sealed = self.keys.seal(Place { column: "connections.token", row: &row }, token.as_bytes())?;
+        let done = sqlx::query("UPDATE connections SET token_sealed = $1, status = 'active' WHERE id = $2")
+            .bind(sealed)
+            .bind(&row)
+            .execute(&self.writer)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::NotFound { noun: "connection", id: row });
+        }
+        Ok(())
+    }
+}

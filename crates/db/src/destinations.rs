@@ -1,0 +1,175 @@
+//! Destinations, and the marks of what each lacks.
+
+use model::{DestinationId, FileFormat, Timestamp, Trigger};
+use serde::Serialize;
+use sqlx::any::AnyRow;
+
+use crate::row::Columns;
+use crate::{Db, Error, Result};
+
+/// A destination to add.
+#[derive(Debug, Clone)]
+pub struct NewDestination {
+    /// Its id, chosen before: its prefix carries it already.
+    pub id: DestinationId,
+    /// A name for people, unique.
+    pub name: String,
+    /// The folder, absolute; unique and fixed.
+    pub location: String,
+    /// How files are written; fixed.
+    pub format: FileFormat,
+}
+
+/// Where records go.
+#[derive(Debug, Clone, Serialize)]
+pub struct Destination {
+    /// Its id.
+    pub id: DestinationId,
+    /// Its name.
+    pub name: String,
+    /// The folder.
+    pub location: String,
+    /// How files are written.
+    pub format: FileFormat,
+    /// Whether it is exported to.
+    pub enabled: bool,
+    /// Rises with every full re-send.
+    pub epoch: u64,
+    /// The last adopted publication.
+    pub last_publication: u64,
+    /// Runs that failed as a whole since one did not.
+    pub failures: u64,
+    /// Before then, no automatic run.
+    pub not_before: Timestamp,
+    /// When added.
+    pub created_at: Timestamp,
+}
+
+const COLUMNS: &str =
+    "id, name, location, format, enabled, epoch, last_publication, failures, not_before, created_at";
+
+fn read(row: &AnyRow) -> Result<Destination> {
+    Ok(Destination {
+        id: row.word("id")?,
+        name: row.text("name")?,
+        location: row.text("location")?,
+        format: row.word("format")?,
+        enabled: row.flag("enabled")?,
+        epoch: row.count("epoch")?,
+        last_publication: row.count("last_publication")?,
+        failures: row.count("failures")?,
+        not_before: row.time("not_before")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+/// Marks every connection whose head the destination has not passed.
+const MARK: &str = "INSERT INTO marks (destination_id, connection_id, since) \
+     SELECT destinations.id, connections.id, $1 FROM destinations CROSS JOIN connections \
+     LEFT JOIN watermarks ON watermarks.destination_id = destinations.id AND watermarks.connection_id = connections.id \
+     WHERE ($2 = '' OR destinations.id = $2) AND connections.head_seq > COALESCE(CASE WHEN watermarks.epoch = \
+     destinations.epoch THEN watermarks.seq END, 0) ON CONFLICT (destination_id, connection_id) DO NOTHING";
+
+impl Db {
+    /// Adds a destination, enabled; it lacks everything there is.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if its name or location is taken.
+    pub async fn add_destination(&self, new: &NewDestination) -> Result<()> {
+        let now = Timestamp::now().0;
+        let id = new.id.to_string();
+        let mut tx = self.writer.begin().await?;
+        sqlx::query(
+            "INSERT INTO destinations (id, name, location, format, enabled, epoch, last_publication, failures, \
+             not_before, created_at, updated_at) VALUES ($1, $2, $3, $4, 1, 1, 0, 0, 0, $5, $5)",
+        )
+        .bind(&id)
+        .bind(&new.name)
+        .bind(&new.location)
+        .bind(new.format.as_str())
+        .bind(now)
+        .execute(&mut *tx)
+        .await
+        .map_err(|error| {
+            Error::unique(error, || {
+                format!("there is a destination named `{}`, or one at {}, already", new.name, new.location)
+            })
+        })?;
+        sqlx::query(MARK).bind(now).bind(&id).execute(&mut *tx).await?;
+        add_pending(&mut tx, new.id, Trigger::DestinationAdded).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// All destinations, by name.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn destinations(&self) -> Result<Vec<Destination>> {
+        let text = format!("SELECT {COLUMNS} FROM destinations ORDER BY name");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(&self.reader).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The destination with this id or name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn destination(&self, id_or_name: &str) -> Result<Destination> {
+        let text = format!("SELECT {COLUMNS} FROM destinations WHERE id = $1 OR name = $1");
+        let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(id_or_name).fetch_optional(&self.writer).await?;
+        read(&row.ok_or_else(|| Error::NotFound { noun: "destination", id: id_or_name.to_owned() })?)
+    }
+
+    /// Enables a destination, which then catches up from where it was, or
+    /// disables it, which leaves a running export alone.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn set_destination_enabled(&self, id: DestinationId, enabled: bool) -> Result<()> {
+        let now = Timestamp::now().0;
+        let mut tx = self.writer.begin().await?;
+        let done = sqlx::query(
+            "UPDATE destinations SET enabled = $1, failures = 0, not_before = 0, updated_at = $2 \
+             WHERE id = $3 AND enabled <> $1",
+        )
+        .bind(i64::from(enabled))
+        .bind(now)
+        .bind(id.to_string())
+        .execute(&mut *tx)
+        .await?;
+        if done.rows_affected() > 0 && enabled {
+            sqlx::query(MARK).bind(now).bind(id.to_string()).execute(&mut *tx).await?;
+            add_pending(&mut tx, id, Trigger::Reactivated).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Marks again what destinations lack: marks are a cache.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn recompute_marks(&self) -> Result<()> {
+        sqlx::query(MARK).bind(Timestamp::now().0).bind("").execute(&self.writer).await?;
+        Ok(())
+    }
+}
+
+/// Remembers a reason for the destination's next export.
+pub(crate) async fn add_pending(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    destination: DestinationId,
+    trigger: Trigger,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO pending_triggers (destination_id, reason, count, first_at) VALUES ($1, $2, 1, $3) \
+         ON CONFLICT (destination_id, reason) DO UPDATE SET count = pending_triggers.count + 1",
+    )
+    .bind(destination.to_string())
+    .bind(trigger.as_str())
+    .bind(Timestamp::now().0)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! The database: runs, steps, cursors, watermarks and catalogue rows; hundreds a
+//! patient, never one a resource. SQL stands here and nowhere else: steps, the
+//! API and the command line share these functions.
+//!
+//! One text of each query serves SQLite and PostgreSQL. Claims and leases are
+//! conditional updates, and no transaction reads before it writes.
+//!
+//! Invariant: no resource, no id of the source's and no token is stored open;
+//! the columns that need them are sealed (`crates/seal`).
+
+mod connections;
+mod destinations;
+mod dispatch;
+mod error;
+mod exports;
+mod open;
+mod plans;
+mod publish;
+mod pulls;
+mod row;
+mod settle;
+mod sources;
+mod steps;
+
+pub use connections::{Connection, ConnectionSummary, NewConnection, Patient};
+pub use destinations::{Destination, NewDestination};
+pub use dispatch::{DueRun, OpenRun, RunKind};
+pub use error::Error;
+pub use exports::{Export, TriggerCount};
+pub use open::{Db, MigrationState};
+pub use plans::{Candidate, ChunkSpan, NewPlan, PlannedSpan};
+pub use publish::{PublicationCommit, PublicationRow};
+pub use pulls::{Pull, PullType};
+pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};
+pub use sources::{NewSource, Source, SourceAuth};
+pub use steps::{NewStaging, StepClaim, StepRef};
+
+/// The result of a database call.
+pub type Result<T> = std::result::Result<T, Error>;

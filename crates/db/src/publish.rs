@@ -1,0 +1,276 @@
+//! Publishing: the transaction that makes a publication count here.
+
+use model::{DestinationId, ExportCounts, ExportId, Part, Publication, Span, Timestamp};
+use serde::Serialize;
+
+use crate::row::{Columns, bigint, json};
+use crate::steps::finish_step;
+use crate::{Db, Error, Result, StepRef};
+
+/// A publication to take over.
+#[derive(Debug)]
+pub struct PublicationCommit<'a, R> {
+    /// The publication as it stands at the destination.
+    pub publication: &'a Publication,
+    /// The step that ends with it, its token and its receipt; none when another
+    /// run's publication is adopted.
+    pub step: Option<(&'a StepRef, &'a str, &'a R)>,
+}
+
+/// A publication as the database knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PublicationRow {
+    /// Its number.
+    pub number: u64,
+    /// The export that made it.
+    pub export_id: ExportId,
+    /// Its plan.
+    pub plan_id: String,
+    /// Files in it.
+    pub part_count: u64,
+    /// Rows in them.
+    pub row_count: u64,
+    /// Their size.
+    pub size_bytes: u64,
+    /// When it was taken over.
+    pub created_at: Timestamp,
+}
+
+impl Db {
+    /// Moves an export into its last phase: late chunks of the plan no longer
+    /// save.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the export has ended or has another plan.
+    pub async fn begin_publish(&self, export: ExportId, plan_id: &str) -> Result<()> {
+        let moved = sqlx::query(
+            "UPDATE exports SET phase = 'committing', updated_at = $1 \
+             WHERE id = $2 AND state = 'running' AND plan_id = $3",
+        )
+        .bind(Timestamp::now().0)
+        .bind(export.to_string())
+        .bind(plan_id)
+        .execute(&self.writer)
+        .await?;
+        if moved.rows_affected() == 0 { Err(Error::Lost) } else { Ok(()) }
+    }
+
+    /// What the chunks of a plan wrote: parts and spans, in a fixed order, and
+    /// the counts.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn plan_results(&self, export: ExportId, plan_id: &str) -> Result<(Vec<Part>, Vec<Span>, ExportCounts)> {
+        let rows = sqlx::query(
+            "SELECT path, resource_type, deleted, row_count, size_bytes, sha256 FROM parts \
+             WHERE export_id = $1 AND plan_id = $2 ORDER BY resource_type, chunk, ordinal",
+        )
+        .bind(export.to_string())
+        .bind(plan_id)
+        .fetch_all(&self.writer)
+        .await?;
+        let parts = rows
+            .iter()
+            .map(|row| {
+                Ok(Part {
+                    path: row.text("path")?,
+                    resource_type: row.text("resource_type")?,
+                    deleted: row.flag("deleted")?,
+                    row_count: row.count("row_count")?,
+                    size_bytes: row.count("size_bytes")?,
+                    sha256: row.text("sha256")?,
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let rows = sqlx::query(
+            "SELECT connection_id, from_seq, to_seq, counts FROM export_spans \
+             WHERE export_id = $1 AND plan_id = $2 AND state = 'delivered' ORDER BY connection_id",
+        )
+        .bind(export.to_string())
+        .bind(plan_id)
+        .fetch_all(&self.writer)
+        .await?;
+        let mut counts = ExportCounts::default();
+        let mut spans = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let of: ExportCounts = row.json("counts")?;
+            counts += of;
+            spans.push(Span {
+                connection_id: row.word("connection_id")?,
+                from: row.count("from_seq")?,
+                to: row.count("to_seq")?,
+                row_count: of.delivered,
+            });
+        }
+        Ok((parts, spans, counts))
+    }
+
+    /// Takes a publication over: last number, watermarks, marks and counts, in
+    /// one transaction. Taking it over twice changes nothing. A watermark moves
+    /// only where its epoch and `from` still match.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if another attempt holds the step.
+    pub async fn commit_publication<R: Serialize + Sync>(&self, commit: &PublicationCommit<'_, R>) -> Result<()> {
+        let publication = commit.publication;
+        let destination = publication.destination_id.to_string();
+        let now = Timestamp::now().0;
+        let mut tx = self.writer.begin().await?;
+        let advanced = sqlx::query("UPDATE destinations SET last_publication = $1 WHERE id = $2 AND last_publication = $1 - 1")
+            .bind(bigint(publication.number))
+            .bind(&destination)
+            .execute(&mut *tx)
+            .await?;
+        if let Some((step, token, receipt)) = commit.step {
+            finish_step(&mut tx, step, token, receipt).await?;
+        }
+        if advanced.rows_affected() > 0 {
+            insert_publication(&mut tx, publication, now).await?;
+            for span in &publication.spans {
+                raise_watermark(&mut tx, publication, span, now).await?;
+            }
+            sqlx::query(
+                "DELETE FROM marks WHERE destination_id = $1 AND EXISTS (SELECT 1 FROM watermarks JOIN connections \
+                 ON connections.id = watermarks.connection_id WHERE watermarks.destination_id = marks.destination_id \
+                 AND watermarks.connection_id = marks.connection_id AND watermarks.seq >= connections.head_seq \
+                 AND watermarks.epoch = $2)",
+            )
+            .bind(&destination)
+            .bind(bigint(publication.epoch))
+            .execute(&mut *tx)
+            .await?;
+            add_to_export(&mut tx, publication, commit.step.is_none(), now).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The publications of a destination that the database has taken over, by
+    /// number, after `after`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn publications(&self, destination: DestinationId, after: u64, limit: u32) -> Result<Vec<PublicationRow>> {
+        let rows = sqlx::query(
+            "SELECT number, export_id, plan_id, part_count, row_count, size_bytes, created_at FROM publications \
+             WHERE destination_id = $1 AND number > $2 ORDER BY number LIMIT $3",
+        )
+        .bind(destination.to_string())
+        .bind(bigint(after))
+        .bind(i64::from(limit))
+        .fetch_all(&self.reader)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(PublicationRow {
+                    number: row.count("number")?,
+                    export_id: row.word("export_id")?,
+                    plan_id: row.text("plan_id")?,
+                    part_count: row.count("part_count")?,
+                    row_count: row.count("row_count")?,
+                    size_bytes: row.count("size_bytes")?,
+                    created_at: row.time("created_at")?,
+                })
+            })
+            .collect()
+    }
+
+    /// The watermarks of a destination in its epoch: connection and batch number.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn watermarks(&self, destination: DestinationId) -> Result<Vec<(model::ConnectionId, u64)>> {
+        let rows = sqlx::query(
+            "SELECT watermarks.connection_id AS connection_id, watermarks.seq AS seq FROM watermarks \
+             JOIN destinations ON destinations.id = watermarks.destination_id AND destinations.epoch = watermarks.epoch \
+             WHERE watermarks.destination_id = $1 ORDER BY watermarks.connection_id",
+        )
+        .bind(destination.to_string())
+        .fetch_all(&self.reader)
+        .await?;
+        rows.iter().map(|row| Ok((row.word("connection_id")?, row.count("seq")?))).collect()
+    }
+}
+
+async fn insert_publication(tx: &mut sqlx::Transaction<'_, sqlx::Any>, publication: &Publication, now: i64) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO publications (destination_id, number, export_id, plan_id, burnt, part_count, row_count, \
+         size_bytes, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(publication.destination_id.to_string())
+    .bind(bigint(publication.number))
+    .bind(publication.export_id.to_string())
+    .bind(&publication.plan_id)
+    .bind(i64::from(publication.burnt))
+    .bind(bigint(publication.parts.len() as u64))
+    .bind(bigint(publication.parts.iter().map(|part| part.row_count).sum()))
+    .bind(bigint(publication.parts.iter().map(|part| part.size_bytes).sum()))
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn raise_watermark(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    publication: &Publication,
+    span: &Span,
+    now: i64,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO watermarks (destination_id, connection_id, epoch, seq, updated_at) \
+         SELECT id, $1, $2, $3, $4 FROM destinations WHERE id = $5 AND epoch = $2 \
+         ON CONFLICT (destination_id, connection_id) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, \
+         updated_at = excluded.updated_at WHERE (watermarks.epoch = excluded.epoch AND watermarks.seq = $6) \
+         OR (watermarks.epoch < excluded.epoch AND $6 = 0)",
+    )
+    .bind(span.connection_id.to_string())
+    .bind(bigint(publication.epoch))
+    .bind(bigint(span.to))
+    .bind(now)
+    .bind(publication.destination_id.to_string())
+    .bind(bigint(span.from))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Adds a publication to its export's counts; an adopted one also completes a
+/// run that had been given up as undecided.
+async fn add_to_export(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    publication: &Publication,
+    adopted: bool,
+    now: i64,
+) -> Result<()> {
+    let id = publication.export_id.to_string();
+    let row = sqlx::query("SELECT counts FROM exports WHERE id = $1").bind(&id).fetch_optional(&mut **tx).await?;
+    let Some(row) = row else { return Ok(()) };
+    let mut counts: ExportCounts = row.json("counts")?;
+    counts += publication.counts;
+    sqlx::query(
+        "UPDATE exports SET counts = $1, part_count = part_count + $2, size_bytes = size_bytes + $3, \
+         publication_count = publication_count + 1, updated_at = $4, patients = patients + (SELECT COUNT(DISTINCT \
+         connections.patient_id) FROM export_spans JOIN connections ON connections.id = export_spans.connection_id \
+         WHERE export_spans.export_id = $5 AND export_spans.plan_id = $6 AND export_spans.state = 'delivered') \
+         WHERE id = $5",
+    )
+    .bind(json(&counts))
+    .bind(bigint(publication.parts.len() as u64))
+    .bind(bigint(publication.parts.iter().map(|part| part.size_bytes).sum()))
+    .bind(now)
+    .bind(&id)
+    .bind(&publication.plan_id)
+    .execute(&mut **tx)
+    .await?;
+    if adopted {
+        sqlx::query(
+            "UPDATE exports SET state = 'completed', error_code = NULL WHERE id = $1 AND state = 'failed' \
+             AND error_code = 'publish_undecided'",
+        )
+        .bind(&id)
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}

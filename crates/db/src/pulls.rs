@@ -1,0 +1,249 @@
+//! Pulls: asking for one, claiming it, ending it.
+
+use std::collections::BTreeMap;
+
+use model::{ConnectionId, PullCounts, PullId, RunPhase, RunState, Timestamp, Trigger, TypeOutcome};
+use serde::Serialize;
+use sqlx::any::AnyRow;
+
+use crate::exports::{TriggerCount, add_trigger, triggers_of};
+use crate::row::{Columns, json};
+use crate::{Db, Error, Result};
+
+/// One run of fetching a connection.
+#[derive(Debug, Clone, Serialize)]
+pub struct Pull {
+    /// Its id.
+    pub id: PullId,
+    /// The connection fetched.
+    pub connection_id: ConnectionId,
+    /// How it stands.
+    pub state: RunState,
+    /// Where a running one stands.
+    pub phase: RunPhase,
+    /// The run this one makes up for.
+    pub retry_of: Option<PullId>,
+    /// The batch it wrote, if anything had changed.
+    pub batch_seq: Option<u64>,
+    /// Pages read.
+    pub pages: u64,
+    /// What happened to the resources it fetched.
+    pub counts: PullCounts,
+    /// Why it failed.
+    pub error_code: Option<String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When a workflow took it.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Why it was asked for.
+    pub triggers: Vec<TriggerCount>,
+}
+
+/// What a pull got of one type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PullType {
+    /// The type.
+    pub resource_type: String,
+    /// How it ended.
+    pub outcome: TypeOutcome,
+    /// Why it did not end well.
+    pub error_code: Option<String>,
+    /// Pages read.
+    pub pages: u64,
+    /// What happened to its resources.
+    pub counts: PullCounts,
+}
+
+const COLUMNS: &str = "id, connection_id, state, phase, retry_of, batch_seq, pages, counts, error_code, created_at, \
+     started_at, finished_at";
+
+fn read(row: &AnyRow) -> Result<Pull> {
+    Ok(Pull {
+        id: row.word("id")?,
+        connection_id: row.word("connection_id")?,
+        state: row.word("state")?,
+        phase: row.word("phase")?,
+        retry_of: row.optional_word("retry_of")?,
+        batch_seq: row.optional_count("batch_seq")?,
+        pages: row.count("pages")?,
+        counts: row.json("counts")?,
+        error_code: row.raw("error_code")?,
+        created_at: row.time("created_at")?,
+        started_at: row.optional_time("started_at")?,
+        finished_at: row.optional_time("finished_at")?,
+        triggers: Vec::new(),
+    })
+}
+
+impl Db {
+    /// Asks for a pull: joins the queued one of the connection, or queues one.
+    /// Returns the run that will do the work.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an unknown connection; [`Error::Conflict`] for one
+    /// that is disabled or no longer active.
+    pub async fn request_pull(&self, connection: ConnectionId, trigger: Trigger) -> Result<PullId> {
+        let summary = self.connection(connection).await?.summary;
+        if !summary.enabled || summary.status != model::ConnectionStatus::Active {
+            return Err(Error::Conflict {
+                what: format!("connection {connection} is {}: it cannot be pulled", if summary.enabled { summary.status.as_str() } else { "disabled" }),
+            });
+        }
+        let (now, id) = (Timestamp::now().0, PullId::new());
+        let mut tx = self.writer.begin().await?;
+        sqlx::query(
+            "INSERT INTO pulls (id, connection_id, state, phase, pages, counts, created_at, updated_at) \
+             VALUES ($1, $2, 'queued', 'working', 0, '{}', $3, $3) \
+             ON CONFLICT (connection_id) WHERE state = 'queued' DO NOTHING",
+        )
+        .bind(id.to_string())
+        .bind(connection.to_string())
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+        let row = sqlx::query("SELECT id FROM pulls WHERE connection_id = $1 AND state = 'queued'")
+            .bind(connection.to_string())
+            .fetch_one(&mut *tx)
+            .await?;
+        let joined: PullId = row.word("id")?;
+        add_trigger(&mut tx, &joined.to_string(), trigger).await?;
+        tx.commit().await?;
+        Ok(joined)
+    }
+
+    /// Gives the queued pull of a connection to a workflow. Every other open pull
+    /// of the connection is closed first: the holder of the workflow id is alone.
+    /// An attempt that repeats gets the pull it had.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn claim_pull(&self, connection: ConnectionId, workflow_run_id: &str) -> Result<Option<PullId>> {
+        let now = Timestamp::now().0;
+        let mut tx = self.writer.begin().await?;
+        sqlx::query(
+            "UPDATE pulls SET state = 'failed', phase = 'done', error_code = 'workflow_gone', finished_at = $1, \
+             updated_at = $1 WHERE connection_id = $2 AND state = 'running' AND workflow_run_id <> $3",
+        )
+        .bind(now)
+        .bind(connection.to_string())
+        .bind(workflow_run_id)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "UPDATE pulls SET state = 'running', workflow_run_id = $1, started_at = $2, updated_at = $2 \
+             WHERE connection_id = $3 AND state = 'queued' AND NOT EXISTS \
+             (SELECT 1 FROM pulls AS open WHERE open.connection_id = $3 AND open.state = 'running')",
+        )
+        .bind(workflow_run_id)
+        .bind(now)
+        .bind(connection.to_string())
+        .execute(&mut *tx)
+        .await?;
+        let row = sqlx::query("SELECT id FROM pulls WHERE connection_id = $1 AND state = 'running'")
+            .bind(connection.to_string())
+            .fetch_optional(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        row.map(|row| row.word("id")).transpose()
+    }
+
+    /// Ends a running pull that did not settle; 0 rows (already ended) is fine.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn end_pull(&self, id: PullId, state: RunState, error_code: &str) -> Result<()> {
+        let now = Timestamp::now().0;
+        sqlx::query(
+            "UPDATE pulls SET state = $1, phase = 'done', error_code = $2, finished_at = $3, updated_at = $3 \
+             WHERE id = $4 AND state IN ('queued', 'running')",
+        )
+        .bind(state.as_str())
+        .bind(error_code)
+        .bind(now)
+        .bind(id.to_string())
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    /// A pull, with its triggers.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn pull(&self, id: PullId) -> Result<Pull> {
+        let text = format!("SELECT {COLUMNS} FROM pulls WHERE id = $1");
+        let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(id.to_string()).fetch_optional(&self.reader).await?;
+        let mut pull = read(&row.ok_or_else(|| Error::NotFound { noun: "pull", id: id.to_string() })?)?;
+        pull.triggers = triggers_of(&self.reader, &id.to_string()).await?;
+        Ok(pull)
+    }
+
+    /// Pulls, newest first, of one connection or all; before `before`, at most
+    /// `limit`. Without their triggers.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn pulls(&self, connection: Option<ConnectionId>, before: Option<PullId>, limit: u32) -> Result<Vec<Pull>> {
+        let text = format!(
+            "SELECT {COLUMNS} FROM pulls WHERE ($1 = '' OR connection_id = $1) AND ($2 = '' OR id < $2) \
+             ORDER BY id DESC LIMIT $3"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(connection.map(|id| id.to_string()).unwrap_or_default())
+            .bind(before.map(|id| id.to_string()).unwrap_or_default())
+            .bind(i64::from(limit))
+            .fetch_all(&self.reader)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// What a pull got of each type, by type.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn pull_types(&self, id: PullId) -> Result<Vec<PullType>> {
+        let rows = sqlx::query(
+            "SELECT resource_type, outcome, error_code, pages, counts FROM pull_types WHERE pull_id = $1 \
+             ORDER BY resource_type",
+        )
+        .bind(id.to_string())
+        .fetch_all(&self.reader)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(PullType {
+                    resource_type: row.text("resource_type")?,
+                    outcome: row.word("outcome")?,
+                    error_code: row.raw("error_code")?,
+                    pages: row.count("pages")?,
+                    counts: row.json("counts")?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Stores the coverage of a pull, in the transaction that ends it.
+pub(crate) async fn insert_types(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    pull: PullId,
+    types: &BTreeMap<String, PullType>,
+) -> Result<()> {
+    for of in types.values() {
+        sqlx::query(
+            "INSERT INTO pull_types (pull_id, resource_type, outcome, error_code, pages, counts) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(pull.to_string())
+        .bind(&of.resource_type)
+        .bind(of.outcome.as_str())
+        .bind(&of.error_code)
+        .bind(crate::row::bigint(of.pages))
+        .bind(json(&of.counts))
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! Sources: the portals records come from.
+
+use model::{SourceId, Timestamp};
+use serde::Serialize;
+use sqlx::any::AnyRow;
+
+use crate::row::Columns;
+use crate::{Db, Error, Result};
+
+/// How a source wants to be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceAuth {
+    /// No authentication.
+    None,
+    /// A bearer token per connection.
+    Bearer,
+}
+
+impl SourceAuth {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Bearer => "bearer",
+        }
+    }
+}
+
+impl std::str::FromStr for SourceAuth {
+    type Err = String;
+
+    fn from_str(word: &str) -> std::result::Result<Self, String> {
+        match word {
+            "none" => Ok(Self::None),
+            "bearer" => Ok(Self::Bearer),
+            _ => Err(format!("`{word}` is not a way to authenticate; valid values are none, bearer")),
+        }
+    }
+}
+
+/// A source to add.
+#[derive(Debug, Clone)]
+pub struct NewSource {
+    /// A name for people, unique.
+    pub name: String,
+    /// Where its FHIR API begins.
+    pub base_url: String,
+    /// Its normalised base, frozen: ids hang on it.
+    pub identity: String,
+    /// How it wants to be asked.
+    pub auth: SourceAuth,
+}
+
+/// A FHIR R4 server or patient portal.
+#[derive(Debug, Clone, Serialize)]
+pub struct Source {
+    /// Its id.
+    pub id: SourceId,
+    /// Its name.
+    pub name: String,
+    /// Where its FHIR API begins; may be corrected.
+    pub base_url: String,
+    /// Its frozen identity.
+    pub identity: String,
+    /// How it wants to be asked.
+    pub auth: SourceAuth,
+    /// Whether it is pulled from.
+    pub enabled: bool,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+const COLUMNS: &str = "id, name, base_url, identity, auth, enabled, created_at";
+
+fn read(row: &AnyRow) -> Result<Source> {
+    Ok(Source {
+        id: row.word("id")?,
+        name: row.text("name")?,
+        base_url: row.text("base_url")?,
+        identity: row.text("identity")?,
+        auth: row.word("auth")?,
+        enabled: row.flag("enabled")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+impl Db {
+    /// Adds a source.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if its name or identity is taken.
+    pub async fn add_source(&self, new: &NewSource) -> Result<SourceId> {
+        let id = SourceId::new();
+        sqlx::query(
+            "INSERT INTO sources (id, name, base_url, identity, auth, enabled, created_at) \
+             VALUES ($1, $2, $3, $4, $5, 1, $6)",
+        )
+        .bind(id.to_string())
+        .bind(&new.name)
+        .bind(&new.base_url)
+        .bind(&new.identity)
+        .bind(new.auth.as_str())
+        .bind(Timestamp::now().0)
+        .execute(&self.writer)
+        .await
+        .map_err(|error| {
+            Error::unique(error, || {
+                format!("there is a source named `{}`, or one at {}, already", new.name, new.identity)
+            })
+        })?;
+        Ok(id)
+    }
+
+    /// All sources, by name.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn sources(&self) -> Result<Vec<Source>> {
+        let text = format!("SELECT {COLUMNS} FROM sources ORDER BY name");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(&self.reader).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The source with this id or name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn source(&self, id_or_name: &str) -> Result<Source> {
+        let text = format!("SELECT {COLUMNS} FROM sources WHERE id = $1 OR name = $1");
+        let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(id_or_name).fetch_optional(&self.reader).await?;
+        read(&row.ok_or_else(|| Error::NotFound { noun: "source", id: id_or_name.to_owned() })?)
+    }
+
+    /// Corrects where a source's API begins; its identity stays.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn set_source_base_url(&self, id: SourceId, base_url: &str) -> Result<()> {
+        let done = sqlx::query("UPDATE sources SET base_url = $1 WHERE id = $2")
+            .bind(base_url)
+            .bind(id.to_string())
+            .execute(&self.writer)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::NotFound { noun: "source", id: id.to_string() });
+        }
+        Ok(())
+    }
+
+    /// Enables or disables pulls from a source.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn set_source_enabled(&self, id: SourceId, enabled: bool) -> Result<()> {
+        let done = sqlx::query("UPDATE sources SET enabled = $1 WHERE id = $2")
+            .bind(i64::from(enabled))
+            .bind(id.to_string())
+            .execute(&self.writer)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::NotFound { noun: "source", id: id.to_string() });
+        }
+        Ok(())
+    }
+}

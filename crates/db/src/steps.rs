@@ -1,0 +1,204 @@
+//! Step rows: the fence of every activity. Temporal may start a second attempt
+//! while the first, cut off, still runs; each attempt takes the row's token, and
+//! a save whose token is no longer the row's changes nothing and ends its caller
+//! with [`Error::Lost`].
+
+use model::Timestamp;
+use seal::Place;
+use serde::de::DeserializeOwned;
+use serde::Serialize;
+
+use crate::row::{Columns, bigint, json};
+use crate::{Db, Error, Result, RunKind};
+
+/// A step of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepRef {
+    /// Whether a pull's or an export's.
+    pub kind: RunKind,
+    /// The run's id.
+    pub run_id: String,
+    /// The step's name within the run.
+    pub name: String,
+}
+
+/// What claiming a step gave.
+#[derive(Debug)]
+pub enum StepClaim<R> {
+    /// Nobody finished it: this attempt may work.
+    Mine {
+        /// The fence of this attempt.
+        token: String,
+        /// Attempts since progress was last saved, this one included.
+        idle_attempts: u64,
+        /// The progress an earlier attempt saved.
+        progress: Option<Vec<u8>>,
+    },
+    /// An earlier attempt finished it, with this receipt.
+    Done(R),
+}
+
+/// A staging object that a saved step names from now on.
+#[derive(Debug, Clone)]
+pub struct NewStaging {
+    /// Its number within the step.
+    pub ordinal: u64,
+    /// Its name in the record store.
+    pub object_key: String,
+    /// Rows in it.
+    pub row_count: u64,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+impl StepRef {
+    fn sealed_row(&self) -> String {
+        format!("{}/{}", self.run_id, self.name)
+    }
+}
+
+const PROGRESS: &str = "steps.progress";
+
+impl Db {
+    /// Takes a step for a new attempt.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if its run is not running.
+    pub async fn claim_step<R: DeserializeOwned>(&self, step: &StepRef) -> Result<StepClaim<R>> {
+        let now = Timestamp::now().0;
+        let token = model::EventId::new().to_string().split_off(4);
+        let mut tx = self.writer.begin().await?;
+        let open = format!("UPDATE {} SET updated_at = $1 WHERE id = $2 AND state = 'running'", step.kind.table());
+        let open = sqlx::query(sqlx::AssertSqlSafe(open)).bind(now).bind(&step.run_id).execute(&mut *tx).await?;
+        if open.rows_affected() == 0 {
+            return Err(Error::Lost);
+        }
+        let row = sqlx::query(
+            "INSERT INTO steps (run_id, name, token, state, attempts, idle_attempts, updated_at) \
+             VALUES ($1, $2, $3, 'running', 1, 1, $4) \
+             ON CONFLICT (run_id, name) DO UPDATE SET token = excluded.token, attempts = steps.attempts + 1, \
+             idle_attempts = steps.idle_attempts + 1, updated_at = excluded.updated_at \
+             WHERE steps.state = 'running' RETURNING idle_attempts, progress_sealed",
+        )
+        .bind(&step.run_id)
+        .bind(&step.name)
+        .bind(&token)
+        .bind(now)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let claim = match row {
+            Some(row) => {
+                let sealed = row.raw::<Option<String>>("progress_sealed")?;
+                let place = step.sealed_row();
+                let open = |text: String| self.keys.open(Place { column: PROGRESS, row: &place }, &text);
+                StepClaim::Mine {
+                    token,
+                    idle_attempts: row.count("idle_attempts")?,
+                    progress: sealed.map(open).transpose()?,
+                }
+            }
+            None => {
+                let row = sqlx::query("SELECT receipt FROM steps WHERE run_id = $1 AND name = $2")
+                    .bind(&step.run_id)
+                    .bind(&step.name)
+                    .fetch_one(&mut *tx)
+                    .await?;
+                StepClaim::Done(row.json("receipt")?)
+            }
+        };
+        tx.commit().await?;
+        Ok(claim)
+    }
+
+    /// Writes the progress a step begins with, unless it has begun.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn prepare_step(&self, step: &StepRef, progress: &[u8]) -> Result<()> {
+        let sealed = self.keys.seal(Place { column: PROGRESS, row: &step.sealed_row() }, progress)?;
+        sqlx::query(
+            "INSERT INTO steps (run_id, name, token, state, attempts, idle_attempts, progress_sealed, updated_at) \
+             VALUES ($1, $2, '', 'running', 0, 0, $3, $4) ON CONFLICT (run_id, name) DO NOTHING",
+        )
+        .bind(&step.run_id)
+        .bind(&step.name)
+        .bind(sealed)
+        .bind(Timestamp::now().0)
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    /// Saves progress and names the staging objects it rests on; with a receipt,
+    /// ends the step. A run past its `working` phase refuses.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if another attempt holds the step or the run has moved on.
+    pub async fn save_pull_step<R: Serialize + Sync>(
+        &self,
+        step: &StepRef,
+        token: &str,
+        progress: &[u8],
+        staging: &[NewStaging],
+        receipt: Option<&R>,
+    ) -> Result<()> {
+        let now = Timestamp::now().0;
+        let sealed = self.keys.seal(Place { column: PROGRESS, row: &step.sealed_row() }, progress)?;
+        let mut tx = self.writer.begin().await?;
+        let saved = sqlx::query(
+            "UPDATE steps SET progress_sealed = $1, idle_attempts = 0, updated_at = $2, state = $3, receipt = $4 \
+             WHERE run_id = $5 AND name = $6 AND token = $7 AND state = 'running' AND EXISTS \
+             (SELECT 1 FROM pulls WHERE pulls.id = $5 AND pulls.state = 'running' AND pulls.phase = 'working')",
+        )
+        .bind(sealed)
+        .bind(now)
+        .bind(if receipt.is_some() { "done" } else { "running" })
+        .bind(receipt.map(json))
+        .bind(&step.run_id)
+        .bind(&step.name)
+        .bind(token)
+        .execute(&mut *tx)
+        .await?;
+        if saved.rows_affected() == 0 {
+            return Err(Error::Lost);
+        }
+        for object in staging {
+            sqlx::query(
+                "INSERT INTO staging_objects (pull_id, step, ordinal, object_key, row_count, size_bytes, saved_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            )
+            .bind(&step.run_id)
+            .bind(&step.name)
+            .bind(bigint(object.ordinal))
+            .bind(&object.object_key)
+            .bind(bigint(object.row_count))
+            .bind(bigint(object.size_bytes))
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// Ends a step in a transaction of its caller's, or loses.
+pub(crate) async fn finish_step<R: Serialize>(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    step: &StepRef,
+    token: &str,
+    receipt: &R,
+) -> Result<()> {
+    let done = sqlx::query(
+        "UPDATE steps SET state = 'done', idle_attempts = 0, receipt = $1, updated_at = $2 \
+         WHERE run_id = $3 AND name = $4 AND token = $5 AND state = 'running'",
+    )
+    .bind(json(receipt))
+    .bind(Timestamp::now().0)
+    .bind(&step.run_id)
+    .bind(&step.name)
+    .bind(token)
+    .execute(&mut **tx)
+    .await?;
+    if done.rows_affected() == 0 { Err(Error::Lost) } else { Ok(()) }
+}

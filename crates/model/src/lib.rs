@@ -1,0 +1,30 @@
+//! The nouns of Chartlift and the rules that need nothing but their inputs: ids,
+//! states, counts, the names of objects, the publication file, and what is known
+//! of a resource's raw text.
+//!
+//! Invariant: pure. No I/O, no async, no database; every other room may depend
+//! on this one and it depends on none.
+
+mod counts;
+mod format;
+mod hash;
+mod id;
+mod json;
+mod key;
+mod publication;
+mod resource;
+mod row;
+mod state;
+mod time;
+
+pub use counts::{ExportCounts, PullCounts};
+pub use format::FileFormat;
+pub use hash::{ContentHash, content_hash};
+pub use id::{BatchId, ConnectionId, DestinationId, EventId, ExportId, IdError, PatientId, PullId, SourceId};
+pub use json::{compact, read_head, references};
+pub use key::ObjectKey;
+pub use publication::{PUBLICATION_VERSION, Part, Publication, Span};
+pub use resource::{Head, RawResource, RejectReason, SHARED_TYPES, is_resource_type, is_shared_type};
+pub use row::{Change, Reason, ResourceKey, RowMeta};
+pub use state::{ConnectionStatus, RunPhase, RunState, Trigger, TypeOutcome, WordError};
+pub use time::{Timestamp, fhir_instant};

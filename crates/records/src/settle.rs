@@ -1,0 +1,278 @@
+//! Settle: staged resources become one batch of what is new, changed or gone.
+//!
+//! Reads footers and compares; texts are touched only where they are wanted, and
+//! mostly copied compressed. Writes at most two objects, under names that no
+//! other attempt can write; the caller's transaction makes them count.
+
+use std::collections::BTreeMap;
+
+use model::{
+    BatchId, Change, ConnectionId, ObjectKey, PullCounts, Reason, ResourceKey, Timestamp, fhir_instant, is_shared_type,
+};
+
+use crate::copy::{Wanted, carry};
+use crate::keys::KeyTable;
+use crate::span::{At, open_all};
+use crate::{Error, Index, RowRef, SegmentReader, SegmentWriter, Store};
+
+/// A staging object up to this size (16 MiB) is read in one request.
+const STAGING_WHOLE_BYTES_MAX: u64 = 16 << 20;
+
+/// The numbers reserved for a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbers {
+    /// Its number in the connection's log: the head's + 1.
+    pub batch_seq: u64,
+    /// Its number in the deployment-wide order of settles.
+    pub settle_seq: u64,
+}
+
+/// What is to be settled.
+#[derive(Debug)]
+pub struct Settle<'a> {
+    /// Whose record.
+    pub connection: ConnectionId,
+    /// The names of the staging objects, in the order in which they were served.
+    pub staging: &'a [String],
+    /// The connection's index; `None` where its log is empty.
+    pub index: Option<Index>,
+    /// The numbers reserved for the batch.
+    pub numbers: Numbers,
+    /// This attempt's batch.
+    pub batch: BatchId,
+    /// What is gone, confirmed. Keys that were served again, are unknown or gone
+    /// already do not count, nor do shared types that are only absent (I11).
+    pub deleted: Vec<(ResourceKey, Reason)>,
+    /// `fetched_at` of the tombstones.
+    pub settled_at: Timestamp,
+}
+
+/// A batch that is durable, not yet committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchObject {
+    /// Its name.
+    pub key: String,
+    /// Its rows, tombstones included.
+    pub row_count: u64,
+    /// Its size.
+    pub size_bytes: u64,
+    /// How many of its rows are tombstones.
+    pub deleted_count: u64,
+    /// The name of the index that includes it.
+    pub index_key: String,
+    /// The size of that index.
+    pub index_size_bytes: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// The batch; `None` where nothing differed.
+    pub batch: Option<BatchObject>,
+    /// True counts by type, without what the pull ignored or rejected.
+    pub counts_by_type: BTreeMap<String, PullCounts>,
+}
+
+/// Settles: see [`Settle`]. The same inputs give the same bytes.
+///
+/// # Errors
+/// [`Error::Corrupt`] and [`Error::NotFound`] name a staging object;
+/// [`Error::Invalid`] where the index knows the batch's number already, or a
+/// deletion has no reason; [`Error::TooLarge`], and what the store says.
+pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> {
+    let Settle { connection, staging, index, numbers, batch, deleted, settled_at } = input;
+    let mut index = index.unwrap_or_default();
+    if index.last_seq() >= numbers.batch_seq {
+        return Err(Error::Invalid { what: "the index knows the number of the batch to settle already" });
+    }
+    let mut readers = open_all(store, staging.to_vec()).await?;
+    if let Some(alien) = readers.iter().find(|reader| reader.footer().connection() != Some(connection)) {
+        return Err(Error::corrupt(alien.object(), "it is staging of another connection"));
+    }
+    let mut counts_by_type = BTreeMap::new();
+    let staged = newest_staged(&readers, &mut counts_by_type)?;
+    let tombstones = confirmed(&readers, &staged, &index, deleted)?;
+    let wanted = differing(&readers, &staged, &index, &mut counts_by_type);
+    for (key, _) in &tombstones {
+        count(&mut counts_by_type, &key.resource_type).deleted += 1;
+    }
+    if wanted.iter().all(Vec::is_empty) && tombstones.is_empty() {
+        return Ok(Settled { batch: None, counts_by_type });
+    }
+    // The keys are not needed any more; from here on the memory is the batch's.
+    drop(staged);
+    let mut writer = SegmentWriter::new(Some(connection))?;
+    for (reader, wanted) in readers.iter_mut().zip(&wanted).filter(|(_, wanted)| !wanted.is_empty()) {
+        reader.load(STAGING_WHOLE_BYTES_MAX).await?;
+        carry(&mut writer, reader, wanted, Some(numbers)).await?;
+        reader.unload();
+    }
+    drop(readers);
+    for (key, reason) in &tombstones {
+        writer.push_tombstone_ref(tombstone(key, *reason, &index, numbers, settled_at))?;
+    }
+    let written = writer.finish_chunks()?;
+    let key = ObjectKey::Batch { connection, seq: numbers.batch_seq, batch };
+    let index_key = ObjectKey::Index { connection, seq: numbers.batch_seq, batch };
+    store.put_create(&key, written.to_payload()).await?;
+    let (row_count, size_bytes, footer) = (written.footer.row_count(), written.size_bytes, written.footer);
+    drop(written.chunks);
+    index.apply(numbers.batch_seq, &footer)?;
+    let index_size_bytes = index.save(store, &index_key).await?;
+    let batch = BatchObject {
+        key: key.to_string(),
+        row_count: row_count.into(),
+        size_bytes,
+        deleted_count: tombstones.len() as u64,
+        index_key: index_key.to_string(),
+        index_size_bytes,
+    };
+    Ok(Settled { batch: Some(batch), counts_by_type })
+}
+
+/// One row for each staged key: slot n of `keys` is `rows[n]`.
+struct Staged {
+    keys: KeyTable,
+    rows: Vec<At>,
+}
+
+impl Staged {
+    fn find(&self, readers: &[SegmentReader], hash: u64, resource_type: &str, id: &str) -> Option<u32> {
+        self.keys.find(hash, |slot| {
+            let (reader, row) = self.rows[slot as usize];
+            readers[reader as usize].footer().key(row) == (resource_type, id)
+        })
+    }
+}
+
+/// Keeps one version of each key: the newest by `lastUpdated` where both have an
+/// instant, else the later served. Counts fetched, repeated and superseded.
+fn newest_staged(
+    readers: &[SegmentReader],
+    counts: &mut BTreeMap<String, PullCounts>,
+) -> Result<Staged, Error> {
+    let mut staged = Staged { keys: KeyTable::default(), rows: Vec::new() };
+    for (reader_number, reader) in (0..).zip(readers) {
+        for (number, row) in (0..).zip(reader.footer().rows()) {
+            if row.is_tombstone() {
+                return Err(Error::corrupt(reader.object(), "a tombstone was staged"));
+            }
+            let counts = count(counts, row.resource_type);
+            counts.fetched += 1;
+            let hash = staged.keys.hash(row.resource_type, row.id);
+            let Some(slot) = staged.find(readers, hash, row.resource_type, row.id) else {
+                staged.keys.add(hash);
+                staged.rows.push((reader_number, number));
+                continue;
+            };
+            let (kept_reader, kept_row) = staged.rows[slot as usize];
+            let kept = readers[kept_reader as usize].footer().row(kept_row);
+            if kept.content_hash == row.content_hash {
+                counts.repeated += 1;
+            } else {
+                counts.superseded += 1;
+            }
+            if !is_older(row, kept) {
+                staged.rows[slot as usize] = (reader_number, number);
+            }
+        }
+    }
+    Ok(staged)
+}
+
+/// Whether `later`, served after `kept`, is an older version nevertheless.
+fn is_older(later: RowRef<'_>, kept: RowRef<'_>) -> bool {
+    let instants = (later.last_updated.and_then(fhir_instant), kept.last_updated.and_then(fhir_instant));
+    matches!(instants, (Some(later), Some(kept)) if later < kept)
+}
+
+/// The deletions that say something new, by key.
+fn confirmed(
+    readers: &[SegmentReader],
+    staged: &Staged,
+    index: &Index,
+    deleted: Vec<(ResourceKey, Reason)>,
+) -> Result<BTreeMap<ResourceKey, Reason>, Error> {
+    let mut tombstones = BTreeMap::new();
+    for (key, reason) in deleted {
+        if reason == Reason::None {
+            return Err(Error::Invalid { what: "a deletion must say why" });
+        }
+        let (resource_type, id) = (key.resource_type.as_str(), key.id.as_str());
+        let hash = staged.keys.hash(resource_type, id);
+        let is_known = index.get(resource_type, id).is_some_and(|entry| !entry.is_tombstone);
+        let is_forbidden = reason == Reason::Absent && is_shared_type(resource_type);
+        if !is_known || is_forbidden || staged.find(readers, hash, resource_type, id).is_some() {
+            continue;
+        }
+        // What the source itself says outranks what was concluded.
+        let entry = tombstones.entry(key).or_insert(reason);
+        if reason == Reason::SourceDeleted {
+            *entry = reason;
+        }
+    }
+    Ok(tombstones)
+}
+
+/// The staged rows that differ from the index, by reader, ascending.
+fn differing(
+    readers: &[SegmentReader],
+    staged: &Staged,
+    index: &Index,
+    counts: &mut BTreeMap<String, PullCounts>,
+) -> Vec<Vec<Wanted>> {
+    let mut wanted = vec![Vec::new(); readers.len()];
+    for (reader, number) in &staged.rows {
+        let row = readers[*reader as usize].footer().row(*number);
+        let counts = count(counts, row.resource_type);
+        let known = index.get(row.resource_type, row.id).filter(|entry| !entry.is_tombstone);
+        let change = match known {
+            None => {
+                counts.new += 1;
+                Change::New
+            }
+            Some(entry) if entry.content_hash != row.content_hash => {
+                counts.changed += 1;
+                Change::Changed
+            }
+            Some(_) => {
+                counts.unchanged += 1;
+                continue;
+            }
+        };
+        wanted[*reader as usize].push(Wanted { row: *number, change });
+    }
+    for rows in &mut wanted {
+        rows.sort_unstable_by_key(|wanted| wanted.row);
+    }
+    wanted
+}
+
+fn tombstone<'a>(
+    key: &'a ResourceKey,
+    reason: Reason,
+    index: &Index,
+    Numbers { batch_seq, settle_seq }: Numbers,
+    settled_at: Timestamp,
+) -> RowRef<'a> {
+    let last = index.get(&key.resource_type, &key.id);
+    RowRef {
+        resource_type: &key.resource_type,
+        id: &key.id,
+        version_id: None,
+        last_updated: None,
+        change: Change::Deleted,
+        reason,
+        content_hash: last.map_or(model::ContentHash([0; 16]), |entry| entry.content_hash),
+        fetched_at: settled_at,
+        batch_seq,
+        settle_seq,
+    }
+}
+
+fn count<'a>(counts: &'a mut BTreeMap<String, PullCounts>, resource_type: &str) -> &'a mut PullCounts {
+    if !counts.contains_key(resource_type) {
+        counts.insert(resource_type.to_owned(), PullCounts::default());
+    }
+    counts.entry(resource_type.to_owned()).or_default()
+}

@@ -1,0 +1,153 @@
+//! Encryption at rest for the few columns that hold secrets or the source's own
+//! words: tokens, cursors, the source's patient id. AES-256-GCM, the key's id in
+//! the ciphertext, and table, row and column as associated data, so that a value
+//! copied into another row does not open.
+//!
+//! Sealed form, base64 of: version (1 byte, 1) · key id (4 bytes) · nonce
+//! (12 bytes) · ciphertext and tag.
+//!
+//! Invariant: no key and no opened value is ever part of an error or of `Debug`.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use data_encoding::BASE64;
+
+const VERSION: u8 = 1;
+const KEY_ID_LEN: usize = 4;
+const HEADER_LEN: usize = 1 + KEY_ID_LEN + NONCE_LEN;
+
+/// Why a value could not be sealed or opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The key is not 32 bytes of base64.
+    #[error("the encryption key must be 32 bytes in base64 (`openssl rand -base64 32` makes one)")]
+    Key,
+    /// The value was sealed with a key that is not in the ring.
+    #[error("{column} was sealed with another encryption key: configure the key this database was made with")]
+    UnknownKey {
+        /// Table and column.
+        column: String,
+    },
+    /// The value is damaged, or belongs to another row.
+    #[error("{column} does not open: the stored value is damaged or was copied from another row")]
+    Damaged {
+        /// Table and column.
+        column: String,
+    },
+}
+
+/// Where a sealed value stands: the associated data.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Table and column, `connections.token`.
+    pub column: &'a str,
+    /// The row's id.
+    pub row: &'a str,
+}
+
+/// The key that seals and opens.
+pub struct KeyRing {
+    id: [u8; KEY_ID_LEN],
+    key: RandomizedNonceKey,
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyRing(…)")
+    }
+}
+
+impl KeyRing {
+    /// A ring of one key, given in base64.
+    ///
+    /// # Errors
+    /// [`Error::Key`] if it is not 32 bytes.
+    pub fn from_base64(text: &str) -> Result<Self, Error> {
+        let bytes = BASE64.decode(text.trim().as_bytes()).map_err(|_| Error::Key)?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| Error::Key)?;
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+        let mut id = [0; KEY_ID_LEN];
+        id.copy_from_slice(&digest.as_ref()[..KEY_ID_LEN]);
+        Ok(Self { id, key })
+    }
+
+    /// A new random key, in base64.
+    #[must_use]
+    pub fn generate() -> String {
+        let mut bytes = [0; 32];
+        aws_lc_rs::rand::fill(&mut bytes).expect("the system's random source works");
+        BASE64.encode(&bytes)
+    }
+
+    /// Seals `plain` for `place`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if the value is too large for one message (64 GiB).
+    pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<String, Error> {
+        let mut text = plain.to_vec();
+        let nonce = self
+            .key
+            .seal_in_place_append_tag(Aad::from(associated(place)), &mut text)
+            .map_err(|_| Error::Damaged { column: place.column.to_owned() })?;
+        let mut sealed = Vec::with_capacity(HEADER_LEN + text.len());
+        sealed.push(VERSION);
+        sealed.extend_from_slice(&self.id);
+        sealed.extend_from_slice(nonce.as_ref());
+        sealed.extend_from_slice(&text);
+        Ok(BASE64.encode(&sealed))
+    }
+
+    /// Opens what [`KeyRing::seal`] sealed for the same place.
+    ///
+    /// # Errors
+    /// [`Error::UnknownKey`] or [`Error::Damaged`].
+    pub fn open(&self, place: Place<'_>, sealed: &str) -> Result<Vec<u8>, Error> {
+        let damaged = || Error::Damaged { column: place.column.to_owned() };
+        let mut bytes = BASE64.decode(sealed.as_bytes()).map_err(|_| damaged())?;
+        if bytes.len() < HEADER_LEN || bytes[0] != VERSION {
+            return Err(damaged());
+        }
+        if bytes[1..=KEY_ID_LEN] != self.id {
+            return Err(Error::UnknownKey { column: place.column.to_owned() });
+        }
+        let nonce = Nonce::try_assume_unique_for_key(&bytes[1 + KEY_ID_LEN..HEADER_LEN]).map_err(|_| damaged())?;
+        let mut text = bytes.split_off(HEADER_LEN);
+        let plain = self
+            .key
+            .open_in_place(nonce, Aad::from(associated(place)), &mut text)
+            .map_err(|_| damaged())?
+            .to_vec();
+        Ok(plain)
+    }
+}
+
+fn associated(place: Place<'_>) -> Vec<u8> {
+    [place.column.as_bytes(), b"\0", place.row.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place<'static> = Place { column: "connections.token", row: "con_1" };
+
+    #[test]
+    fn opens_only_in_its_place_and_with_its_key() {
+        let ring = KeyRing::from_base64(&KeyRing::generate()).unwrap();
+        let sealed = ring.seal(PLACE, b"secret").unwrap();
+        assert_eq!(ring.open(PLACE, &sealed).unwrap(), b"secret");
+        assert_ne!(sealed, ring.seal(PLACE, b"secret").unwrap());
+        let moved = Place { row: "con_2", ..PLACE };
+        assert!(matches!(ring.open(moved, &sealed), Err(Error::Damaged { .. })));
+        let other = KeyRing::from_base64(&KeyRing::generate()).unwrap();
+        assert!(matches!(other.open(PLACE, &sealed), Err(Error::UnknownKey { .. })));
+        assert!(matches!(ring.open(PLACE, "AAAA"), Err(Error::Damaged { .. })));
+        assert!(matches!(ring.open(PLACE, "%"), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_short_key_is_refused() {
+        assert!(matches!(KeyRing::from_base64("c2hvcnQ="), Err(Error::Key)));
+    }
+}

@@ -1,0 +1,95 @@
+//! What can go wrong at a source, one variant for each thing the caller does
+//! about it (FHIR.md §6).
+//!
+//! Invariant: texts are the source's host, a status and fixed words. A URL, a
+//! body or an id in them would reach logs and Temporal's history (I9).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The host, and the port where it is not the scheme's, that an error names.
+pub type Host = Arc<str>;
+
+/// A failed request to a source.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Get a new token, then ask again once.
+    #[error("{host} answered {status}: it does not accept the credentials; connect the source again if this stays")]
+    Unauthorized {
+        /// The source.
+        host: Host,
+        /// 401.
+        status: u16,
+    },
+    /// This type is not to be had from this source; the others are unharmed.
+    #[error("{host} answered {status}: it refuses this request; check the granted scopes")]
+    Refused {
+        /// The source.
+        host: Host,
+        /// A status of 400 to 499, or 501.
+        status: u16,
+    },
+    /// Wait, then ask again.
+    #[error("{host} answered {status}: it asks to be left alone for a while")]
+    Throttled {
+        /// The source.
+        host: Host,
+        /// 429 or 503.
+        status: u16,
+        /// How long it said, cut to one hour.
+        retry_after: Option<Duration>,
+    },
+    /// Begin the stream again at its first page.
+    #[error("{host} answered {status}: it has forgotten where the search stood")]
+    CursorExpired {
+        /// The source.
+        host: Host,
+        /// 410, 404 or 400.
+        status: u16,
+    },
+    /// Ask again later, a few times.
+    #[error("{host} cannot be reached or failed{}{}", status_text(*status), if *timeout { ": no answer in time" } else { "" })]
+    Unavailable {
+        /// The source.
+        host: Host,
+        /// Its answer, where there was one.
+        status: Option<u16>,
+        /// Whether time ran out.
+        timeout: bool,
+        /// What the connection said, without its URL.
+        #[source]
+        source: Option<reqwest::Error>,
+    },
+    /// An answer that is not FHIR: never the same as no results (FHIR.md §1.13).
+    #[error("{host} gave an answer that cannot be used: {what}")]
+    Protocol {
+        /// The source.
+        host: Host,
+        /// What is wrong, in fixed words.
+        what: &'static str,
+    },
+    /// Final: a link or redirect away from the configured origin (FHIR.md §1.12).
+    #[error("{host} points to another server; credentials are never sent there")]
+    ForeignLink {
+        /// The source.
+        host: Host,
+    },
+    /// An answer larger than the limit; a smaller page may fit.
+    #[error("{host} gave an answer of more than {limit} bytes")]
+    TooLarge {
+        /// The source.
+        host: Host,
+        /// The limit in bytes, after decompression.
+        limit: usize,
+    },
+    /// Final: the source's settings cannot work.
+    #[error("the source cannot be used: {what}")]
+    Config {
+        /// What is wrong, in fixed words.
+        what: &'static str,
+    },
+}
+
+fn status_text(status: Option<u16>) -> String {
+    status.map(|status| format!(": status {status}")).unwrap_or_default()
+}

@@ -1,0 +1,30 @@
+//! The FHIR R4 client: capabilities, the plan of what to ask for, pages of
+//! searches, reads, and what of an answer is a resource.
+//!
+//! Invariant: knows nothing of databases, runs or workflows, and keeps no state
+//! between calls: cursors, visited links, retries and rates are the caller's. A
+//! credential goes to the configured origin and nowhere else. No error text, log
+//! event or `Debug` here carries a path, a query, a body, an id or a token (I9).
+//!
+//! Beside the plain search per type stand, later: fan-out by category
+//! (`compartment.rs`), OAuth ([`Auth`]) and Bulk Data.
+
+mod base;
+mod capability;
+mod client;
+mod compartment;
+mod error;
+mod header;
+mod page;
+mod reference;
+mod request;
+mod transport;
+
+pub use base::identity;
+pub use capability::{Capabilities, TypeCapability};
+pub use client::{ReadOutcome, SourceClient};
+pub use compartment::{Access, CLOSURE_TYPES, StreamPlan};
+pub use error::{Error, Host};
+pub use page::{Page, cursor_hash, split_page};
+pub use reference::reference_target;
+pub use request::{Auth, Limits, Secret};

@@ -1,0 +1,175 @@
+//! Splits one page of a search into resources, without re-serialising any.
+//!
+//! Invariant: the text of a resource is the source's, less the whitespace between
+//! its tokens (I12); and a body that is no searchset is an error, never a page
+//! without results (FHIR.md §1.13).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use model::{RawResource, RejectReason, Timestamp, compact, content_hash, read_head};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use url::Url;
+
+use crate::base::Base;
+use crate::error::Error;
+
+/// One page of a search. `Debug` shows its counts, and nothing of its content.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The resources in the order of the page: matches, and includes of other
+    /// types, which count for their own type.
+    pub resources: Vec<RawResource>,
+    /// Entries whose resource is missing or has no usable id or type.
+    pub rejected: u64,
+    /// Entries that are an OperationOutcome: nobody searches for those.
+    pub ignored: u64,
+    /// Whether an outcome says that results were left out: code `suppressed` or
+    /// `incomplete`, or severity `error` or `fatal` (FHIR.md §1.11).
+    pub suppressed: bool,
+    /// The opaque link to the next page: absolute, and of the source's origin.
+    pub next: Option<String>,
+    /// Size of the answer, decompressed.
+    pub bytes: u64,
+    /// When the source answered, by its own clock.
+    pub served_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct Bundle<'a> {
+    #[serde(rename = "resourceType")]
+    resource_type: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    link: Option<Vec<Link>>,
+    #[serde(borrow)]
+    entry: Option<Vec<Entry<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Link {
+    relation: Option<String>,
+    url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow)]
+    resource: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Outcome {
+    #[serde(default)]
+    issue: Vec<Issue>,
+}
+
+#[derive(Deserialize)]
+struct Issue {
+    code: Option<String>,
+    severity: Option<String>,
+}
+
+/// Splits the body of a search's answer; `request_url` is what relative links
+/// are resolved against, and its origin the only one they may have.
+///
+/// For a page that was not fetched by [`crate::SourceClient::page`]: benches,
+/// fuzzing, recorded traffic.
+///
+/// # Errors
+/// [`Error::Protocol`] and [`Error::ForeignLink`].
+pub fn split_page(body: &Bytes, request_url: &Url) -> Result<Page, Error> {
+    split(body, &Base::of_origin(request_url)?, request_url)
+}
+
+/// A stable hash of a cursor, to find out whether a link was followed before
+/// (FHIR.md §1.4). The link cannot be read from it.
+#[must_use]
+pub fn cursor_hash(cursor: &str) -> u64 {
+    // A URL is no JSON object, so this is SHA-256 over its bytes.
+    let [a, b, c, d, e, f, g, h, ..] = content_hash(cursor.as_bytes()).0;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+pub(crate) fn split(body: &Bytes, base: &Base, url: &Url) -> Result<Page, Error> {
+    let text = std::str::from_utf8(body).map_err(|_| base.protocol("a search answer that is not UTF-8"))?;
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let bundle: Bundle<'_> =
+        serde_json::from_str(text).map_err(|_| base.protocol("a search answer that is not whole FHIR JSON"))?;
+    if bundle.resource_type.as_deref() != Some("Bundle") {
+        return Err(base.protocol("a search answer that is not a Bundle"));
+    }
+    if bundle.kind.as_deref() != Some("searchset") {
+        return Err(base.protocol("a search answer that is not a searchset"));
+    }
+    let mut page = Page { bytes: body.len() as u64, ..Page::default() };
+    let mut links = bundle.link.into_iter().flatten();
+    if let Some(next) =
+        links.find(|link| link.relation.as_deref().is_some_and(|name| name.eq_ignore_ascii_case("next")))
+    {
+        page.next = Some(base.resolve(&next.url.unwrap_or_default(), url)?.into());
+    }
+    let entries = bundle.entry.unwrap_or_default();
+    if !entries.is_empty() && entries.iter().all(|entry| entry.resource.is_none()) {
+        return Err(base.protocol("a search answer whose entries have no resources"));
+    }
+    page.resources.reserve_exact(entries.len());
+    for entry in entries {
+        match entry.resource.map(|raw| resource(body, raw)) {
+            Some(Ok(resource)) if resource.head.resource_type != "OperationOutcome" => page.resources.push(resource),
+            Some(Ok(outcome)) => page.take_outcome(&outcome.text),
+            // Outcomes seldom have an id.
+            Some(Err((RejectReason::Id, text))) if is_outcome(&text) => page.take_outcome(&text),
+            Some(Err(_)) | None => page.rejected += 1,
+        }
+    }
+    Ok(page)
+}
+
+/// A resource out of a page; it shares the page's memory where it was compact.
+pub(crate) fn resource(body: &Bytes, raw: &RawValue) -> Result<RawResource, (RejectReason, Bytes)> {
+    let text = match compact(raw.get().as_bytes()) {
+        Cow::Borrowed(slice) => body.slice_ref(slice),
+        Cow::Owned(text) => Bytes::from(text),
+    };
+    match read_head(&text) {
+        Ok(head) => Ok(RawResource { head, hash: content_hash(&text), text }),
+        Err(reason) => Err((reason, text)),
+    }
+}
+
+fn is_outcome(text: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Typed {
+        #[serde(rename = "resourceType")]
+        resource_type: String,
+    }
+    serde_json::from_slice::<Typed>(text).is_ok_and(|typed| typed.resource_type == "OperationOutcome")
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page")
+            .field("resources", &self.resources.len())
+            .field("rejected", &self.rejected)
+            .field("ignored", &self.ignored)
+            .field("suppressed", &self.suppressed)
+            .field("has_next", &self.next.is_some())
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Page {
+    fn take_outcome(&mut self, text: &[u8]) {
+        self.ignored += 1;
+        // What cannot be read is noise, as most outcomes are (FHIR.md §1.11).
+        let issues = serde_json::from_slice::<Outcome>(text).map(|outcome| outcome.issue).unwrap_or_default();
+        self.suppressed |= issues.iter().any(|issue| {
+            matches!(issue.code.as_deref(), Some("suppressed" | "incomplete"))
+                || matches!(issue.severity.as_deref(), Some("error" | "fatal"))
+        });
+    }
+}

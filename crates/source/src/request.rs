@@ -1,0 +1,65 @@
+//! How a source is asked: credentials and limits.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A secret text. `Debug` shows that there is one, and nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text` as a secret.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// How requests are authorised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// Not at all: an open server.
+    None,
+    /// With a bearer token. A refreshed one is given to
+    /// [`crate::SourceClient::with_auth`].
+    Bearer(Secret),
+}
+
+/// Bounds on every request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// `_count` of a search. Servers cap it or ignore it (FHIR.md §1.9).
+    pub page_size: u32,
+    /// The largest answer, after decompression: 320 KiB a resource in a page of
+    /// 200, and a bound on the memory of a hostile answer.
+    pub body_bytes_max: usize,
+    /// For a connection, with its TLS.
+    pub connect_timeout: Duration,
+    /// Without a byte: before the headers, and between parts of the body.
+    pub idle_timeout: Duration,
+    /// For a whole request, so that a source that drips bytes cannot outlast the
+    /// step that waits for it.
+    pub request_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            page_size: 200,
+            body_bytes_max: 64 << 20,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(300),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The steps of `PatientPull`.
+
+use model::{ConnectionId, PatientId, PullCounts, PullId, RunState, TypeOutcome};
+use serde::{Deserialize, Serialize};
+use temporalio_common::activities::ActivityError;
+use temporalio_macros::activity_definitions;
+
+/// What a `PatientPull` workflow begins with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PullInput {
+    /// The connection to fetch.
+    pub connection_id: ConnectionId,
+    /// Pages after which the workflow continues as new.
+    pub pages_per_run: u64,
+    /// Steps at work at once.
+    pub lanes: u32,
+    /// The first run of this chain; set when it continues as new.
+    #[serde(default)]
+    pub chain: Option<String>,
+    /// Where the run before left off.
+    #[serde(default)]
+    pub resume: Option<PullResume>,
+    /// What the chain did so far.
+    #[serde(default)]
+    pub report: PullReport,
+}
+
+/// Where a run left off when it continued as new.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PullResume {
+    /// The pull at work.
+    pub pull_id: PullId,
+    /// Steps that are not done.
+    pub pending: Vec<StepTitle>,
+    /// The live table.
+    pub table: Vec<TypeProgress>,
+}
+
+/// What a `PatientPull` workflow did.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PullReport {
+    /// Pulls it carried out.
+    pub pulls: u64,
+    /// How the last one ended.
+    pub outcome: Option<RunState>,
+    /// The counts of the last one.
+    pub counts: PullCounts,
+}
+
+/// A step and what it does, for the activity's summary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepTitle {
+    /// Its name: the step row's.
+    pub name: String,
+    /// Types it fetches, for people.
+    pub title: String,
+}
+
+/// A line of the live table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeProgress {
+    /// The type.
+    pub resource_type: String,
+    /// Pages read.
+    pub pages: u64,
+    /// Resources served.
+    pub fetched: u64,
+    /// How it ended; none while it goes on.
+    pub outcome: Option<TypeOutcome>,
+    /// Why it did not end well.
+    #[serde(default)]
+    pub error_code: Option<String>,
+}
+
+/// Input of `pull.begin`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BeginPull {
+    /// The connection.
+    pub connection_id: ConnectionId,
+    /// The first run id of the workflow's chain.
+    pub chain: String,
+}
+
+/// Output of `pull.begin`: the pull to carry out, if one is queued.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BegunPull {
+    /// The pull.
+    pub pull_id: Option<PullId>,
+    /// Whose record.
+    pub patient_id: Option<PatientId>,
+}
+
+/// Input of `pull.plan`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlanPull {
+    /// The pull.
+    pub pull_id: PullId,
+    /// Its connection.
+    pub connection_id: ConnectionId,
+    /// Into how many steps the streams are grouped.
+    pub step_count: u32,
+}
+
+/// Output of `pull.plan`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PullPlan {
+    /// The pull steps.
+    pub steps: Vec<StepTitle>,
+    /// The types asked for.
+    pub types: u64,
+}
+
+/// Input of `pull.pages` and `pull.references`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PullStep {
+    /// The pull.
+    pub pull_id: PullId,
+    /// Its connection.
+    pub connection_id: ConnectionId,
+    /// The step's name.
+    pub step: String,
+    /// Pages after which the step returns, to be called again.
+    pub pages_max: u64,
+}
+
+/// Output of `pull.pages` and `pull.references`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullStepReceipt {
+    /// The types of the step.
+    pub types: Vec<TypeProgress>,
+    /// Pages read by this call.
+    pub pages: u64,
+    /// Whether the step has to be called again.
+    pub more: bool,
+    /// How long to wait before that: the source said so.
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// Input of `pull.settle`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SettlePull {
+    /// The pull.
+    pub pull_id: PullId,
+    /// Its connection.
+    pub connection_id: ConnectionId,
+}
+
+/// Output of `pull.settle`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettleReceipt {
+    /// How the pull ended.
+    pub state: RunState,
+    /// What happened to the resources.
+    pub counts: PullCounts,
+    /// The batch written, if anything had changed.
+    pub batch_seq: Option<u64>,
+}
+
+/// Input of `pull.close`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ClosePull {
+    /// The pull.
+    pub pull_id: PullId,
+    /// How it ends.
+    pub state: RunState,
+    /// Why.
+    pub code: String,
+}
+
+/// The signatures of the pull's activities.
+#[derive(Debug)]
+pub struct PullSteps;
+
+#[activity_definitions]
+impl PullSteps {
+    /// Takes the queued pull of a connection.
+    #[activity(name = "pull.begin")]
+    pub fn begin(_: BeginPull) -> Result<BegunPull, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Reads the source's capabilities and plans the streams.
+    #[activity(name = "pull.plan")]
+    pub fn plan(_: PlanPull) -> Result<PullPlan, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Fetches the pages of a few types into staging.
+    #[activity(name = "pull.pages")]
+    pub fn pages(_: PullStep) -> Result<PullStepReceipt, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Reads what the fetched resources refer to, by id.
+    #[activity(name = "pull.references")]
+    pub fn references(_: PullStep) -> Result<PullStepReceipt, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Compares what was fetched with the record and writes what changed.
+    #[activity(name = "pull.settle")]
+    pub fn settle(_: SettlePull) -> Result<SettleReceipt, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Ends a pull that will not settle.
+    #[activity(name = "pull.close")]
+    pub fn close(_: ClosePull) -> Result<(), ActivityError> {
+        unimplemented!()
+    }
+}

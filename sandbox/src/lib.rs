@@ -1,0 +1,27 @@
+//! A fake patient portal: FHIR R4 over HTTP with sample patients, fault knobs
+//! and a log of what it served. The demo and the tests pull from it.
+//!
+//! It owns the sample data (`data/`) and the portal's behaviour. It uses no
+//! other room of this workspace, so that it can judge what they do.
+//! Invariant: a resource leaves as the very text it came in as; only
+//! whitespace between tokens is ever added.
+
+mod bundle;
+mod cursor;
+mod data;
+mod errors;
+mod knobs;
+mod log;
+mod portal;
+mod routes;
+mod sample;
+mod server;
+
+#[cfg(test)]
+mod portal_tests;
+
+pub use bundle::compact;
+pub use knobs::Knobs;
+pub use log::{LogEntry, Served};
+pub use portal::{Portal, PortalPatient};
+pub use server::{Sandbox, SandboxOptions};

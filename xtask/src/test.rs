@@ -1,0 +1,245 @@
+//! `cargo xtask test`: the stages, their order and their table.
+//!
+//! Every cargo call selects the whole workspace with the same features: another
+//! selection would build the dependencies a second time.
+
+use crate::outcome::Tally;
+use crate::stage::{self, Ended, announce, minutes};
+use crate::tools::{self, Tools};
+use anyhow::{Context, Result};
+use clap::Args;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What is built and tested, the same in every stage.
+pub(crate) const WORKSPACE: [&str; 4] = [
+    "--release",
+    "--workspace",
+    "--features",
+    "chartlift/failpoints",
+];
+
+/// What `cargo xtask test` is asked.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Run only tests whose name contains TEXT.
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Run clippy too, as CI=true does (it builds the metadata of all
+    /// dependencies: minutes, the first time).
+    #[arg(long)]
+    lint: bool,
+}
+
+/// One row of the table.
+struct Row {
+    name: &'static str,
+    ended: Ended,
+    tally: Tally,
+    took: Duration,
+}
+
+/// Runs all stages; true if all is well.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    let mut rows = Vec::new();
+
+    announce("tools", "find or install what the tests need");
+    let started = Instant::now();
+    let tools = tools::install();
+    if let Err(error) = &tools {
+        println!("error: {error:#}");
+    }
+    let ended = if tools.is_ok() {
+        Ended::Ok
+    } else {
+        Ended::Failed
+    };
+    rows.push(Row {
+        name: "tools",
+        ended,
+        tally: Tally::default(),
+        took: started.elapsed(),
+    });
+
+    rows.push(cargo("fmt", 2, &["fmt", "--all", "--check"], None)?);
+    let build = cargo("build", 90, &all("build", &["--all-targets"]), None)?;
+    let built = build.ended == Ended::Ok;
+    rows.push(build);
+    if built && (ci || options.lint) {
+        let arguments = all("clippy", &["--all-targets", "--", "-D", "warnings"]);
+        rows.push(cargo("lint", 60, &arguments, None)?);
+    }
+    if built {
+        rows.push(tests(options, "unit", 30, &["--lib", "--bins"], None)?);
+        rows.push(tests(options, "doc", 15, &["--doc"], None)?);
+        if let Ok(tools) = &tools {
+            rows.push(tests(
+                options,
+                "system",
+                60,
+                &["--test", "it"],
+                Some(tools),
+            )?);
+        }
+    }
+    Ok(conclude(&rows, ci, options.filter.as_deref()))
+}
+
+/// A cargo command for everything, with `more` after it.
+fn all<'a>(command: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&[command], &WORKSPACE[..], more].concat()
+}
+
+/// A stage of tests.
+fn tests(
+    options: &Options,
+    name: &'static str,
+    limit_min: u64,
+    targets: &[&str],
+    tools: Option<&Tools>,
+) -> Result<Row> {
+    let mut arguments = all("test", targets);
+    // One failing binary must not hide the next.
+    arguments.extend(["--no-fail-fast", "--"]);
+    arguments.extend(options.filter.as_deref());
+    // A passing test's output holds its `SKIPPED: ` line.
+    arguments.push("--show-output");
+    cargo(name, limit_min, &arguments, tools)
+}
+
+fn cargo(
+    name: &'static str,
+    limit_min: u64,
+    arguments: &[&str],
+    tools: Option<&Tools>,
+) -> Result<Row> {
+    announce(name, &format!("cargo {}", arguments.join(" ")));
+    let mut command = Command::new("cargo");
+    command.args(arguments);
+    if let Some(tools) = tools {
+        command
+            .env("CHARTLIFT_TEST_BIN_DIR", target_dir()?.join("release"))
+            .env("CHARTLIFT_TEMPORAL_CLI", &tools.temporal)
+            .env("CHARTLIFT_PYTHON", &tools.python);
+        // Each of these tests runs a Temporal server and a worker of its own.
+        if std::env::var_os("RUST_TEST_THREADS").is_none() {
+            command.env("RUST_TEST_THREADS", "2");
+        }
+    }
+    let report = stage::run(command, Duration::from_secs(limit_min * 60))?;
+    println!(
+        "==> {name}: {} after {:.2} minutes",
+        report.ended,
+        minutes(report.took)
+    );
+    Ok(Row {
+        name,
+        ended: report.ended,
+        tally: report.tally,
+        took: report.took,
+    })
+}
+
+/// Where cargo puts what it builds: its own answer, so that a caller's
+/// `CARGO_TARGET_DIR` or config counts.
+pub(crate) fn target_dir() -> Result<PathBuf> {
+    let text = crate::machine::output("cargo", &["metadata", "--no-deps", "--format-version", "1"])
+        .context("run cargo metadata")?;
+    let metadata: serde_json::Value = serde_json::from_str(&text).context("read cargo metadata")?;
+    let dir = metadata["target_directory"]
+        .as_str()
+        .context("find the target folder")?;
+    Ok(PathBuf::from(dir))
+}
+
+/// Prints the table and the totals; true if the run is green.
+fn conclude(rows: &[Row], ci: bool, filter: Option<&str>) -> bool {
+    let mut green = true;
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    println!(
+        "\n{:<8} {:>10} {:>7} {:>7} {:>8} {:>8}",
+        "stage", "", "passed", "failed", "skipped", "minutes"
+    );
+    for Row {
+        name,
+        ended,
+        tally,
+        took,
+    } in rows
+    {
+        let (ok, bad, left) = (tally.really_passed(), tally.failed, tally.left_out());
+        println!(
+            "{name:<8} {ended:>10} {ok:>7} {bad:>7} {left:>8} {:>8.2}",
+            minutes(*took)
+        );
+        // A stage that broke without naming a test is one failure.
+        failed += if *ended == Ended::Ok { bad } else { bad.max(1) };
+        passed += ok;
+        skipped += left;
+    }
+    println!();
+    for reason in rows.iter().flat_map(|row| &row.tally.skipped) {
+        println!("skipped: {reason}");
+    }
+    if failed > 0 {
+        green = false;
+    }
+    if ci && skipped > 0 {
+        println!("under CI=true a skipped test is a failure");
+        green = false;
+    }
+    if green && passed == 0 {
+        match filter {
+            Some(text) => println!("no test has `{text}` in its name"),
+            None => println!("no test ran"),
+        }
+        green = false;
+    }
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    green
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(ended: Ended, passed: u64, failed: u64, skipped: &[&str]) -> Row {
+        let skipped = skipped.iter().map(|reason| (*reason).to_owned()).collect();
+        let tally = Tally {
+            passed,
+            failed,
+            skipped,
+            ..Tally::default()
+        };
+        Row {
+            name: "unit",
+            ended,
+            tally,
+            took: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_run_is_green_only_if_something_ran_and_nothing_failed() {
+        assert!(conclude(&[row(Ended::Ok, 1, 0, &[])], true, None));
+        assert!(!conclude(&[row(Ended::Failed, 1, 1, &[])], false, None));
+        assert!(!conclude(
+            &[row(Ended::Ok, 1, 0, &[]), row(Ended::TimedOut, 0, 0, &[])],
+            false,
+            None
+        ));
+        assert!(!conclude(
+            &[row(Ended::Ok, 0, 0, &[])],
+            false,
+            Some("nothing")
+        ));
+    }
+
+    #[test]
+    fn a_skip_is_a_failure_in_ci_alone() {
+        assert!(conclude(&[row(Ended::Ok, 2, 0, &["no S3"])], false, None));
+        assert!(!conclude(&[row(Ended::Ok, 2, 0, &["no S3"])], true, None));
+    }
+}
