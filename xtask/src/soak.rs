@@ -94,7 +94,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    let shown = format!("{} cargo {}", env.join(" "), soak.arguments.join(" "));
+    let to_file = soak.arguments.last() == Some(&"--json");
+    let out = if to_file { " OUT" } else { "" };
+    let shown = format!("{} cargo {}{out}", env.join(" "), soak.arguments.join(" "));
     announce(soak.name, shown.trim());
 
     let mut cargo = Command::new("cargo");
@@ -107,7 +109,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         soak.name,
         std::process::id()
     ));
-    if soak.arguments.last() == Some(&"--json") {
+    if to_file {
         cargo.arg(&file);
     }
     let report = stage::run(cargo, Duration::from_secs(soak.limit_min * 60))?;

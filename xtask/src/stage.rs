@@ -41,7 +41,7 @@ impl Report {
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Ok => "ok",
             Self::Failed => "failed",
             Self::TimedOut => "timed out",
@@ -214,6 +214,7 @@ mod tests {
         let report = quietly(&format!("echo '{line}'; exit 3"), Duration::from_secs(20));
         assert_eq!(report.ended, Ended::Failed);
         assert_eq!((report.tally.passed, report.tally.ignored), (3, 1));
+        assert_eq!(format!("{:>7}", report.ended), " failed");
     }
 
     #[test]

@@ -12,7 +12,8 @@ struct TempFile(PathBuf);
 
 impl TempFile {
     fn new(name: &str, text: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("chartlift-config-{}", std::process::id()));
+        let dir = format!("chartlift-config-{}-{name}", std::process::id());
+        let dir = std::env::temp_dir().join(dir);
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join(name);
         std::fs::write(&path, text).unwrap();
@@ -22,7 +23,7 @@ impl TempFile {
 
 impl Drop for TempFile {
     fn drop(&mut self) {
-        std::fs::remove_file(&self.0).ok();
+        self.0.parent().map(std::fs::remove_dir_all);
     }
 }
 

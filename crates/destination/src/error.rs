@@ -10,14 +10,18 @@ use model::DestinationId;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another destination, or another deployment's, lives there.
-    #[error("the location belongs to destination {owner}: give this destination a folder or prefix of its own")]
+    #[error(
+        "the location belongs to destination {owner}: give this destination a folder or prefix of its own"
+    )]
     ForeignOwner {
         /// Whose it is.
         owner: DestinationId,
     },
 
     /// The location cannot be used by this version.
-    #[error("location `{location}` is not supported: {reason}; give an absolute folder path or a file:// URL")]
+    #[error(
+        "location `{location}` is not supported: {reason}; give an absolute folder path or a file:// URL"
+    )]
     Unsupported {
         /// The location, cut where it might hold a credential.
         location: String,
@@ -34,14 +38,18 @@ pub enum Error {
     NoConditionalCreate,
 
     /// The object is not there.
-    #[error("`{object}` is not at the destination: check that its location is mounted and was not emptied")]
+    #[error(
+        "`{object}` is not at the destination: check that its location is mounted and was not emptied"
+    )]
     NotFound {
         /// Its key.
         object: String,
     },
 
     /// The object is there and is not what it should be.
-    #[error("`{object}` at the destination is damaged: {what}; move it away and run `chartlift verify`")]
+    #[error(
+        "`{object}` at the destination is damaged: {what}; move it away and run `chartlift verify`"
+    )]
     Corrupt {
         /// Its key.
         object: String,
@@ -50,7 +58,9 @@ pub enum Error {
     },
 
     /// A later version of Chartlift wrote the object.
-    #[error("`{object}` was written by a later version of Chartlift (format {version}): upgrade this one")]
+    #[error(
+        "`{object}` was written by a later version of Chartlift (format {version}): upgrade this one"
+    )]
     Newer {
         /// Its key.
         object: String,
@@ -59,7 +69,9 @@ pub enum Error {
     },
 
     /// The destination does not let us.
-    #[error("the destination denied access to `{object}`: check its credentials or the folder's permissions")]
+    #[error(
+        "the destination denied access to `{object}`: check its credentials or the folder's permissions"
+    )]
     Denied {
         /// The key of what was asked for.
         object: String,
@@ -69,7 +81,9 @@ pub enum Error {
     },
 
     /// The destination did not answer as it should; it may later.
-    #[error("the destination failed on `{object}`: it is tried again; check that it is reachable and has space left")]
+    #[error(
+        "the destination failed on `{object}`: it is tried again; check that it is reachable and has space left"
+    )]
     Unavailable {
         /// The key of what was asked for.
         object: String,
@@ -85,9 +99,11 @@ impl Error {
         let object = object.to_owned();
         match error {
             object_store::Error::NotFound { .. } => Self::NotFound { object },
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                Self::Denied { object, source: error.into() }
-            }
+            object_store::Error::PermissionDenied { .. }
+            | object_store::Error::Unauthenticated { .. } => Self::Denied {
+                object,
+                source: error.into(),
+            },
             _ => Self::of_source(object, error.into()),
         }
     }
@@ -96,7 +112,10 @@ impl Error {
     pub(crate) fn of_source(object: String, source: Box<dyn StdError + Send + Sync>) -> Self {
         let mut cause: Option<&(dyn StdError + 'static)> = Some(&*source);
         while let Some(error) = cause {
-            match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+            match error
+                .downcast_ref::<std::io::Error>()
+                .map(std::io::Error::kind)
+            {
                 Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
                     return Self::Denied { object, source };
                 }

@@ -34,8 +34,10 @@ impl FileDestination {
     /// It touches the disk: not for an async context that must not wait.
     pub fn open(location: &str, id: DestinationId) -> Result<Self, Error> {
         let folder = location::folder(location)?;
-        std::fs::create_dir_all(&folder).map_err(|error| Error::of_source(location.to_owned(), error.into()))?;
-        let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| Error::of(location, error))?;
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| Error::of_source(location.to_owned(), error.into()))?;
+        let store = LocalFileSystem::new_with_prefix(&folder)
+            .map_err(|error| Error::of(location, error))?;
         // Off by default: without it a receipt could outlive the part it is for.
         Ok(Self::over(Arc::new(store.with_fsync(true)), id))
     }
@@ -62,29 +64,37 @@ impl FileDestination {
         let object = key.to_string();
         match self.size(&Path::from(key.to_string())).await? {
             Some(found) if found == size_bytes => Ok(()),
-            Some(found) => {
-                Err(Error::Corrupt { object, what: format!("it has {found} bytes and should have {size_bytes}") })
-            }
+            Some(found) => Err(Error::Corrupt {
+                object,
+                what: format!("it has {found} bytes and should have {size_bytes}"),
+            }),
             None => Err(Error::NotFound { object }),
         }
     }
 
     pub(crate) async fn create(&self, path: &Path, bytes: Bytes) -> Result<Created, Error> {
-        match self.store.put_opts(path, PutPayload::from_bytes(bytes), PutMode::Create.into()).await {
+        match self
+            .store
+            .put_opts(path, PutPayload::from_bytes(bytes), PutMode::Create.into())
+            .await
+        {
             Ok(_) => Ok(Created::Yes),
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                Ok(Created::Taken)
-            }
-            Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
-                Err(Error::NoConditionalCreate)
-            }
+            Err(
+                object_store::Error::AlreadyExists { .. }
+                | object_store::Error::Precondition { .. },
+            ) => Ok(Created::Taken),
+            Err(
+                object_store::Error::NotImplemented { .. }
+                | object_store::Error::NotSupported { .. },
+            ) => Err(Error::NoConditionalCreate),
             Err(error) => Err(Error::of(path.as_ref(), error)),
         }
     }
 
     pub(crate) async fn replace(&self, path: &Path, bytes: Bytes) -> Result<(), Error> {
         let put = self.store.put(path, PutPayload::from_bytes(bytes)).await;
-        put.map(|_| ()).map_err(|error| Error::of(path.as_ref(), error))
+        put.map(|_| ())
+            .map_err(|error| Error::of(path.as_ref(), error))
     }
 
     /// The whole object, if it is there.
@@ -100,7 +110,11 @@ impl FileDestination {
 
     /// Everything below `folder`, by name.
     pub(crate) async fn list(&self, folder: &str) -> Result<Vec<ObjectMeta>, Error> {
-        let listed = self.store.list(Some(&Path::from(folder))).try_collect::<Vec<_>>().await;
+        let listed = self
+            .store
+            .list(Some(&Path::from(folder)))
+            .try_collect::<Vec<_>>()
+            .await;
         let mut objects = listed.map_err(|error| Error::of(folder, error))?;
         objects.sort_unstable_by(|a, b| a.location.cmp(&b.location));
         Ok(objects)

@@ -11,24 +11,41 @@ pub(crate) fn folder(location: &str) -> Result<PathBuf, Error> {
     }
     let Some((scheme, rest)) = location.split_once("://") else {
         let reason = "a relative path means another folder to each process";
-        return Err(Error::Unsupported { location: location.to_owned(), reason });
+        return Err(Error::Unsupported {
+            location: location.to_owned(),
+            reason,
+        });
     };
     if !scheme.eq_ignore_ascii_case("file") {
         // What follows the scheme may hold a key or a signature.
         let location = format!("{scheme}://…");
-        return Err(Error::Unsupported { location, reason: "this version writes to local folders only" });
+        return Err(Error::Unsupported {
+            location,
+            reason: "this version writes to local folders only",
+        });
     }
-    let unsupported = |reason| Error::Unsupported { location: location.to_owned(), reason };
+    let unsupported = |reason| Error::Unsupported {
+        location: location.to_owned(),
+        reason,
+    };
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
     if !path.starts_with('/') {
-        return Err(unsupported("a file:// URL names no other host: file:///folder"));
+        return Err(unsupported(
+            "a file:// URL names no other host: file:///folder",
+        ));
     }
-    let path = percent_decoded(path).ok_or_else(|| unsupported("its percent-encoding is not valid UTF-8"))?;
+    let path = percent_decoded(path)
+        .ok_or_else(|| unsupported("its percent-encoding is not valid UTF-8"))?;
     absolute(location, &path)
 }
 
 fn absolute(location: &str, path: &str) -> Result<PathBuf, Error> {
-    let unsupported = |reason| Err(Error::Unsupported { location: location.escape_debug().to_string(), reason });
+    let unsupported = |reason| {
+        Err(Error::Unsupported {
+            location: location.escape_debug().to_string(),
+            reason,
+        })
+    };
     if path.contains('\0') {
         return unsupported("a path cannot hold a zero byte");
     }
@@ -55,7 +72,9 @@ fn percent_decoded(text: &str) -> Option<String> {
 }
 
 fn hex_digit(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]
@@ -76,11 +95,23 @@ mod tests {
 
     #[test]
     fn everything_else_says_what_is_supported() {
-        let locations =
-            ["out", "", "s3://key:secret@bucket/x", "file://host/x", "file:///%ff", "file:///a?b", "/a/../b", "/", "/a\0"];
+        let locations = [
+            "out",
+            "",
+            "s3://key:secret@bucket/x",
+            "file://host/x",
+            "file:///%ff",
+            "file:///a?b",
+            "/a/../b",
+            "/",
+            "/a\0",
+        ];
         for location in locations {
             let text = folder(location).unwrap_err().to_string();
-            assert!(text.contains("give an absolute folder path or a file:// URL"), "{text}");
+            assert!(
+                text.contains("give an absolute folder path or a file:// URL"),
+                "{text}"
+            );
             assert!(!text.contains("secret") && !text.contains('\0'), "{text}");
         }
     }

@@ -37,11 +37,19 @@ impl FileDestination {
         if publication.format == FileFormat::Parquet || publication.burnt {
             return Ok(());
         }
-        let key = ObjectKey::Manifest { export: publication.export_id }.to_string();
+        let key = ObjectKey::Manifest {
+            export: publication.export_id,
+        }
+        .to_string();
         let folder = key.strip_suffix("manifest.json").unwrap_or_default();
         let files = |deleted| {
-            let parts = publication.parts.iter().filter(move |part| part.deleted == deleted);
-            parts.map(|part| file(part, folder)).collect::<Result<Vec<_>, _>>()
+            let parts = publication
+                .parts
+                .iter()
+                .filter(move |part| part.deleted == deleted);
+            parts
+                .map(|part| file(part, folder))
+                .collect::<Result<Vec<_>, _>>()
         };
         let manifest = Manifest {
             transaction_time: &publication.published_at,
@@ -57,10 +65,22 @@ impl FileDestination {
 }
 
 fn file<'a>(part: &'a Part, folder: &str) -> Result<File<'a>, Error> {
-    let url = part.path.strip_prefix(folder).ok_or_else(|| Error::Corrupt {
-        object: part.path.clone(),
-        what: "it does not lie in the folder of its export".to_owned(),
-    })?;
-    let r#type = if part.deleted { "Bundle" } else { part.resource_type.as_str() };
-    Ok(File { r#type, url, count: part.row_count, file_size: part.size_bytes })
+    let url = part
+        .path
+        .strip_prefix(folder)
+        .ok_or_else(|| Error::Corrupt {
+            object: part.path.clone(),
+            what: "it does not lie in the folder of its export".to_owned(),
+        })?;
+    let r#type = if part.deleted {
+        "Bundle"
+    } else {
+        part.resource_type.as_str()
+    };
+    Ok(File {
+        r#type,
+        url,
+        count: part.row_count,
+        file_size: part.size_bytes,
+    })
 }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use model::{DestinationId, ObjectKey, Timestamp};
-use object_store::path::Path;
 use object_store::ObjectStoreExt;
+use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::files::Created;
@@ -25,7 +25,10 @@ impl FileDestination {
     /// destination; afterwards [`Self::confirm_owner`] notices what this would
     /// paper over: a folder that is not mounted looks like an empty one.
     pub async fn claim_owner(&self) -> Result<(), Error> {
-        let owner = Owner { version: OWNER_VERSION, destination_id: self.id };
+        let owner = Owner {
+            version: OWNER_VERSION,
+            destination_id: self.id,
+        };
         let path = Path::from(ObjectKey::Owner.to_string());
         let bytes = serde_json::to_vec(&owner).expect("ids and numbers serialise");
         match self.create(&path, bytes.into()).await? {
@@ -38,14 +41,23 @@ impl FileDestination {
     pub async fn confirm_owner(&self) -> Result<(), Error> {
         let object = ObjectKey::Owner.to_string();
         let bytes = self.read(&Path::from(object.as_str())).await?;
-        let bytes = bytes.ok_or_else(|| Error::NotFound { object: object.clone() })?;
-        let owner: Owner = serde_json::from_slice(&bytes)
-            .map_err(|_| Error::Corrupt { object: object.clone(), what: "it is not an owner file".to_owned() })?;
+        let bytes = bytes.ok_or_else(|| Error::NotFound {
+            object: object.clone(),
+        })?;
+        let owner: Owner = serde_json::from_slice(&bytes).map_err(|_| Error::Corrupt {
+            object: object.clone(),
+            what: "it is not an owner file".to_owned(),
+        })?;
         if owner.version > OWNER_VERSION {
-            return Err(Error::Newer { object, version: owner.version });
+            return Err(Error::Newer {
+                object,
+                version: owner.version,
+            });
         }
         if owner.destination_id != self.id {
-            return Err(Error::ForeignOwner { owner: owner.destination_id });
+            return Err(Error::ForeignOwner {
+                owner: owner.destination_id,
+            });
         }
         Ok(())
     }
@@ -76,12 +88,19 @@ impl FileDestination {
 
     async fn probe_at(&self, path: &Path) -> Result<(), Error> {
         let sentinel = Bytes::from_static(b"chartlift");
-        let corrupt = |what: &str| Error::Corrupt { object: path.to_string(), what: what.to_owned() };
+        let corrupt = |what: &str| Error::Corrupt {
+            object: path.to_string(),
+            what: what.to_owned(),
+        };
         if let Err(error) = self.create(path, sentinel.clone()).await {
             // A file system without hard links fails the create and takes a write.
             let writable = matches!(error, Error::Unavailable { .. } | Error::Denied { .. })
                 && self.replace(path, sentinel).await.is_ok();
-            return Err(if writable { Error::NoConditionalCreate } else { error });
+            return Err(if writable {
+                Error::NoConditionalCreate
+            } else {
+                error
+            });
         }
         if self.create(path, Bytes::from_static(b"second")).await? != Created::Taken {
             return Err(Error::NoConditionalCreate);
@@ -89,7 +108,12 @@ impl FileDestination {
         if self.read(path).await?.as_ref() != Some(&sentinel) {
             return Err(corrupt("what was written was not read back"));
         }
-        if !self.list(PROBE_FOLDER).await?.iter().any(|meta| meta.location == *path) {
+        if !self
+            .list(PROBE_FOLDER)
+            .await?
+            .iter()
+            .any(|meta| meta.location == *path)
+        {
             return Err(corrupt("what was written was not listed"));
         }
         Ok(())

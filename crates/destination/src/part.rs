@@ -42,7 +42,11 @@ pub struct StoredObject {
 impl FileDestination {
     /// The bytes of a part.
     pub async fn read_part(&self, part: &Part) -> Result<Bytes, Error> {
-        self.read(&path(part)?).await?.ok_or_else(|| Error::NotFound { object: part.path.clone() })
+        self.read(&path(part)?)
+            .await?
+            .ok_or_else(|| Error::NotFound {
+                object: part.path.clone(),
+            })
     }
 
     /// The size of a part, if it is there.
@@ -55,14 +59,20 @@ impl FileDestination {
     pub async fn check_part(&self, part: &Part) -> Result<PartCheck, Error> {
         match self.part_size(part).await? {
             None => return Ok(PartCheck::Missing),
-            Some(size_bytes) if size_bytes != part.size_bytes => return Ok(PartCheck::Size { size_bytes }),
+            Some(size_bytes) if size_bytes != part.size_bytes => {
+                return Ok(PartCheck::Size { size_bytes });
+            }
             Some(_) => {}
         }
         let Some(bytes) = self.read(&path(part)?).await? else {
             return Ok(PartCheck::Missing);
         };
         let sha256 = HEXLOWER.encode(&Sha256::digest(&bytes));
-        Ok(if sha256 == part.sha256 { PartCheck::Sound(bytes) } else { PartCheck::Hash { sha256 } })
+        Ok(if sha256 == part.sha256 {
+            PartCheck::Sound(bytes)
+        } else {
+            PartCheck::Hash { sha256 }
+        })
     }
 
     /// Every file that could be a part, by name: also those of no publication.
@@ -73,7 +83,10 @@ impl FileDestination {
             parts.extend(
                 objects
                     .filter(|meta| meta.location.filename() != Some("manifest.json"))
-                    .map(|meta| StoredObject { path: meta.location.to_string(), size_bytes: meta.size }),
+                    .map(|meta| StoredObject {
+                        path: meta.location.to_string(),
+                        size_bytes: meta.size,
+                    }),
             );
         }
         Ok(parts)

@@ -37,15 +37,25 @@ impl FileDestination {
     /// error leaves open which: only asking again tells.
     pub async fn publish(&self, publication: &Publication) -> Result<Published, Error> {
         if publication.destination_id != self.id {
-            return Err(Error::ForeignOwner { owner: publication.destination_id });
+            return Err(Error::ForeignOwner {
+                owner: publication.destination_id,
+            });
         }
-        let object = ObjectKey::Publication { number: publication.number }.to_string();
+        let object = ObjectKey::Publication {
+            number: publication.number,
+        }
+        .to_string();
         let bytes = serde_json::to_vec(publication).expect("text and numbers serialise");
-        match self.create(&Path::from(object.as_str()), bytes.into()).await? {
+        match self
+            .create(&Path::from(object.as_str()), bytes.into())
+            .await?
+        {
             Created::Yes => Ok(Published::Created),
             Created::Taken => {
                 let standing = self.publication(publication.number).await?;
-                standing.map(|standing| Published::Stands(Box::new(standing))).ok_or(Error::NotFound { object })
+                standing
+                    .map(|standing| Published::Stands(Box::new(standing)))
+                    .ok_or(Error::NotFound { object })
             }
         }
     }
@@ -59,7 +69,11 @@ impl FileDestination {
         // What serde says of a text may repeat it; where it stands is enough.
         let corrupt = |error: serde_json::Error| Error::Corrupt {
             object: object.clone(),
-            what: format!("it is not a publication (line {}, column {})", error.line(), error.column()),
+            what: format!(
+                "it is not a publication (line {}, column {})",
+                error.line(),
+                error.column()
+            ),
         };
         let Version { version } = serde_json::from_slice(&bytes).map_err(corrupt)?;
         if version > PUBLICATION_VERSION {
@@ -67,7 +81,9 @@ impl FileDestination {
         }
         let publication: Publication = serde_json::from_slice(&bytes).map_err(corrupt)?;
         if publication.destination_id != self.id {
-            return Err(Error::ForeignOwner { owner: publication.destination_id });
+            return Err(Error::ForeignOwner {
+                owner: publication.destination_id,
+            });
         }
         if publication.number != number {
             let what = format!("it says that it is number {}", publication.number);
@@ -84,7 +100,12 @@ impl FileDestination {
             let number = digits.parse().ok().filter(|number| *number >= from)?;
             (ObjectKey::Publication { number }.to_string() == path.as_ref()).then_some(number)
         };
-        Ok(self.list(FOLDER).await?.iter().filter_map(|meta| number(&meta.location)).collect())
+        Ok(self
+            .list(FOLDER)
+            .await?
+            .iter()
+            .filter_map(|meta| number(&meta.location))
+            .collect())
     }
 
     /// The publications from `from` on, ascending. See [`gaps`].
@@ -92,9 +113,15 @@ impl FileDestination {
         let numbers = self.publication_numbers(from).await?;
         let read = |number| async move {
             let object = ObjectKey::Publication { number }.to_string();
-            self.publication(number).await?.ok_or(Error::NotFound { object })
+            self.publication(number)
+                .await?
+                .ok_or(Error::NotFound { object })
         };
-        stream::iter(numbers).map(read).buffered(READS).try_collect().await
+        stream::iter(numbers)
+            .map(read)
+            .buffered(READS)
+            .try_collect()
+            .await
     }
 }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use model::{ConnectionId, DestinationId, ExportCounts, ExportId, FileFormat, ObjectKey, Part, Publication, Span};
+use model::{
+    ConnectionId, DestinationId, ExportCounts, ExportId, FileFormat, ObjectKey, Part, Publication,
+    Span,
+};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
@@ -13,6 +16,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod forgetful;
+mod publications;
 
 /// Each store there is, empty; the folder lives as long as the destination.
 fn destinations() -> Vec<(FileDestination, Option<TempDir>)> {
@@ -34,9 +38,19 @@ fn publication(destination: &FileDestination, number: u64, parts: Vec<Part>) -> 
         burnt: false,
         format: FileFormat::NdjsonGzip,
         published_at: "2024-05-01T08:00:00Z".into(),
-        spans: vec![Span { connection_id: ConnectionId::new(), from: 0, to: 3, row_count: 2 }],
+        spans: vec![Span {
+            connection_id: ConnectionId::new(),
+            from: 0,
+            to: 3,
+            row_count: 2,
+        }],
         parts,
-        counts: ExportCounts { planned: 2, delivered: 2, skipped: 0, failed: 0 },
+        counts: ExportCounts {
+            planned: 2,
+            delivered: 2,
+            skipped: 0,
+            failed: 0,
+        },
     }
 }
 
@@ -62,28 +76,55 @@ fn part(export: ExportId, bytes: &[u8], deleted: bool) -> (ObjectKey, Part) {
 }
 
 async fn overwrite(destination: &FileDestination, path: &str, bytes: &'static [u8]) {
-    destination.replace(&Path::from(path), Bytes::from_static(bytes)).await.unwrap();
+    destination
+        .replace(&Path::from(path), Bytes::from_static(bytes))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_prefix_has_one_owner() {
     for (destination, _folder) in destinations() {
-        assert!(matches!(destination.confirm_owner().await, Err(Error::NotFound { .. })));
+        assert!(matches!(
+            destination.confirm_owner().await,
+            Err(Error::NotFound { .. })
+        ));
         destination.claim_owner().await.unwrap();
         destination.claim_owner().await.unwrap();
         destination.check().await.unwrap();
 
         let other = FileDestination::over(Arc::clone(&destination.store), DestinationId::new());
-        for error in [other.claim_owner().await.unwrap_err(), other.check().await.unwrap_err()] {
-            assert!(matches!(error, Error::ForeignOwner { owner } if owner == destination.id()), "{error}");
-            assert!(error.to_string().contains("give this destination a folder or prefix of its own"));
+        for error in [
+            other.claim_owner().await.unwrap_err(),
+            other.check().await.unwrap_err(),
+        ] {
+            assert!(
+                matches!(error, Error::ForeignOwner { owner } if owner == destination.id()),
+                "{error}"
+            );
+            assert!(
+                error
+                    .to_string()
+                    .contains("give this destination a folder or prefix of its own")
+            );
         }
 
         overwrite(&destination, "_chartlift/owner.json", b"{").await;
-        assert!(matches!(destination.confirm_owner().await, Err(Error::Corrupt { .. })));
+        assert!(matches!(
+            destination.confirm_owner().await,
+            Err(Error::Corrupt { .. })
+        ));
         let later = format!(r#"{{"version":2,"destination_id":"{}"}}"#, destination.id());
-        overwrite(&destination, "_chartlift/owner.json", later.leak().as_bytes()).await;
-        assert!(matches!(destination.claim_owner().await, Err(Error::Newer { version: 2, .. })));
+        overwrite(
+            &destination,
+            "_chartlift/owner.json",
+            later.leak().as_bytes(),
+        )
+        .await;
+        assert!(matches!(
+            destination.claim_owner().await,
+            Err(Error::Newer { version: 2, .. })
+        ));
     }
 }
 
@@ -102,109 +143,65 @@ async fn a_probe_leaves_nothing_behind_and_notices_a_store_that_overwrites() {
 }
 
 #[tokio::test]
-async fn a_number_means_one_thing_for_good() {
-    for (destination, _folder) in destinations() {
-        let ours = publication(&destination, 1, vec![]);
-        let theirs = publication(&destination, 1, vec![]);
-        assert_eq!(destination.publication(1).await.unwrap(), None);
-        assert_eq!(destination.publish(&ours).await.unwrap(), Published::Created);
-        for late in [&ours, &theirs] {
-            assert_eq!(destination.publish(late).await.unwrap(), Published::Stands(Box::new(ours.clone())));
-        }
-        assert_eq!(destination.publication(1).await.unwrap(), Some(ours));
-
-        let mut foreign = theirs;
-        foreign.destination_id = DestinationId::new();
-        assert!(matches!(destination.publish(&foreign).await, Err(Error::ForeignOwner { .. })));
-    }
-}
-
-#[tokio::test]
-async fn of_many_writers_one_creates() {
-    for (destination, _folder) in destinations() {
-        let publications: Vec<_> = (0..16).map(|_| publication(&destination, 7, vec![])).collect();
-        let outcomes = futures::future::join_all(publications.iter().map(|one| destination.publish(one))).await;
-        let standing = destination.publication(7).await.unwrap().unwrap();
-        let mut created = 0;
-        for (publication, outcome) in publications.iter().zip(outcomes) {
-            match outcome.unwrap() {
-                Published::Created => {
-                    created += 1;
-                    assert_eq!(*publication, standing);
-                }
-                Published::Stands(stands) => assert_eq!(*stands, standing),
-            }
-        }
-        assert_eq!(created, 1);
-    }
-}
-
-#[tokio::test]
-async fn the_feed_shows_what_is_missing() {
-    for (destination, _folder) in destinations() {
-        assert_eq!(destination.publications(1).await.unwrap(), []);
-        for number in [1, 2, 5, 10_000_000_000] {
-            destination.publish(&publication(&destination, number, vec![])).await.unwrap();
-        }
-        overwrite(&destination, "_chartlift/publications/notes.json", b"a note").await;
-        overwrite(&destination, "_chartlift/publications/3.json", b"not our name").await;
-        let numbers = destination.publication_numbers(1).await.unwrap();
-        assert_eq!(numbers, [1, 2, 5, 10_000_000_000]);
-        assert_eq!(gaps(1, &numbers), [3..=4, 6..=9_999_999_999]);
-        assert_eq!(destination.publication_numbers(3).await.unwrap(), [5, 10_000_000_000]);
-        assert_eq!(gaps(3, &[5]), [3..=4]);
-        assert_eq!(gaps(1, &[]), []);
-        let read: Vec<_> = destination.publications(2).await.unwrap().iter().map(|one| one.number).collect();
-        assert_eq!(read, [2, 5, 10_000_000_000]);
-    }
-}
-
-#[tokio::test]
-async fn a_publication_that_is_not_one_is_an_error_that_names_it() {
-    for (destination, _folder) in destinations() {
-        let name = |number: u64| ObjectKey::Publication { number }.to_string();
-        overwrite(&destination, &name(1), br#"{"version":1,"number":"Jane-Doe"}"#).await;
-        overwrite(&destination, &name(2), br#"{"version":2,"shape":"of tomorrow"}"#).await;
-        let third = serde_json::to_vec(&publication(&destination, 4, vec![])).unwrap();
-        overwrite(&destination, &name(3), third.leak()).await;
-
-        let error = destination.publication(1).await.unwrap_err();
-        assert!(matches!(&error, Error::Corrupt { object, .. } if *object == name(1)), "{error}");
-        assert!(!format!("{error} {error:?}").contains("Jane"), "{error:?}");
-        assert!(matches!(destination.publication(2).await, Err(Error::Newer { version: 2, .. })));
-        let error = destination.publication(3).await.unwrap_err();
-        assert!(error.to_string().contains("it says that it is number 4"), "{error}");
-    }
-}
-
-#[tokio::test]
 async fn parts_are_written_once_and_checked() {
     for (destination, _folder) in destinations() {
         let export = ExportId::new();
         let (key, part) = part(export, b"two\nlines\n", false);
-        assert_eq!(destination.check_part(&part).await.unwrap(), PartCheck::Missing);
+        assert_eq!(
+            destination.check_part(&part).await.unwrap(),
+            PartCheck::Missing
+        );
         assert_eq!(destination.part_size(&part).await.unwrap(), None);
         let error = destination.read_part(&part).await.unwrap_err();
-        assert!(matches!(&error, Error::NotFound { object } if *object == part.path), "{error}");
+        assert!(
+            matches!(&error, Error::NotFound { object } if *object == part.path),
+            "{error}"
+        );
 
         let bytes = Bytes::from_static(b"two\nlines\n");
         destination.put_part(&key, bytes.clone()).await.unwrap();
         destination.put_part(&key, bytes.clone()).await.unwrap();
         assert_eq!(destination.read_part(&part).await.unwrap(), bytes);
-        assert_eq!(destination.check_part(&part).await.unwrap(), PartCheck::Sound(bytes.clone()));
-        let listed = StoredObject { path: part.path.clone(), size_bytes: part.size_bytes };
+        assert_eq!(
+            destination.check_part(&part).await.unwrap(),
+            PartCheck::Sound(bytes.clone())
+        );
+        let listed = StoredObject {
+            path: part.path.clone(),
+            size_bytes: part.size_bytes,
+        };
         assert_eq!(destination.list_parts().await.unwrap(), [listed]);
 
         overwrite(&destination, &part.path, b"two\nlimes\n").await;
-        assert!(matches!(destination.check_part(&part).await.unwrap(), PartCheck::Hash { .. }));
+        assert!(matches!(
+            destination.check_part(&part).await.unwrap(),
+            PartCheck::Hash { .. }
+        ));
         overwrite(&destination, &part.path, b"tw").await;
-        assert_eq!(destination.check_part(&part).await.unwrap(), PartCheck::Size { size_bytes: 2 });
+        assert_eq!(
+            destination.check_part(&part).await.unwrap(),
+            PartCheck::Size { size_bytes: 2 }
+        );
         let error = destination.put_part(&key, bytes).await.unwrap_err();
-        assert!(error.to_string().contains("it has 2 bytes and should have 10"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("it has 2 bytes and should have 10"),
+            "{error}"
+        );
 
-        for path in ["../outside", "a//b", ""] {
-            let stray = Part { path: path.into(), ..part.clone() };
-            assert!(destination.check_part(&stray).await.is_err() || path.is_empty(), "{path}");
+        for path in ["../outside", "a//b"] {
+            let stray = Part {
+                path: path.into(),
+                ..part.clone()
+            };
+            assert!(
+                matches!(
+                    destination.check_part(&stray).await,
+                    Err(Error::Corrupt { .. })
+                ),
+                "{path}"
+            );
         }
     }
 }
@@ -219,8 +216,15 @@ async fn the_manifest_is_bulk_datas() {
         destination.write_manifest(&publication).await.unwrap();
         destination.write_manifest(&publication).await.unwrap();
 
-        let key = ObjectKey::Manifest { export: publication.export_id }.to_string();
-        let bytes = destination.read(&Path::from(key.as_str())).await.unwrap().unwrap();
+        let key = ObjectKey::Manifest {
+            export: publication.export_id,
+        }
+        .to_string();
+        let bytes = destination
+            .read(&Path::from(key.as_str()))
+            .await
+            .unwrap()
+            .unwrap();
         let manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         let expected = serde_json::json!({
             "transactionTime": "2024-05-01T08:00:00Z",
@@ -241,10 +245,17 @@ async fn the_manifest_is_bulk_datas() {
             "error": [],
         });
         assert_eq!(manifest, expected);
-        assert_eq!(destination.list_parts().await.unwrap(), [], "a manifest is not a part");
+        assert_eq!(
+            destination.list_parts().await.unwrap(),
+            [],
+            "a manifest is not a part"
+        );
 
         publication.parts[0].path = "ndjson/elsewhere/Patient.ndjson".into();
-        assert!(matches!(destination.write_manifest(&publication).await, Err(Error::Corrupt { .. })));
+        assert!(matches!(
+            destination.write_manifest(&publication).await,
+            Err(Error::Corrupt { .. })
+        ));
         publication.format = FileFormat::Parquet;
         destination.write_manifest(&publication).await.unwrap();
     }
@@ -252,17 +263,33 @@ async fn the_manifest_is_bulk_datas() {
 
 #[tokio::test]
 async fn what_the_store_says_decides_what_a_caller_does() {
-    let io = |kind| object_store::Error::Generic { store: "test", source: std::io::Error::from(kind).into() };
-    assert!(matches!(Error::of("x", io(std::io::ErrorKind::PermissionDenied)), Error::Denied { .. }));
-    assert!(matches!(Error::of("x", io(std::io::ErrorKind::ReadOnlyFilesystem)), Error::Denied { .. }));
-    assert!(matches!(Error::of("x", io(std::io::ErrorKind::StorageFull)), Error::Unavailable { .. }));
-    assert!(matches!(Error::of("x", io(std::io::ErrorKind::TimedOut)), Error::Unavailable { .. }));
+    let io = |kind| object_store::Error::Generic {
+        store: "test",
+        source: std::io::Error::from(kind).into(),
+    };
+    assert!(matches!(
+        Error::of("x", io(std::io::ErrorKind::PermissionDenied)),
+        Error::Denied { .. }
+    ));
+    assert!(matches!(
+        Error::of("x", io(std::io::ErrorKind::ReadOnlyFilesystem)),
+        Error::Denied { .. }
+    ));
+    assert!(matches!(
+        Error::of("x", io(std::io::ErrorKind::StorageFull)),
+        Error::Unavailable { .. }
+    ));
+    assert!(matches!(
+        Error::of("x", io(std::io::ErrorKind::TimedOut)),
+        Error::Unavailable { .. }
+    ));
 
     // A file where a folder should be.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, b"").unwrap();
-    let error = FileDestination::open(file.join("below").to_str().unwrap(), DestinationId::new()).unwrap_err();
+    let error = FileDestination::open(file.join("below").to_str().unwrap(), DestinationId::new())
+        .unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
     let error = FileDestination::open("s3://bucket/prefix", DestinationId::new()).unwrap_err();
     assert_eq!(

@@ -32,9 +32,14 @@ pub fn count_rows(format: FileFormat, file: &Bytes) -> Result<u64, Error> {
         FileFormat::Parquet => {
             let metadata = ParquetMetaDataReader::new()
                 .parse_and_finish(file)
-                .map_err(|_| Error::Corrupt { format, what: "its footer cannot be read" })?;
-            u64::try_from(metadata.file_metadata().num_rows())
-                .map_err(|_| Error::Corrupt { format, what: "its row count is negative" })
+                .map_err(|_| Error::Corrupt {
+                    format,
+                    what: "its footer cannot be read",
+                })?;
+            u64::try_from(metadata.file_metadata().num_rows()).map_err(|_| Error::Corrupt {
+                format,
+                what: "its row count is negative",
+            })
         }
     }
 }
@@ -54,7 +59,10 @@ impl Lines {
 
     fn finish(self, format: FileFormat) -> Result<u64, Error> {
         if self.open {
-            return Err(Error::Corrupt { format, what: "its last line has no end" });
+            return Err(Error::Corrupt {
+                format,
+                what: "its last line has no end",
+            });
         }
         Ok(self.count)
     }
@@ -77,12 +85,18 @@ fn count_gzip(file: &[u8]) -> Result<u64, Error> {
             let size = decompress(&mut decompressor, file.get(start..end)?, &mut text)?;
             Some(size)
         });
-        let size = read.ok_or(Error::Corrupt { format, what: "a gzip member cannot be read" })?;
+        let size = read.ok_or(Error::Corrupt {
+            format,
+            what: "a gzip member cannot be read",
+        })?;
         lines.read(&text[..size]);
         start = end;
     }
     if file.is_empty() {
-        return Err(Error::Corrupt { format, what: "it is empty" });
+        return Err(Error::Corrupt {
+            format,
+            what: "it is empty",
+        });
     }
     lines.finish(format)
 }
@@ -90,7 +104,10 @@ fn count_gzip(file: &[u8]) -> Result<u64, Error> {
 /// Where the next member begins at or after `from`, or the end of the file.
 fn next_header(file: &[u8], from: usize) -> usize {
     file.get(from..)
-        .and_then(|rest| rest.windows(GZIP_HEADER.len()).position(|bytes| bytes == GZIP_HEADER))
+        .and_then(|rest| {
+            rest.windows(GZIP_HEADER.len())
+                .position(|bytes| bytes == GZIP_HEADER)
+        })
         .map_or(file.len(), |at| from + at)
 }
 
@@ -103,14 +120,23 @@ fn decompress(decompressor: &mut Decompressor, member: &[u8], text: &mut Vec<u8>
     if text.len() < length {
         text.resize(length, 0);
     }
-    decompressor.gzip_decompress(member, &mut text[..length]).ok().filter(|size| *size == length)
+    decompressor
+        .gzip_decompress(member, &mut text[..length])
+        .ok()
+        .filter(|size| *size == length)
 }
 
 fn count_zstd(file: &[u8]) -> Result<u64, Error> {
     let format = FileFormat::NdjsonZstd;
-    let corrupt = |_| Error::Corrupt { format, what: "a zstd frame cannot be read" };
+    let corrupt = |_| Error::Corrupt {
+        format,
+        what: "a zstd frame cannot be read",
+    };
     if file.is_empty() {
-        return Err(Error::Corrupt { format, what: "it is empty" });
+        return Err(Error::Corrupt {
+            format,
+            what: "it is empty",
+        });
     }
     let mut decoder = zstd::stream::read::Decoder::with_buffer(file).map_err(corrupt)?;
     let mut lines = Lines::default();

@@ -12,7 +12,9 @@ pub enum Error {
     ResourceType,
 
     /// The row belongs into another part; a fault of the caller.
-    #[error("a row was given to a part of {resource_type} (deletions: {deleted}) that belongs into another part")]
+    #[error(
+        "a row was given to a part of {resource_type} (deletions: {deleted}) that belongs into another part"
+    )]
     Misplaced {
         /// The type of the part.
         resource_type: String,
@@ -35,7 +37,9 @@ pub enum Error {
     },
 
     /// The resource is larger than [`crate::RESOURCE_SIZE_BYTES_MAX`].
-    #[error("a {resource_type} of {size_bytes} bytes cannot be written: the limit is {size_bytes_max}")]
+    #[error(
+        "a {resource_type} of {size_bytes} bytes cannot be written: the limit is {size_bytes_max}"
+    )]
     TooLarge {
         /// Its type.
         resource_type: String,

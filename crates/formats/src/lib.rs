@@ -16,5 +16,6 @@ pub use self::count::count_rows;
 pub use self::error::Error;
 pub use self::parquet::schema;
 pub use self::part::{
-    FinishedPart, PART_SIZE_BYTES_TARGET, PartWriter, RESOURCE_SIZE_BYTES_MAX, RowContext, lists_deletions,
+    FinishedPart, PART_SIZE_BYTES_TARGET, PartWriter, RESOURCE_SIZE_BYTES_MAX, RowContext,
+    lists_deletions,
 };

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use model::{Change, ConnectionId, ExportId, FileFormat, ObjectKey, Part, PatientId, RowMeta, is_resource_type};
+use model::{
+    Change, ConnectionId, ExportId, FileFormat, ObjectKey, Part, PatientId, RowMeta,
+    is_resource_type,
+};
 use sha2::{Digest, Sha256};
 
 use crate::Error;
@@ -44,9 +47,10 @@ pub fn lists_deletions(format: FileFormat, change: Change) -> bool {
 
 /// Writes one part in memory. The caller closes it when it [is full](Self::is_full).
 ///
-/// It holds the encoded file, for Parquet one row group (32 MiB encoded) and one
-/// batch (8 MiB of text) besides, for compressed NDJSON one member (1 MiB of
-/// text), and always one resource more.
+/// It holds the encoded file; for Parquet one row group (a quarter of the target,
+/// 32 MiB at most) and one batch (8 MiB of text, in a buffer that may be twice
+/// that) besides; for compressed NDJSON one member (1 MiB of text); and always one
+/// resource more. The target is what bounds a worker's memory.
 pub struct PartWriter {
     format: FileFormat,
     resource_type: String,
@@ -74,21 +78,41 @@ impl PartWriter {
         }
         let rows = match format {
             FileFormat::Parquet if deleted => {
-                return Err(Error::Misplaced { resource_type: resource_type.to_owned(), deleted });
+                return Err(Error::Misplaced {
+                    resource_type: resource_type.to_owned(),
+                    deleted,
+                });
             }
-            FileFormat::Parquet => Rows::Parquet(Box::new(ParquetWriter::new()?)),
+            FileFormat::Parquet => Rows::Parquet(Box::new(ParquetWriter::new(size_bytes_target)?)),
             FileFormat::Ndjson | FileFormat::NdjsonGzip | FileFormat::NdjsonZstd => {
                 Rows::Ndjson(Box::new(NdjsonWriter::new(format)?))
             }
         };
-        Ok(Self { format, resource_type: resource_type.to_owned(), deleted, size_bytes_target, row_count: 0, rows })
+        Ok(Self {
+            format,
+            resource_type: resource_type.to_owned(),
+            deleted,
+            size_bytes_target,
+            row_count: 0,
+            rows,
+        })
     }
 
     /// Appends a row. `text` is the resource's compact JSON; of a tombstone it is
     /// not looked at. After an error the part must be given up.
-    pub fn push(&mut self, context: &RowContext<'_>, row: &RowMeta, text: &[u8]) -> Result<(), Error> {
-        if row.head.resource_type != self.resource_type || lists_deletions(self.format, row.change) != self.deleted {
-            return Err(Error::Misplaced { resource_type: self.resource_type.clone(), deleted: self.deleted });
+    pub fn push(
+        &mut self,
+        context: &RowContext<'_>,
+        row: &RowMeta,
+        text: &[u8],
+    ) -> Result<(), Error> {
+        if row.head.resource_type != self.resource_type
+            || lists_deletions(self.format, row.change) != self.deleted
+        {
+            return Err(Error::Misplaced {
+                resource_type: self.resource_type.clone(),
+                deleted: self.deleted,
+            });
         }
         let text = match row.change {
             Change::Deleted => None,
@@ -116,9 +140,13 @@ impl PartWriter {
             });
         }
         if text.contains(&b'\n') {
-            return Err(Error::LineFeed { resource_type: resource_type() });
+            return Err(Error::LineFeed {
+                resource_type: resource_type(),
+            });
         }
-        std::str::from_utf8(text).map_err(|_| Error::NotUtf8 { resource_type: resource_type() })
+        std::str::from_utf8(text).map_err(|_| Error::NotUtf8 {
+            resource_type: resource_type(),
+        })
     }
 
     /// Encoded bytes so far; rows that wait for their member or batch are not in
@@ -185,15 +213,21 @@ impl FinishedPart {
         let hash = |digits| self.sha256.chars().take(digits).collect();
         let resource_type = self.resource_type.clone();
         match self.format {
-            FileFormat::Parquet => ObjectKey::ParquetPart { resource_type, export, hash: hash(PARQUET_HASH_DIGITS) },
-            FileFormat::Ndjson | FileFormat::NdjsonGzip | FileFormat::NdjsonZstd => ObjectKey::NdjsonPart {
+            FileFormat::Parquet => ObjectKey::ParquetPart {
                 resource_type,
                 export,
-                number,
-                hash: hash(NDJSON_HASH_DIGITS),
-                format: self.format,
-                deleted: self.deleted,
+                hash: hash(PARQUET_HASH_DIGITS),
             },
+            FileFormat::Ndjson | FileFormat::NdjsonGzip | FileFormat::NdjsonZstd => {
+                ObjectKey::NdjsonPart {
+                    resource_type,
+                    export,
+                    number,
+                    hash: hash(NDJSON_HASH_DIGITS),
+                    format: self.format,
+                    deleted: self.deleted,
+                }
+            }
         }
     }
 

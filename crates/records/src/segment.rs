@@ -12,11 +12,10 @@ mod write;
 
 pub use footer::{Footer, Frame};
 pub use read::{Segment, SegmentReader, frame_texts};
-pub(crate) use read::slice;
 pub use rows::{Location, RowRef};
 pub use write::SegmentWriter;
 
-pub(crate) use write::Written;
+pub(crate) use read::slice;
 
 /// The version of the format this code writes, and the newest it reads.
 pub const SEGMENT_VERSION: u16 = 1;

@@ -89,13 +89,14 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
     if let Some(alien) = readers.iter().find(|reader| reader.footer().connection() != Some(connection)) {
         return Err(Error::corrupt(alien.object(), "it is staging of another connection"));
     }
-    let mut counts_by_type = BTreeMap::new();
-    let staged = newest_staged(&readers, &mut counts_by_type)?;
+    let mut counts = Counts::new();
+    let staged = newest_staged(&readers, &mut counts)?;
     let tombstones = confirmed(&readers, &staged, &index, deleted)?;
-    let wanted = differing(&readers, &staged, &index, &mut counts_by_type);
-    for (key, _) in &tombstones {
-        count(&mut counts_by_type, &key.resource_type).deleted += 1;
+    let wanted = differing(&readers, &staged, &index, &mut counts);
+    for key in tombstones.keys() {
+        counts.entry(&key.resource_type).or_default().deleted += 1;
     }
+    let counts_by_type = counts.into_iter().map(|(name, counts)| (name.to_owned(), counts)).collect();
     if wanted.iter().all(Vec::is_empty) && tombstones.is_empty() {
         return Ok(Settled { batch: None, counts_by_type });
     }
@@ -130,6 +131,9 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
     Ok(Settled { batch: Some(batch), counts_by_type })
 }
 
+/// Counts by type, while the footers that name the types are at hand.
+type Counts<'a> = BTreeMap<&'a str, PullCounts>;
+
 /// One row for each staged key: slot n of `keys` is `rows[n]`.
 struct Staged {
     keys: KeyTable,
@@ -147,17 +151,14 @@ impl Staged {
 
 /// Keeps one version of each key: the newest by `lastUpdated` where both have an
 /// instant, else the later served. Counts fetched, repeated and superseded.
-fn newest_staged(
-    readers: &[SegmentReader],
-    counts: &mut BTreeMap<String, PullCounts>,
-) -> Result<Staged, Error> {
+fn newest_staged<'a>(readers: &'a [SegmentReader], counts: &mut Counts<'a>) -> Result<Staged, Error> {
     let mut staged = Staged { keys: KeyTable::default(), rows: Vec::new() };
     for (reader_number, reader) in (0..).zip(readers) {
         for (number, row) in (0..).zip(reader.footer().rows()) {
             if row.is_tombstone() {
                 return Err(Error::corrupt(reader.object(), "a tombstone was staged"));
             }
-            let counts = count(counts, row.resource_type);
+            let counts = counts.entry(row.resource_type).or_default();
             counts.fetched += 1;
             let hash = staged.keys.hash(row.resource_type, row.id);
             let Some(slot) = staged.find(readers, hash, row.resource_type, row.id) else {
@@ -215,16 +216,16 @@ fn confirmed(
 }
 
 /// The staged rows that differ from the index, by reader, ascending.
-fn differing(
-    readers: &[SegmentReader],
+fn differing<'a>(
+    readers: &'a [SegmentReader],
     staged: &Staged,
     index: &Index,
-    counts: &mut BTreeMap<String, PullCounts>,
+    counts: &mut Counts<'a>,
 ) -> Vec<Vec<Wanted>> {
     let mut wanted = vec![Vec::new(); readers.len()];
     for (reader, number) in &staged.rows {
         let row = readers[*reader as usize].footer().row(*number);
-        let counts = count(counts, row.resource_type);
+        let counts = counts.entry(row.resource_type).or_default();
         let known = index.get(row.resource_type, row.id).filter(|entry| !entry.is_tombstone);
         let change = match known {
             None => {
@@ -268,11 +269,4 @@ fn tombstone<'a>(
         batch_seq,
         settle_seq,
     }
-}
-
-fn count<'a>(counts: &'a mut BTreeMap<String, PullCounts>, resource_type: &str) -> &'a mut PullCounts {
-    if !counts.contains_key(resource_type) {
-        counts.insert(resource_type.to_owned(), PullCounts::default());
-    }
-    counts.entry(resource_type.to_owned()).or_default()
 }

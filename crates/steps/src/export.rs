@@ -2,7 +2,7 @@
 
 use model::{DestinationId, ExportCounts, ExportId, RunState};
 use serde::{Deserialize, Serialize};
-use temporalio_common::activities::ActivityError;
+use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
 
 /// What a `DestinationExport` workflow begins with.
@@ -165,6 +165,8 @@ pub struct CloseExport {
 /// The signatures of the export's activities.
 #[derive(Debug)]
 pub struct ExportSteps;
+
+pub use self::export_steps::*;
 
 #[activity_definitions]
 impl ExportSteps {

@@ -6,16 +6,16 @@
 //! `#[serde(default)]`, and recorded histories are replayed in the tests. They
 //! carry our ids, counts and codes; never a cursor, a name or a resource (I9).
 
-mod export;
-mod pull;
+pub mod export;
+pub mod pull;
 
 pub use export::{
     ChunkReceipt, ClaimExport, ClaimedExport, CloseExport, DeliverChunk, ExportInput, ExportReport, ExportResume,
-    ExportSteps, PlanExport, PlanReceipt, PublishExport, PublishReceipt, export_steps,
+    ExportSteps, PlanExport, PlanReceipt, PublishExport, PublishReceipt,
 };
 pub use pull::{
     BeginPull, BegunPull, ClosePull, PlanPull, PullInput, PullPlan, PullReport, PullResume, PullStep, PullStepReceipt,
-    PullSteps, SettlePull, SettleReceipt, StepTitle, TypeProgress, pull_steps,
+    PullSteps, SettlePull, SettleReceipt, StepTitle, TypeProgress,
 };
 use temporalio_common::{HasWorkflowDefinition, WorkflowDefinition, search_attributes::SearchAttributeKey};
 

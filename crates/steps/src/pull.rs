@@ -2,7 +2,7 @@
 
 use model::{ConnectionId, PatientId, PullCounts, PullId, RunState, TypeOutcome};
 use serde::{Deserialize, Serialize};
-use temporalio_common::activities::ActivityError;
+use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
 
 /// What a `PatientPull` workflow begins with.
@@ -172,6 +172,8 @@ pub struct ClosePull {
 /// The signatures of the pull's activities.
 #[derive(Debug)]
 pub struct PullSteps;
+
+pub use self::pull_steps::*;
 
 #[activity_definitions]
 impl PullSteps {

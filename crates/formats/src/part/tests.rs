@@ -2,13 +2,15 @@ use std::io::Read;
 
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
-use arrow_array::RecordBatch;
 use model::{Head, Reason, Timestamp, content_hash};
 
 use super::*;
 use crate::{count_rows, schema};
+
+mod bounds;
 
 const SOURCE: &str = "https://portal.example/fhir";
 
@@ -31,7 +33,11 @@ fn row(id: &str, change: Change, text: &[u8]) -> RowMeta {
             last_updated: Some("2024-05-01T10:00:00.000+02:00".into()),
         },
         change,
-        reason: if change == Change::Deleted { Reason::SourceDeleted } else { Reason::None },
+        reason: if change == Change::Deleted {
+            Reason::SourceDeleted
+        } else {
+            Reason::None
+        },
         content_hash: content_hash(text),
         fetched_at: Timestamp(1_714_550_400_000_001),
         batch_seq: 3,
@@ -44,12 +50,18 @@ fn texts() -> Vec<String> {
     let mut texts = vec![
         r#"{"resourceType":"Observation","id":"1","v":1.10,"e":"\u00e9\/\n"}"#.to_owned(),
         r#"{"resourceType":"Observation","id":"2","name":"Zoë 患者 👩‍⚕️"}"#.to_owned(),
-        format!(r#"{{"resourceType":"Observation","id":"3","data":"{}"}}"#, "QUJD".repeat(5 << 18)),
+        format!(
+            r#"{{"resourceType":"Observation","id":"3","data":"{}"}}"#,
+            "QUJD".repeat(5 << 18)
+        ),
     ];
     // Enough for several members and for a text that does not compress away.
     texts.extend((0_u64..6000).map(|n| {
         let noise = content_hash(&n.to_le_bytes());
-        format!(r#"{{"resourceType":"Observation","id":"n{n}","v":"{noise}","t":"{}"}}"#, "abc ".repeat(100))
+        format!(
+            r#"{{"resourceType":"Observation","id":"n{n}","v":"{noise}","t":"{}"}}"#,
+            "abc ".repeat(100)
+        )
     }));
     texts
 }
@@ -57,8 +69,17 @@ fn texts() -> Vec<String> {
 fn written(format: FileFormat, texts: &[String]) -> FinishedPart {
     let mut part = PartWriter::new(format, "Observation", false, PART_SIZE_BYTES_TARGET).unwrap();
     for (at, text) in texts.iter().enumerate() {
-        let change = if at % 2 == 0 { Change::New } else { Change::Changed };
-        part.push(&context(), &row(&format!("id-{at}"), change, text.as_bytes()), text.as_bytes()).unwrap();
+        let change = if at % 2 == 0 {
+            Change::New
+        } else {
+            Change::Changed
+        };
+        part.push(
+            &context(),
+            &row(&format!("id-{at}"), change, text.as_bytes()),
+            text.as_bytes(),
+        )
+        .unwrap();
     }
     assert_eq!(part.row_count(), texts.len() as u64);
     part.finish().unwrap()
@@ -68,11 +89,19 @@ fn written(format: FileFormat, texts: &[String]) -> FinishedPart {
 fn gunzip(file: &[u8]) -> (Vec<u8>, usize) {
     let (mut text, mut members, mut rest) = (Vec::new(), 0, file);
     while !rest.is_empty() {
-        let next = rest[1..].windows(4).position(|bytes| bytes == [0x1f, 0x8b, 8, 0]).map_or(rest.len(), |at| at + 1);
+        let next = rest[1..]
+            .windows(4)
+            .position(|bytes| bytes == [0x1f, 0x8b, 8, 0])
+            .map_or(rest.len(), |at| at + 1);
         let (member, after) = rest.split_at(next);
         let length = u32::from_le_bytes(*member.last_chunk().unwrap()) as usize;
         let mut out = vec![0; length];
-        assert_eq!(libdeflater::Decompressor::new().gzip_decompress(member, &mut out).unwrap(), length);
+        assert_eq!(
+            libdeflater::Decompressor::new()
+                .gzip_decompress(member, &mut out)
+                .unwrap(),
+            length
+        );
         text.extend(out);
         members += 1;
         rest = after;
@@ -82,7 +111,10 @@ fn gunzip(file: &[u8]) -> (Vec<u8>, usize) {
 
 fn unzstd(file: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
-    zstd::stream::read::Decoder::new(file).unwrap().read_to_end(&mut text).unwrap();
+    zstd::stream::read::Decoder::new(file)
+        .unwrap()
+        .read_to_end(&mut text)
+        .unwrap();
     text
 }
 
@@ -94,8 +126,15 @@ fn batches(file: &Bytes) -> Vec<RecordBatch> {
 
 fn column(batches: &[RecordBatch], name: &str) -> Vec<Option<String>> {
     let values = |batch: &RecordBatch| {
-        let array = batch.column_by_name(name).unwrap().as_string::<i32>().clone();
-        array.iter().map(|value| value.map(str::to_owned)).collect::<Vec<_>>()
+        let array = batch
+            .column_by_name(name)
+            .unwrap()
+            .as_string::<i32>()
+            .clone();
+        array
+            .iter()
+            .map(|value| value.map(str::to_owned))
+            .collect::<Vec<_>>()
     };
     batches.iter().flat_map(values).collect()
 }
@@ -118,7 +157,10 @@ fn ndjson_keeps_every_byte_in_every_compression() {
 
     for part in [plain, gzip, zstd] {
         assert_eq!(part.row_count, texts.len() as u64);
-        assert_eq!(count_rows(part.format, &part.bytes).unwrap(), part.row_count);
+        assert_eq!(
+            count_rows(part.format, &part.bytes).unwrap(),
+            part.row_count
+        );
     }
 }
 
@@ -127,7 +169,10 @@ fn parquet_keeps_every_byte_and_every_column() {
     let texts = texts();
     let part = written(FileFormat::Parquet, &texts);
     let batches = batches(&part.bytes);
-    let resources: Vec<_> = column(&batches, "resource").into_iter().map(Option::unwrap).collect();
+    let resources: Vec<_> = column(&batches, "resource")
+        .into_iter()
+        .map(Option::unwrap)
+        .collect();
     assert!(resources == texts);
 
     let first = &batches[0];
@@ -135,18 +180,47 @@ fn parquet_keeps_every_byte_and_every_column() {
     assert_eq!(text("source").unwrap(), SOURCE);
     assert_eq!(text("resource_type").unwrap(), "Observation");
     assert_eq!(text("id").unwrap(), "id-1");
-    assert_eq!(text("patient_id").unwrap(), context().patient_id.to_string());
-    assert_eq!(text("connection_id").unwrap(), context().connection_id.to_string());
+    assert_eq!(
+        text("patient_id").unwrap(),
+        context().patient_id.to_string()
+    );
+    assert_eq!(
+        text("connection_id").unwrap(),
+        context().connection_id.to_string()
+    );
     assert_eq!(text("export_id").unwrap(), context().export_id.to_string());
     assert_eq!(text("version_id").unwrap(), "2");
     assert_eq!(column(&batches, "version_id")[0], None);
-    assert_eq!(text("last_updated").unwrap(), "2024-05-01T10:00:00.000+02:00");
+    assert_eq!(
+        text("last_updated").unwrap(),
+        "2024-05-01T10:00:00.000+02:00"
+    );
     assert_eq!(text("change").unwrap(), "changed");
     assert_eq!(text("reason").unwrap(), "none");
-    assert_eq!(text("content_hash").unwrap(), content_hash(texts[1].as_bytes()).to_string());
-    assert_eq!(first.column_by_name("batch_seq").unwrap().as_primitive::<Int64Type>().value(0), 3);
-    assert_eq!(first.column_by_name("settle_seq").unwrap().as_primitive::<Int64Type>().value(0), 41);
-    let pulled = first.column_by_name("pulled_at").unwrap().as_primitive::<TimestampMicrosecondType>();
+    assert_eq!(
+        text("content_hash").unwrap(),
+        content_hash(texts[1].as_bytes()).to_string()
+    );
+    assert_eq!(
+        first
+            .column_by_name("batch_seq")
+            .unwrap()
+            .as_primitive::<Int64Type>()
+            .value(0),
+        3
+    );
+    assert_eq!(
+        first
+            .column_by_name("settle_seq")
+            .unwrap()
+            .as_primitive::<Int64Type>()
+            .value(0),
+        41
+    );
+    let pulled = first
+        .column_by_name("pulled_at")
+        .unwrap()
+        .as_primitive::<TimestampMicrosecondType>();
     assert_eq!(pulled.value(0), 1_714_550_400_000_001);
 
     let reader = SerializedFileReader::new(part.bytes.clone()).unwrap();
@@ -154,11 +228,26 @@ fn parquet_keeps_every_byte_and_every_column() {
     assert_eq!(metadata.file_metadata().created_by(), Some("chartlift"));
     assert!(metadata.file_metadata().key_value_metadata().is_none());
     let group = metadata.row_group(0);
-    let chunk = |name: &str| group.columns().iter().find(|chunk| chunk.column_path().string() == name).unwrap();
+    let chunk = |name: &str| {
+        group
+            .columns()
+            .iter()
+            .find(|chunk| chunk.column_path().string() == name)
+            .unwrap()
+    };
     assert!(chunk("id").bloom_filter_offset().is_some() && chunk("id").statistics().is_some());
-    assert!(chunk("resource").bloom_filter_offset().is_none() && chunk("resource").statistics().is_none());
-    assert!(chunk("resource").dictionary_page_offset().is_none() && chunk("source").dictionary_page_offset().is_some());
-    assert_eq!(count_rows(FileFormat::Parquet, &part.bytes).unwrap(), part.row_count);
+    assert!(
+        chunk("resource").bloom_filter_offset().is_none()
+            && chunk("resource").statistics().is_none()
+    );
+    assert!(
+        chunk("resource").dictionary_page_offset().is_none()
+            && chunk("source").dictionary_page_offset().is_some()
+    );
+    assert_eq!(
+        count_rows(FileFormat::Parquet, &part.bytes).unwrap(),
+        part.row_count
+    );
 }
 
 #[test]
@@ -167,7 +256,8 @@ fn deletions_have_files_of_their_own_or_rows_without_a_resource() {
     let ids = ["a-1", "odd/\"id\"\n\\ é"];
     let mut part = PartWriter::new(FileFormat::Ndjson, "Observation", true, 1).unwrap();
     for id in ids {
-        part.push(&context(), &row(id, Change::Deleted, b""), b"").unwrap();
+        part.push(&context(), &row(id, Change::Deleted, b""), b"")
+            .unwrap();
     }
     let part = part.finish().unwrap();
     let lines: Vec<_> = std::str::from_utf8(&part.bytes).unwrap().lines().collect();
@@ -176,136 +266,27 @@ fn deletions_have_files_of_their_own_or_rows_without_a_resource() {
         r#"{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"DELETE","url":"Observation/a-1"}}]}"#
     );
     let odd: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
-    assert_eq!(odd["entry"][0]["request"]["url"], format!("Observation/{}", ids[1]));
+    assert_eq!(
+        odd["entry"][0]["request"]["url"],
+        format!("Observation/{}", ids[1])
+    );
     assert_eq!((part.row_count, lines.len()), (2, 2));
     let key = part.key(context().export_id, 0).to_string();
     assert!(key.contains("/deleted/Observation.000-"), "{key}");
 
     let mut part = PartWriter::new(FileFormat::Parquet, "Observation", false, 1).unwrap();
-    part.push(&context(), &row(ids[1], Change::Deleted, b"{}"), b"not looked at").unwrap();
+    part.push(
+        &context(),
+        &row(ids[1], Change::Deleted, b"{}"),
+        b"not looked at",
+    )
+    .unwrap();
     let part = part.finish().unwrap();
     let batches = batches(&part.bytes);
     assert_eq!(column(&batches, "resource"), [None]);
     assert_eq!(column(&batches, "id"), [Some(ids[1].to_owned())]);
-    assert_eq!(column(&batches, "reason"), [Some("source-deleted".to_owned())]);
-}
-
-#[test]
-fn the_same_rows_give_the_same_bytes_and_name() {
-    let texts = texts();
-    for format in FileFormat::ALL.iter().copied() {
-        let (first, second) = (written(format, &texts), written(format, &texts));
-        assert!(first == second, "{format}");
-        let key = first.key(context().export_id, 7);
-        assert_eq!(key.to_string(), second.key(context().export_id, 7).to_string());
-        assert_ne!(key.to_string(), written(format, &texts[1..]).key(context().export_id, 7).to_string());
-        let described = first.describe(&key);
-        assert_eq!(described.size_bytes, first.bytes.len() as u64);
-        assert_eq!(described.sha256.len(), 64);
-        assert!(described.path.ends_with(format.extension()));
-    }
-}
-
-#[test]
-fn an_empty_part_is_a_file_without_rows() {
-    for format in FileFormat::ALL.iter().copied() {
-        let part = PartWriter::new(format, "Patient", false, 1).unwrap().finish().unwrap();
-        assert_eq!(part.row_count, 0);
-        assert_eq!(count_rows(format, &part.bytes).unwrap(), 0, "{format}");
-    }
-}
-
-#[test]
-fn a_part_says_when_it_is_full() {
-    for format in FileFormat::ALL.iter().copied() {
-        let mut part = PartWriter::new(format, "Observation", false, 1 << 20).unwrap();
-        let mut row_count = 0_u64;
-        while !part.is_full() {
-            let noise: String = (0..64).map(|n| content_hash(&[row_count.to_le_bytes(), [n; 8]].concat()).to_string()).collect();
-            part.push(&context(), &row("id", Change::New, b"{}"), noise.as_bytes()).unwrap();
-            row_count += 1;
-            assert!(row_count < 100_000, "{format} never fills");
-        }
-        let part = part.finish().unwrap();
-        // Never more than one batch beyond the target.
-        assert!(part.bytes.len() < 10 << 20, "{format}: {}", part.bytes.len());
-    }
-}
-
-#[test]
-fn row_groups_close_by_encoded_size() {
-    let mut part = PartWriter::new(FileFormat::Parquet, "Observation", false, PART_SIZE_BYTES_TARGET).unwrap();
-    let noise: String = (0_u64..80_000).map(|n| content_hash(&n.to_le_bytes()).to_string()).collect();
-    for _ in 0..30 {
-        part.push(&context(), &row("id", Change::New, b"{}"), noise.as_bytes()).unwrap();
-    }
-    let part = part.finish().unwrap();
-    let reader = SerializedFileReader::new(part.bytes).unwrap();
-    let sizes: Vec<_> = reader.metadata().row_groups().iter().map(|group| group.compressed_size() >> 20).collect();
-    assert!(sizes.len() == 2 && (30..48).contains(&sizes[0]), "{sizes:?}");
-}
-
-#[test]
-fn what_cannot_be_written_is_refused_without_its_text() {
-    let secret = "Jane-Doe-1970";
-    let push = |format, deleted, row: &RowMeta, text: &[u8]| {
-        PartWriter::new(format, "Observation", deleted, 1)?.push(&context(), row, text)
-    };
-    let live = row(secret, Change::New, b"{}");
-    let gone = row(secret, Change::Deleted, b"{}");
-    let mut patient = live.clone();
-    patient.head.resource_type = "Patient".into();
-    let mut far = live.clone();
-    far.settle_seq = u64::MAX;
-    let text = format!("{{\"n\":\"{secret}\"}}");
-    let errors = [
-        push(FileFormat::Ndjson, false, &gone, b"").unwrap_err(),
-        push(FileFormat::NdjsonGzip, true, &live, text.as_bytes()).unwrap_err(),
-        push(FileFormat::Parquet, true, &gone, b"").unwrap_err(),
-        push(FileFormat::Parquet, false, &patient, text.as_bytes()).unwrap_err(),
-        push(FileFormat::Parquet, false, &far, text.as_bytes()).unwrap_err(),
-        push(FileFormat::NdjsonZstd, false, &live, format!("{text}\n").as_bytes()).unwrap_err(),
-        push(FileFormat::Parquet, false, &live, &[text.as_bytes(), &[0xff]].concat()).unwrap_err(),
-        PartWriter::new(FileFormat::Ndjson, "../Patient", false, 1).err().unwrap(),
-    ];
-    for error in errors {
-        assert!(!format!("{error} {error:?}").contains(secret), "{error:?}");
-    }
-}
-
-#[test]
-fn damaged_files_are_errors() {
-    let texts = texts();
-    for format in FileFormat::ALL.iter().copied() {
-        let whole = written(format, &texts).bytes;
-        let cut = whole.slice(..whole.len() - 3);
-        assert!(matches!(count_rows(format, &cut), Err(Error::Corrupt { .. })), "{format} cut");
-    }
-    for format in [FileFormat::NdjsonGzip, FileFormat::NdjsonZstd] {
-        let mut bytes = written(format, &texts).bytes.to_vec();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        assert!(count_rows(format, &Bytes::from(bytes)).is_err(), "{format} flipped");
-        assert!(count_rows(format, &Bytes::new()).is_err(), "{format} empty");
-    }
-}
-
-#[test]
-fn counting_survives_any_bytes() {
-    bolero::check!().with_type::<(u8, Vec<u8>)>().for_each(|(format, bytes)| {
-        let format = FileFormat::ALL[usize::from(*format) % FileFormat::ALL.len()];
-        let _ = count_rows(format, &Bytes::copy_from_slice(bytes));
-        let magic: &[u8] = match format {
-            FileFormat::Ndjson => b"",
-            FileFormat::NdjsonGzip => &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255],
-            FileFormat::NdjsonZstd => &[0x28, 0xb5, 0x2f, 0xfd],
-            FileFormat::Parquet => b"PAR1",
-        };
-        let mut framed = [magic, bytes].concat();
-        if format == FileFormat::Parquet {
-            framed.extend((bytes.len() as u32).to_le_bytes());
-            framed.extend(magic);
-        }
-        let _ = count_rows(format, &Bytes::from(framed));
-    });
+    assert_eq!(
+        column(&batches, "reason"),
+        [Some("source-deleted".to_owned())]
+    );
 }

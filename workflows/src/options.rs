@@ -1,0 +1,86 @@
+//! The options of every activity, in one place.
+
+use std::time::Duration;
+
+use temporalio_workflow::common::error::{ApplicationFailure, IncomingError};
+use temporalio_workflow::{
+    ActivityCancellationType, ActivityCloseTimeouts, ActivityExecutionError, ActivityOptions, RetryPolicy,
+    WorkflowCancellationToken, WorkflowTermination,
+};
+
+/// How long one attempt of a step may take; it saves its progress before.
+const ATTEMPT_MAX: Duration = Duration::from_secs(15 * 60);
+/// A step that does not beat for so long is lost with its worker. This decides
+/// what a restart costs.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(30);
+
+/// A step: heartbeats, no limit of attempts (restarts count as attempts; the
+/// budget is attempts without progress, kept in the step's row).
+pub(crate) fn step(summary: impl Into<String>) -> ActivityOptions {
+    ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::StartToClose(ATTEMPT_MAX))
+        .heartbeat_timeout(HEARTBEAT_MAX)
+        .cancellation_type(ActivityCancellationType::WaitCancellationCompleted)
+        .retry_policy(retry())
+        .summary(summary.into())
+        .build()
+}
+
+/// A clean-up that runs although the workflow is cancelled.
+pub(crate) fn detached(summary: impl Into<String>) -> ActivityOptions {
+    ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::StartToClose(Duration::from_secs(30)))
+        .cancellation_token(WorkflowCancellationToken::new())
+        .retry_policy(retry())
+        .summary(summary.into())
+        .build()
+}
+
+fn retry() -> RetryPolicy {
+    RetryPolicy::builder()
+        .initial_interval(Duration::from_secs(1))
+        .backoff_coefficient(2.0)
+        .maximum_interval(Duration::from_secs(60))
+        .build()
+}
+
+/// How a step ended that did not give a receipt.
+pub(crate) enum StepEnd {
+    /// The workflow was cancelled.
+    Cancelled,
+    /// Another attempt holds the step, or the run has ended: no verdict.
+    Lost,
+    /// It failed for good, with this code.
+    Failed(String),
+}
+
+impl From<ActivityExecutionError> for StepEnd {
+    fn from(error: ActivityExecutionError) -> Self {
+        match &error {
+            ActivityExecutionError::Cancelled(_) => Self::Cancelled,
+            ActivityExecutionError::Failed(failed) => match failed.cause() {
+                Some(IncomingError::Application(failure)) => match failure.type_name() {
+                    Some(steps::LOST) => Self::Lost,
+                    Some(code) => Self::Failed(code.to_owned()),
+                    None => Self::Failed("internal".to_owned()),
+                },
+                Some(IncomingError::Timeout(_)) => Self::Failed("timeout".to_owned()),
+                _ => Self::Failed("internal".to_owned()),
+            },
+            _ => Self::Failed("internal".to_owned()),
+        }
+    }
+}
+
+/// What a workflow ends with when it cannot go on: its run, if it had one, is
+/// closed already, and Dispatch starts another workflow when one is due.
+pub(crate) fn failed(end: StepEnd) -> WorkflowTermination {
+    let code = match end {
+        StepEnd::Cancelled => return WorkflowTermination::cancelled(),
+        StepEnd::Lost => steps::LOST.to_owned(),
+        StepEnd::Failed(code) => code,
+    };
+    let failure = ApplicationFailure::builder(format!("the workflow cannot go on: {code}"))
+        .type_name(code)
+        .non_retryable(true)
+        .build();
+    WorkflowTermination::failed_application(failure)
+}

@@ -1,0 +1,195 @@
+//! `PatientPull`: fetch a connection and settle what changed. The workflow id is
+//! the lock of the connection; queued pulls are carried out one after another.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use model::{PullId, RunState};
+use steps::{
+    BeginPull, ClosePull, PlanPull, PullInput, PullReport, PullResume, PullStep, PullSteps, SettlePull, SettleReceipt,
+    StepTitle,
+};
+use temporalio_workflow::workflows::join_all;
+use temporalio_workflow::{ContinueAsNewOptions, WorkflowContext, WorkflowResult, WorkflowTermination, workflow, workflow_methods};
+
+use crate::options::{StepEnd, detached, failed, step};
+use crate::table::PullTable;
+
+/// The step that follows references; the last before settling.
+const REFERENCES: &str = "references";
+
+/// Fetches a connection.
+#[workflow]
+#[derive(Default)]
+pub struct PatientPull;
+
+pub(crate) use patient_pull::Run;
+
+#[workflow_methods]
+impl PatientPull {
+    /// Carries out queued pulls until there is none.
+    #[run(name = steps::PatientPull::NAME)]
+    pub async fn run(ctx: &mut WorkflowContext<Self>, mut input: PullInput) -> WorkflowResult<PullReport> {
+        let ctx = &*ctx;
+        let chain = input.chain.clone().unwrap_or_else(|| ctx.run_id().to_owned());
+        input.chain = Some(chain.clone());
+        loop {
+            let resume = match input.resume.take() {
+                Some(resume) => resume,
+                None => match begin(ctx, &input, chain.clone()).await {
+                    Ok(Some(resume)) => resume,
+                    Ok(None) => return Ok(input.report),
+                    Err(end) => return Err(failed(end)),
+                },
+            };
+            let pull_id = resume.pull_id;
+            match carry_out(ctx, &input, resume).await {
+                Ok(Carried::Settled(receipt)) => {
+                    ctx.upsert_search_attributes([steps::OUTCOME.value_set(receipt.state.to_string())]);
+                    input.report.pulls += 1;
+                    input.report.outcome = Some(receipt.state);
+                    input.report.counts = receipt.counts;
+                }
+                Ok(Carried::BudgetSpent(resume)) => {
+                    input.resume = Some(resume);
+                    ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
+                    unreachable!("continuing as new always ends the run");
+                }
+                Err(StepEnd::Lost) => {}
+                Err(StepEnd::Failed(code)) => {
+                    close(ctx, pull_id, RunState::Failed, code).await?;
+                    input.report.outcome = Some(RunState::Failed);
+                }
+                Err(StepEnd::Cancelled) => {
+                    close(ctx, pull_id, RunState::Cancelled, "cancelled".to_owned()).await?;
+                    return Err(failed(StepEnd::Cancelled));
+                }
+            }
+        }
+    }
+}
+
+/// How far a pull came.
+enum Carried {
+    Settled(SettleReceipt),
+    BudgetSpent(PullResume),
+}
+
+/// Takes the queued pull, if there is one, and plans its streams.
+async fn begin(
+    ctx: &WorkflowContext<PatientPull>,
+    input: &PullInput,
+    chain: String,
+) -> Result<Option<PullResume>, StepEnd> {
+    let connection_id = input.connection_id;
+    let begun = ctx
+        .execute_activity(PullSteps::begin, BeginPull { connection_id, chain }, step("take the queued pull"))
+        .await?;
+    let Some(pull_id) = begun.pull_id else { return Ok(None) };
+    ctx.upsert_search_attributes([steps::RUN.value_set(pull_id.to_string())]);
+    let plan = PlanPull { pull_id, connection_id, step_count: input.lanes };
+    match ctx.execute_activity(PullSteps::plan, plan, step("read the source's capabilities, plan the streams")).await {
+        Ok(plan) => {
+            let references = StepTitle { name: REFERENCES.to_owned(), title: "what the resources refer to".to_owned() };
+            let pending = plan.steps.into_iter().chain([references]).collect();
+            Ok(Some(PullResume { pull_id, pending, table: Vec::new() }))
+        }
+        Err(error) => match StepEnd::from(error) {
+            StepEnd::Failed(code) => {
+                close(ctx, pull_id, RunState::Failed, code.clone()).await.map_err(|_| StepEnd::Failed(code))?;
+                Ok(None)
+            }
+            StepEnd::Cancelled => {
+                let _ = close(ctx, pull_id, RunState::Cancelled, "cancelled".to_owned()).await;
+                Err(StepEnd::Cancelled)
+            }
+            StepEnd::Lost => Err(StepEnd::Lost),
+        },
+    }
+}
+
+/// Pull steps, references, settle.
+async fn carry_out(
+    ctx: &WorkflowContext<PatientPull>,
+    input: &PullInput,
+    resume: PullResume,
+) -> Result<Carried, StepEnd> {
+    let pull_id = resume.pull_id;
+    let table = RefCell::new(PullTable::new(resume.table));
+    let (references, pages): (VecDeque<_>, VecDeque<_>) =
+        resume.pending.into_iter().partition(|title| title.name == REFERENCES);
+    let budget = RefCell::new(input.pages_per_run);
+    let left = run_steps(ctx, input, pull_id, pages, &table, &budget).await?;
+    let left = if left.is_empty() {
+        run_steps(ctx, input, pull_id, references, &table, &budget).await?
+    } else {
+        left.into_iter().chain(references).collect()
+    };
+    if !left.is_empty() {
+        return Ok(Carried::BudgetSpent(PullResume { pull_id, pending: left.into(), table: table.borrow().lines() }));
+    }
+    let settle = SettlePull { pull_id, connection_id: input.connection_id };
+    let receipt = ctx.execute_activity(PullSteps::settle, settle, step("compare with the record, write what changed")).await?;
+    ctx.set_current_details(table.borrow().markdown(&format!(
+        "{} · {} new, {} changed, {} unchanged, {} deleted",
+        receipt.state, receipt.counts.new, receipt.counts.changed, receipt.counts.unchanged, receipt.counts.deleted
+    )));
+    Ok(Carried::Settled(receipt))
+}
+
+/// Runs steps, a few at a time, until all are done or the budget of pages is
+/// spent. Returns those that are not done.
+async fn run_steps(
+    ctx: &WorkflowContext<PatientPull>,
+    input: &PullInput,
+    pull_id: PullId,
+    queue: VecDeque<StepTitle>,
+    table: &RefCell<PullTable>,
+    budget: &RefCell<u64>,
+) -> Result<VecDeque<StepTitle>, StepEnd> {
+    let queue = RefCell::new(queue);
+    let lanes = (0..input.lanes.max(1)).map(|_| async {
+        loop {
+            let pages_max = *budget.borrow();
+            if pages_max == 0 {
+                return Ok(());
+            }
+            let Some(title) = queue.borrow_mut().pop_front() else { return Ok(()) };
+            let call = PullStep { pull_id, connection_id: input.connection_id, step: title.name.clone(), pages_max };
+            let receipt = if title.name == REFERENCES {
+                ctx.execute_activity(PullSteps::references, call, step(&*title.title)).await
+            } else {
+                ctx.execute_activity(PullSteps::pages, call, step(&*title.title)).await
+            }?;
+            let spent = budget.borrow().saturating_sub(receipt.pages);
+            *budget.borrow_mut() = spent;
+            table.borrow_mut().update(receipt.types);
+            ctx.set_current_details(table.borrow().markdown("fetching"));
+            if receipt.wait_ms > 0 {
+                // Waiting holds no slot: the source asked for it.
+                ctx.timer(Duration::from_millis(receipt.wait_ms)).await;
+            }
+            if receipt.more {
+                queue.borrow_mut().push_back(title);
+            }
+        }
+    });
+    let ends: Vec<Result<(), StepEnd>> = join_all(lanes).await;
+    for end in ends {
+        end?;
+    }
+    Ok(queue.into_inner())
+}
+
+/// Ends a pull that will not settle, although the workflow may be cancelled.
+async fn close(
+    ctx: &WorkflowContext<PatientPull>,
+    pull_id: PullId,
+    state: RunState,
+    code: String,
+) -> Result<(), WorkflowTermination> {
+    ctx.upsert_search_attributes([steps::OUTCOME.value_set(state.to_string())]);
+    ctx.execute_activity(PullSteps::close, ClosePull { pull_id, state, code }, detached(format!("end as {state}"))).await?;
+    Ok(())
+}
