@@ -1,1 +1,33 @@
-//! Placeholder until the room is built.
+//! The steps: input, work, receipt, retry verdict; one file each. Only here do
+//! source, record store, formats, destinations and database meet.
+//!
+//! Every step may run twice, and may run beside its own cut-off predecessor: it
+//! works under the token of its row, writes objects under names no other attempt
+//! can write, and makes them count in one transaction at the end.
+//!
+//! Invariant: nothing that goes to Temporal (receipts, failures, heartbeats)
+//! carries anything but our ids, counts and codes (I9).
+
+mod attempt;
+mod context;
+mod export;
+mod export_adopt;
+mod export_chunk;
+mod export_plan;
+mod export_publish;
+pub mod failpoint;
+mod failure;
+mod pull;
+mod pull_pages;
+mod pull_plan;
+mod pull_progress;
+mod pull_references;
+mod pull_settle;
+pub mod register;
+mod settle_seq;
+pub mod verify;
+
+pub use context::{Context, Limits};
+pub use export::ExportActivities;
+pub use pull::PullActivities;
+pub use settle_seq::{SETTLE_BLOCK, reserved_block_end};

@@ -21,6 +21,7 @@ mod row;
 mod settle;
 mod sources;
 mod steps;
+mod verify;
 
 pub use connections::{Connection, ConnectionSummary, NewConnection, Patient};
 pub use destinations::{Destination, NewDestination};
@@ -34,6 +35,7 @@ pub use pulls::{Pull, PullType};
 pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};
 pub use sources::{NewSource, Source, SourceAuth};
 pub use steps::{NewStaging, StepClaim, StepRef};
+pub use verify::{DestinationProgress, DestinationState, ExportAccount, ExportTotals, LogState, PullAccount};
 
 /// The result of a database call.
 pub type Result<T> = std::result::Result<T, Error>;

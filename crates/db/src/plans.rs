@@ -147,6 +147,20 @@ impl Db {
         Ok(())
     }
 
+    /// The publication number and the epoch of the plan an export has fixed.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if it has none, or another than `plan_id`.
+    pub async fn fixed_plan(&self, export: ExportId, plan_id: &str) -> Result<(u64, u64)> {
+        let row = sqlx::query("SELECT plan_number, plan_epoch FROM exports WHERE id = $1 AND plan_id = $2")
+            .bind(export.to_string())
+            .bind(plan_id)
+            .fetch_optional(&self.writer)
+            .await?
+            .ok_or(Error::Lost)?;
+        Ok((row.count("plan_number")?, row.count("plan_epoch")?))
+    }
+
     /// Chunks planned so far in an export: the number of the next one.
     ///
     /// # Errors

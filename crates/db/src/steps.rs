@@ -63,7 +63,7 @@ impl Db {
     /// Takes a step for a new attempt.
     ///
     /// # Errors
-    /// [`Error::Lost`] if its run is not running.
+    /// [`Error::Lost`] if its run has ended without it.
     pub async fn claim_step<R: DeserializeOwned>(&self, step: &StepRef) -> Result<StepClaim<R>> {
         let now = Timestamp::now().0;
         let token = model::EventId::new().to_string().split_off(4);
@@ -71,7 +71,8 @@ impl Db {
         let open = format!("UPDATE {} SET updated_at = $1 WHERE id = $2 AND state = 'running'", step.kind.table());
         let open = sqlx::query(sqlx::AssertSqlSafe(open)).bind(now).bind(&step.run_id).execute(&mut *tx).await?;
         if open.rows_affected() == 0 {
-            return Err(Error::Lost);
+            // The step itself may have ended the run: its answer was lost.
+            return Ok(StepClaim::Done(receipt_of(&mut tx, step).await?));
         }
         let row = sqlx::query(
             "INSERT INTO steps (run_id, name, token, state, attempts, idle_attempts, updated_at) \
@@ -97,14 +98,7 @@ impl Db {
                     progress: sealed.map(open).transpose()?,
                 }
             }
-            None => {
-                let row = sqlx::query("SELECT receipt FROM steps WHERE run_id = $1 AND name = $2")
-                    .bind(&step.run_id)
-                    .bind(&step.name)
-                    .fetch_one(&mut *tx)
-                    .await?;
-                StepClaim::Done(row.json("receipt")?)
-            }
+            None => StepClaim::Done(receipt_of(&mut tx, step).await?),
         };
         tx.commit().await?;
         Ok(claim)
@@ -180,6 +174,16 @@ impl Db {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// The receipt of a finished step; an unfinished one is lost.
+async fn receipt_of<R: DeserializeOwned>(tx: &mut sqlx::Transaction<'_, sqlx::Any>, step: &StepRef) -> Result<R> {
+    let row = sqlx::query("SELECT receipt FROM steps WHERE run_id = $1 AND name = $2 AND state = 'done'")
+        .bind(&step.run_id)
+        .bind(&step.name)
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.ok_or(Error::Lost)?.json("receipt")
 }
 
 /// Ends a step in a transaction of its caller's, or loses.

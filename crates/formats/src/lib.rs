@@ -11,6 +11,7 @@ mod error;
 mod ndjson;
 mod parquet;
 mod part;
+mod read;
 
 pub use self::count::count_rows;
 pub use self::error::Error;
@@ -19,3 +20,4 @@ pub use self::part::{
     FinishedPart, PART_SIZE_BYTES_TARGET, PartWriter, RESOURCE_SIZE_BYTES_MAX, RowContext,
     lists_deletions,
 };
+pub use self::read::{FileRow, read_rows};

@@ -18,6 +18,12 @@ pub(crate) struct KeyTable {
 }
 
 impl KeyTable {
+    /// A table that grows no more up to `count` keys.
+    pub(crate) fn with_capacity(count: usize) -> Self {
+        let heads = HashMap::with_capacity_and_hasher(count, BuildHasherDefault::default());
+        Self { heads, next: Vec::with_capacity(count), state: RandomState::new() }
+    }
+
     pub(crate) fn hash(&self, resource_type: &str, id: &str) -> u64 {
         self.state.hash_one((resource_type, id))
     }

@@ -152,7 +152,8 @@ impl Staged {
 /// Keeps one version of each key: the newest by `lastUpdated` where both have an
 /// instant, else the later served. Counts fetched, repeated and superseded.
 fn newest_staged<'a>(readers: &'a [SegmentReader], counts: &mut Counts<'a>) -> Result<Staged, Error> {
-    let mut staged = Staged { keys: KeyTable::default(), rows: Vec::new() };
+    let row_count = readers.iter().map(|reader| reader.footer().row_count() as usize).sum();
+    let mut staged = Staged { keys: KeyTable::with_capacity(row_count), rows: Vec::with_capacity(row_count) };
     for (reader_number, reader) in (0..).zip(readers) {
         for (number, row) in (0..).zip(reader.footer().rows()) {
             if row.is_tombstone() {

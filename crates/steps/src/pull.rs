@@ -66,6 +66,12 @@ pub struct TypeProgress {
     pub pages: u64,
     /// Resources served.
     pub fetched: u64,
+    /// Of them, not asked for.
+    #[serde(default)]
+    pub ignored: u64,
+    /// Of them, without a usable id or resourceType.
+    #[serde(default)]
+    pub rejected: u64,
     /// How it ended; none while it goes on.
     pub outcome: Option<TypeOutcome>,
     /// Why it did not end well.

@@ -135,7 +135,7 @@ fn decode_body(raw: &[u8], hashes: &[u8]) -> Result<Index, &'static str> {
         return Err(SHORT);
     }
     let type_indexes: HashMap<_, _> = types.iter().cloned().zip(0..).collect();
-    let (last_seq, ids, keys) = (body.last_seq, body.ids.to_owned(), KeyTable::default());
+    let (last_seq, ids, keys) = (body.last_seq, body.ids.to_owned(), KeyTable::with_capacity(entries.len()));
     let mut index = Index { object: String::new(), last_seq, types, type_indexes, ids, entries, keys };
     for slot in 0..index.entries.len() {
         let entry = index.entry(slot);

@@ -1,0 +1,39 @@
+//! Adopting: what stands in a publication slot counts, whoever put it there.
+
+use db::PublicationCommit;
+use destination::FileDestination;
+use model::Publication;
+
+use crate::Context;
+use crate::failure::Failure;
+
+/// Opens the destination's folder, which must carry its name.
+pub(crate) async fn open(row: &db::Destination) -> Result<FileDestination, Failure> {
+    let files = FileDestination::open(&row.location, row.id)?;
+    files.confirm_owner().await?;
+    Ok(files)
+}
+
+/// Takes over every publication that stands beyond the last adopted one: of a
+/// run whose last transaction was cut off, or of a zombie. Returns the number of
+/// the last.
+pub(crate) async fn adopt_all(context: &Context, files: &FileDestination, mut last: u64) -> Result<u64, Failure> {
+    while let Some(publication) = files.publication(last + 1).await? {
+        adopt(context, files, &publication).await?;
+        last += 1;
+    }
+    Ok(last)
+}
+
+/// Takes over one publication.
+pub(crate) async fn adopt(context: &Context, files: &FileDestination, publication: &Publication) -> Result<(), Failure> {
+    tracing::info!(
+        destination.id = %publication.destination_id,
+        export.id = %publication.export_id,
+        publication.number = publication.number,
+        "a publication that stands is taken over"
+    );
+    files.write_manifest(publication).await?;
+    let commit = PublicationCommit::<()> { publication, step: None };
+    Ok(context.db.commit_publication(&commit).await?)
+}

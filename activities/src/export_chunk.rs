@@ -1,0 +1,159 @@
+//! `export.chunk`: write the parts of a chunk, one type after another over all
+//! its connections, so that only one type's writer is open at a time. The same
+//! rows give the same bytes and the same names, whoever writes them.
+
+use db::{ChunkSpan, RunKind, StepClaim, StepRef};
+use destination::FileDestination;
+use formats::{PartWriter, RowContext};
+use model::{Change, ConnectionId, ExportCounts, FileFormat, Part};
+use records::{BatchRef, Index, SpanReader};
+use std::collections::BTreeSet;
+use steps::{ChunkReceipt, DeliverChunk};
+
+use crate::export::destination_row;
+use crate::export_adopt::open;
+use crate::failure::Failure;
+use crate::{Context, failpoint};
+
+/// Parts of one type that a chunk may write; keeps part numbers of chunks apart.
+const PARTS_PER_CHUNK_MAX: u32 = 1000;
+
+pub(crate) async fn run(context: &Context, input: &DeliverChunk) -> Result<ChunkReceipt, Failure> {
+    let name = format!("chunk-{}", input.chunk);
+    let step = StepRef { kind: RunKind::Export, run_id: input.export_id.to_string(), name };
+    let token = match context.db.claim_step(&step).await? {
+        StepClaim::Done(receipt) => return Ok(receipt),
+        StepClaim::Mine { token, .. } => token,
+    };
+    let row = destination_row(context, input.destination_id).await?;
+    let files = open(&row).await?;
+    let spans = context.db.chunk_spans(input.export_id, &input.plan_id, input.chunk).await?;
+    let mut readers = Vec::with_capacity(spans.len());
+    for span in &spans {
+        readers.push(open_span(context, span).await?);
+    }
+    let mut chunk = Chunk { context, input, files, format: row.format, parts: Vec::new() };
+    let types: BTreeSet<String> =
+        readers.iter().flat_map(|reader| reader.types().map(|(name, _)| name.to_owned())).collect();
+    for resource_type in &types {
+        chunk.write_type(resource_type, &spans, &readers).await?;
+    }
+    let counts: Vec<(ConnectionId, ExportCounts)> =
+        spans.iter().zip(&readers).map(|(span, reader)| (span.connection_id, counts_of(reader))).collect();
+    let receipt = receipt(&chunk.parts, &counts);
+    context
+        .db
+        .finish_chunk(input.export_id, &input.plan_id, input.chunk, (&step, &token), &chunk.parts, &counts, &receipt)
+        .await?;
+    Ok(receipt)
+}
+
+/// Opens the rows of a span: of a first delivery through the index its plan
+/// pinned, which is rebuilt where it is missing or wrong.
+async fn open_span(context: &Context, span: &ChunkSpan) -> Result<SpanReader, Failure> {
+    let batches: Vec<BatchRef> = context
+        .db
+        .batches(span.connection_id, span.from_seq, span.to_seq)
+        .await?
+        .into_iter()
+        .map(|batch| BatchRef { seq: batch.seq, key: batch.object_key })
+        .collect();
+    let index = match &span.index_key {
+        Some(key) if span.from_seq == 0 => match Index::load(&context.store, key).await {
+            Ok(index) if index.last_seq() == span.to_seq => Some(index),
+            Ok(_) | Err(records::Error::NotFound { .. } | records::Error::Corrupt { .. }) => {
+                Some(Index::rebuild(&context.store, &batches).await?)
+            }
+            Err(error) => return Err(error.into()),
+        },
+        _ => None,
+    };
+    Ok(SpanReader::open(&context.store, &batches, span.from_seq, span.to_seq, index.as_ref()).await?)
+}
+
+fn counts_of(reader: &SpanReader) -> ExportCounts {
+    let (planned, skipped) = (reader.planned(), reader.skipped());
+    ExportCounts { planned, skipped, delivered: planned - skipped, failed: 0 }
+}
+
+fn receipt(parts: &[Part], counts: &[(ConnectionId, ExportCounts)]) -> ChunkReceipt {
+    let mut sum = ExportCounts::default();
+    for (_, of) in counts {
+        sum += *of;
+    }
+    ChunkReceipt {
+        counts: sum,
+        parts: parts.len() as u64,
+        size_bytes: parts.iter().map(|part| part.size_bytes).sum(),
+    }
+}
+
+/// A chunk being written.
+struct Chunk<'a> {
+    context: &'a Context,
+    input: &'a DeliverChunk,
+    files: FileDestination,
+    format: FileFormat,
+    parts: Vec<Part>,
+}
+
+/// The open writer of one type, and how many parts came before it.
+#[derive(Default)]
+struct Open {
+    writer: Option<PartWriter>,
+    count: u32,
+}
+
+impl Chunk<'_> {
+    /// Writes all rows of one type: resources, and apart from them deletions
+    /// where the format keeps them in files of their own.
+    async fn write_type(&mut self, name: &str, spans: &[ChunkSpan], readers: &[SpanReader]) -> Result<(), Failure> {
+        let mut open = [Open::default(), Open::default()];
+        for (span, reader) in spans.iter().zip(readers) {
+            let about = RowContext {
+                source: &span.source_identity,
+                patient_id: span.patient_id,
+                connection_id: span.connection_id,
+                export_id: self.input.export_id,
+            };
+            let mut rows = reader.rows_of(name);
+            while let Some(frame) = rows.next_frame().await? {
+                for row in frame {
+                    let deleted = formats::lists_deletions(self.format, row.meta.change);
+                    debug_assert!(!deleted || row.meta.change == Change::Deleted);
+                    let open = &mut open[usize::from(deleted)];
+                    let target = usize::try_from(self.context.limits.part_size_target_bytes).unwrap_or(usize::MAX);
+                    let writer = match &mut open.writer {
+                        Some(writer) => writer,
+                        None => open.writer.insert(PartWriter::new(self.format, name, deleted, target)?),
+                    };
+                    writer.push(&about, &row.meta, &row.text)?;
+                    if writer.is_full() {
+                        self.close(open).await?;
+                    }
+                }
+            }
+        }
+        for open in &mut open {
+            self.close(open).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the open part, if there is one.
+    async fn close(&mut self, open: &mut Open) -> Result<(), Failure> {
+        let Some(writer) = open.writer.take() else { return Ok(()) };
+        if open.count >= PARTS_PER_CHUNK_MAX {
+            return Err(Failure::last("too_many_parts", "a chunk would need over 1,000 parts of one type: raise worker.part_size_target_bytes"));
+        }
+        let chunk = u32::try_from(self.input.chunk).map_err(|_| Failure::last("internal", "too many chunks"))?;
+        let number = chunk.saturating_mul(PARTS_PER_CHUNK_MAX) + open.count;
+        open.count += 1;
+        let part = writer.finish()?;
+        let key = part.key(self.input.export_id, number);
+        self.parts.push(part.describe(&key));
+        failpoint::pass("part_write.before")?;
+        self.files.put_part(&key, part.bytes).await?;
+        failpoint::pass("part_write.after")
+    }
+}

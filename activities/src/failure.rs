@@ -1,0 +1,134 @@
+//! The one place where errors become retry verdicts: retryable, with the delay
+//! the other side asked for, or final, with a stable code. No foreign text
+//! enters a failure: the messages are our own, and name objects by our ids.
+
+use std::time::Duration;
+
+use model::TypeOutcome;
+use temporalio_common::error::ApplicationFailure;
+use temporalio_sdk::activities::ActivityError;
+
+/// How a step did not give its receipt.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Another attempt holds the step, or the run has ended: no verdict.
+    Lost,
+    /// Worth another attempt.
+    Retry { code: &'static str, what: String, after: Option<Duration> },
+    /// No attempt will do better.
+    Final { code: &'static str, what: String },
+}
+
+impl Failure {
+    pub(crate) fn retry(code: &'static str, what: impl ToString) -> Self {
+        Self::Retry { code, what: what.to_string(), after: None }
+    }
+
+    pub(crate) fn last(code: &'static str, what: impl ToString) -> Self {
+        Self::Final { code, what: what.to_string() }
+    }
+}
+
+impl From<Failure> for ActivityError {
+    fn from(failure: Failure) -> Self {
+        let (code, what, last, after) = match failure {
+            Failure::Lost => (steps::LOST, "another attempt holds the step, or its run has ended".to_owned(), true, None),
+            Failure::Retry { code, what, after } => (code, what, false, after),
+            Failure::Final { code, what } => (code, what, true, None),
+        };
+        ApplicationFailure::builder(what)
+            .type_name(code.to_owned())
+            .non_retryable(last)
+            .maybe_next_retry_delay(after)
+            .build()
+            .into()
+    }
+}
+
+impl From<db::Error> for Failure {
+    fn from(error: db::Error) -> Self {
+        match error {
+            db::Error::Lost => Self::Lost,
+            db::Error::LogMoved => Self::retry("log_moved", error),
+            db::Error::NotFound { .. } => Self::last("not_found", error),
+            db::Error::Corrupt { .. } => Self::last("database_corrupt", error),
+            db::Error::Sealed(_) => Self::last("sealed", error),
+            db::Error::Conflict { .. } => Self::last("conflict", error),
+            db::Error::Migration { .. } => Self::last("migration", error),
+            // The driver's own text may quote what was bound: it is not passed on.
+            _ => Self::retry("database_unavailable", "the database did not answer as it should"),
+        }
+    }
+}
+
+impl From<records::Error> for Failure {
+    fn from(error: records::Error) -> Self {
+        use records::Error as E;
+        match error {
+            E::NotFound { .. } => Self::retry("record_missing", error),
+            E::Unavailable { .. } => Self::retry("record_store_unavailable", error),
+            E::Denied { .. } => Self::retry("record_store_denied", error),
+            E::AlreadyExists { .. } | E::Corrupt { .. } => Self::last("record_corrupt", error),
+            E::UnsupportedVersion { .. } => Self::last("record_version", error),
+            E::TooLarge { .. } => Self::last("record_too_large", error),
+            E::Invalid { .. } => Self::last("internal", error),
+        }
+    }
+}
+
+impl From<destination::Error> for Failure {
+    fn from(error: destination::Error) -> Self {
+        use destination::Error as E;
+        match error {
+            E::Unavailable { .. } => Self::retry("destination_unavailable", error),
+            E::Denied { .. } => Self::last("destination_denied", error),
+            E::ForeignOwner { .. } => Self::last("destination_foreign", error),
+            E::NoConditionalCreate => Self::last("destination_no_conditional_create", error),
+            E::NotFound { .. } => Self::last("destination_missing", error),
+            E::Unsupported { .. } => Self::last("destination_unsupported", error),
+            E::Newer { .. } => Self::last("destination_newer", error),
+            E::Corrupt { .. } => Self::last("destination_corrupt", error),
+        }
+    }
+}
+
+impl From<formats::Error> for Failure {
+    fn from(error: formats::Error) -> Self {
+        Self::last("encode", error)
+    }
+}
+
+/// What a pull step does about a source's answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SourceVerdict {
+    /// The grant is not honoured.
+    Unauthorized,
+    /// This type is not to be had.
+    EndStream(TypeOutcome, &'static str),
+    /// The cursor is void: the stream begins anew.
+    Restart,
+    /// The source wants to be left alone so long.
+    Wait(Duration),
+    /// Worth another attempt.
+    Retry(&'static str),
+}
+
+/// How long to leave a source alone that throttles without saying how long.
+const THROTTLE_DEFAULT: Duration = Duration::from_secs(2);
+
+/// The verdict on a source's answer (FHIR.md §6 in the large; a later table
+/// refines it by type and vendor).
+pub(crate) fn on_source(error: &source::Error) -> SourceVerdict {
+    use source::Error as E;
+    match error {
+        E::Unauthorized { .. } => SourceVerdict::Unauthorized,
+        E::Refused { .. } => SourceVerdict::EndStream(TypeOutcome::Refused, "refused"),
+        E::Throttled { retry_after, .. } => SourceVerdict::Wait(retry_after.unwrap_or(THROTTLE_DEFAULT)),
+        E::CursorExpired { .. } => SourceVerdict::Restart,
+        E::Unavailable { .. } => SourceVerdict::Retry("source_unavailable"),
+        E::Protocol { .. } => SourceVerdict::Retry("source_protocol"),
+        E::ForeignLink { .. } => SourceVerdict::EndStream(TypeOutcome::Truncated, "foreign_link"),
+        E::TooLarge { .. } => SourceVerdict::EndStream(TypeOutcome::GaveUp, "page_too_large"),
+        E::Config { .. } => SourceVerdict::EndStream(TypeOutcome::GaveUp, "source_config"),
+    }
+}

@@ -1,0 +1,68 @@
+//! `pull.plan`: the source's capabilities become streams, grouped into a handful
+//! of steps whose rows hold the streams' progress from the start.
+
+use db::{RunKind, StepClaim, StepRef};
+use source::{Capabilities, StreamPlan};
+use steps::{PlanPull, PullPlan, StepTitle};
+
+use crate::Context;
+use crate::failure::{Failure, SourceVerdict, on_source};
+use crate::pull_progress::{StepProgress, Stream, encode};
+
+/// Attempts at the capabilities before the whole compartment is asked for
+/// instead: a source that does not answer `metadata` may still answer searches.
+const CAPABILITY_ATTEMPTS_MAX: u64 = 3;
+
+/// Types named in a step's title at most.
+const TITLE_TYPES_MAX: usize = 6;
+
+pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan, Failure> {
+    let step = StepRef { kind: RunKind::Pull, run_id: input.pull_id.to_string(), name: "plan".to_owned() };
+    let (token, idle_attempts) = match context.db.claim_step(&step).await? {
+        StepClaim::Done(plan) => return Ok(plan),
+        StepClaim::Mine { token, idle_attempts, .. } => (token, idle_attempts),
+    };
+    let connection = context.db.connection(input.connection_id).await?;
+    let client = context.client(&connection)?;
+    let capabilities = match client.capabilities().await {
+        Ok(capabilities) => capabilities,
+        Err(error) => match on_source(&error) {
+            SourceVerdict::Wait(after) => {
+                return Err(Failure::Retry { code: "source_throttled", what: error.to_string(), after: Some(after) });
+            }
+            SourceVerdict::Retry(code) if idle_attempts < CAPABILITY_ATTEMPTS_MAX => {
+                return Err(Failure::retry(code, error));
+            }
+            _ => Capabilities::default(),
+        },
+    };
+    let groups = group(client.plan(&capabilities), input.step_count.max(1) as usize);
+    let mut plan = PullPlan { steps: Vec::new(), types: 0 };
+    for (number, streams) in groups.into_iter().enumerate() {
+        let name = format!("pages-{number}");
+        plan.types += streams.len() as u64;
+        plan.steps.push(StepTitle { name: name.clone(), title: title(&streams) });
+        let progress = StepProgress { streams: streams.into_iter().map(Stream::new).collect(), staging_count: 0 };
+        context.db.prepare_step(&StepRef { name, ..step.clone() }, &encode(&progress)).await?;
+    }
+    context.db.save_pull_step(&step, &token, b"{}", &[], Some(&plan)).await?;
+    Ok(plan)
+}
+
+/// Deals the streams out to `count` steps, in turn: big types, which stand apart
+/// in the alphabet, rarely meet in one step. The Patient stays first.
+fn group(streams: Vec<StreamPlan>, count: usize) -> Vec<Vec<StreamPlan>> {
+    let mut groups: Vec<Vec<StreamPlan>> = vec![Vec::new(); count.min(streams.len())];
+    for (number, stream) in streams.into_iter().enumerate() {
+        groups[number % count].push(stream);
+    }
+    groups
+}
+
+fn title(streams: &[StreamPlan]) -> String {
+    let names: Vec<&str> = streams.iter().take(TITLE_TYPES_MAX).map(|stream| stream.resource_type.as_str()).collect();
+    match streams.len().saturating_sub(TITLE_TYPES_MAX) {
+        0 => format!("fetch {}", names.join(", ")),
+        more => format!("fetch {} and {more} more types", names.join(", ")),
+    }
+}

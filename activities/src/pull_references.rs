@@ -1,0 +1,147 @@
+//! `pull.references`: read by id what the fetched resources refer to and no
+//! search gives: practitioners, their roles, organizations, locations,
+//! medications. One level.
+
+use std::collections::BTreeSet;
+
+use db::{RunKind, StepClaim, StepRef};
+use futures::StreamExt;
+use model::{Timestamp, TypeOutcome};
+use records::SegmentReader;
+use source::{CLOSURE_TYPES, ReadOutcome, SourceClient, reference_target};
+use steps::{PullStep, PullStepReceipt};
+use url::Url;
+
+use crate::Context;
+use crate::failure::{Failure, SourceVerdict, on_source};
+use crate::pull_pages::{Fetch, IDLE_ATTEMPTS_MAX};
+use crate::pull_progress::{ReferenceProgress, decode, encode};
+
+/// Reads in flight at once.
+const READS_IN_FLIGHT: usize = 4;
+
+/// A referenced resource: type and id.
+type Target = (String, String);
+
+pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepReceipt, Failure> {
+    let step = StepRef { kind: RunKind::Pull, run_id: input.pull_id.to_string(), name: input.step.clone() };
+    let (token, idle_attempts, progress) = match context.db.claim_step(&step).await? {
+        StepClaim::Done(receipt) => return Ok(receipt),
+        StepClaim::Mine { token, idle_attempts, progress } => (token, idle_attempts, progress),
+    };
+    let mut progress: ReferenceProgress = progress.as_deref().map(decode).transpose()?.unwrap_or_default();
+    let connection = context.db.connection(input.connection_id).await?;
+    let client = context.client(&connection)?;
+    let base = Url::parse(&connection.base_url).map_err(|_| Failure::last("source_config", "the base URL cannot be read"))?;
+    let targets = targets(context, input, &base, progress.last.as_ref()).await?;
+    let mut fetch = Fetch::new(context, input, step, token)?;
+    let mut left = targets.len();
+    let mut reads = futures::stream::iter(targets)
+        .map(|target| async { (client_read(&client, &target).await, target) })
+        .buffered(READS_IN_FLIGHT);
+    while let Some((read, target)) = reads.next().await {
+        let gives_up = idle_attempts >= IDLE_ATTEMPTS_MAX;
+        if let Err(failure) = take(&mut fetch, &mut progress, read, &target, gives_up) {
+            if progress.last.is_some() && fetch.pages > 0 {
+                save(&mut fetch, &mut progress, None).await?;
+            }
+            return Err(failure);
+        }
+        progress.last = Some(target);
+        left -= 1;
+        if left > 0 && fetch.is_spent() {
+            break;
+        }
+        if fetch.staging.ready() {
+            save(&mut fetch, &mut progress, None).await?;
+        }
+    }
+    drop(reads);
+    let receipt = receipt(&mut progress, fetch.pages, left > 0);
+    save(&mut fetch, &mut progress, (!receipt.more).then_some(&receipt)).await?;
+    Ok(receipt)
+}
+
+async fn client_read(client: &SourceClient, target: &Target) -> Result<ReadOutcome, source::Error> {
+    client.read(&target.0, &target.1).await
+}
+
+/// The references of everything staged, but for what was staged itself and what
+/// an earlier attempt has read.
+async fn targets(
+    context: &Context,
+    input: &PullStep,
+    base: &Url,
+    last: Option<&Target>,
+) -> Result<BTreeSet<Target>, Failure> {
+    let mut found = BTreeSet::new();
+    let mut staged = BTreeSet::new();
+    for object in context.db.staging(input.pull_id).await? {
+        let reader = SegmentReader::open(&context.store, &object.object_key).await?;
+        for row in reader.footer().rows() {
+            if CLOSURE_TYPES.contains(&row.resource_type) {
+                staged.insert((row.resource_type.to_owned(), row.id.to_owned()));
+            }
+        }
+        for frame in 0..reader.footer().frames().len() {
+            let text = reader.read_frame(frame).await?;
+            let targets = model::references(&text).filter_map(|reference| reference_target(&reference, base));
+            found.extend(targets.filter(|(name, _)| CLOSURE_TYPES.contains(&name.as_str())));
+        }
+    }
+    found.retain(|target| !staged.contains(target) && last.is_none_or(|last| target > last));
+    Ok(found)
+}
+
+/// Stages what a read gave and counts it. A reference that leads nowhere is
+/// normal; one that the source would not answer is named in the coverage.
+fn take(
+    fetch: &mut Fetch<'_>,
+    progress: &mut ReferenceProgress,
+    read: Result<ReadOutcome, source::Error>,
+    target: &Target,
+    gives_up: bool,
+) -> Result<(), Failure> {
+    let line = progress.lines.entry(target.0.clone()).or_default();
+    match read {
+        Ok(ReadOutcome::Found(resource)) => {
+            fetch.staging.push(&resource, Timestamp::now())?;
+            line.fetched += 1;
+        }
+        Ok(ReadOutcome::Gone | ReadOutcome::NotFound) => {}
+        Ok(ReadOutcome::Refused { .. }) => line.error_code = Some("reads_refused".to_owned()),
+        Err(error) => match on_source(&error) {
+            SourceVerdict::Wait(after) => {
+                return Err(Failure::Retry { code: "source_throttled", what: error.to_string(), after: Some(after) });
+            }
+            SourceVerdict::Retry(code) if !gives_up => return Err(Failure::retry(code, error)),
+            SourceVerdict::Retry(code) => {
+                line.outcome = Some(TypeOutcome::GaveUp);
+                line.error_code = Some(code.to_owned());
+            }
+            _ => line.error_code = Some("reads_refused".to_owned()),
+        },
+    }
+    line.pages += 1;
+    fetch.pages += 1;
+    Ok(())
+}
+
+fn receipt(progress: &mut ReferenceProgress, pages: u64, more: bool) -> PullStepReceipt {
+    if !more {
+        for line in progress.lines.values_mut() {
+            line.outcome.get_or_insert(TypeOutcome::Complete);
+        }
+    }
+    let types = progress.lines.iter().map(|(name, line)| line.progress(name)).collect();
+    PullStepReceipt { types, pages, more, wait_ms: 0 }
+}
+
+async fn save(
+    fetch: &mut Fetch<'_>,
+    progress: &mut ReferenceProgress,
+    receipt: Option<&PullStepReceipt>,
+) -> Result<(), Failure> {
+    let objects = fetch.close_staging(&mut progress.staging_count).await?;
+    fetch.save_encoded(&encode(progress), &objects, receipt).await
+}

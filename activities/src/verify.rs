@@ -1,0 +1,55 @@
+//! `chartlift verify`: re-reads the record store and every destination and
+//! checks I1 to I4 and I8, on a deployment that may be at work.
+//!
+//! Watermarks and last publications are read first, then publications, then
+//! logs: each may have grown since the one before was read, and what is newer
+//! than what it is compared with is not judged. Runs in flight are listed.
+//!
+//! Invariant: it writes nothing, and nothing it says holds resource content or
+//! an id of a source's (I9): our ids, names of objects, counts.
+
+mod counts;
+mod destination;
+mod report;
+mod rows;
+mod store;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use db::Db;
+use records::Store;
+
+pub use report::{Checked, Finding, Report};
+
+/// How thorough to be.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifyOptions {
+    /// Whether to read every body and every part again; otherwise names, sizes
+    /// and footers alone.
+    pub bodies: bool,
+}
+
+/// Why a deployment could not be verified. What is wrong with the store or a
+/// destination is a finding; only the database cannot be done without.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The database did not answer, or holds what cannot be read.
+    #[error(transparent)]
+    Db(#[from] db::Error),
+}
+
+/// Verifies a deployment.
+///
+/// # Errors
+/// [`VerifyError`].
+pub async fn verify(db: &Db, store: &Store, options: &VerifyOptions) -> Result<Report, VerifyError> {
+    let mut report = Report { in_flight: db.running_runs().await?, ..Report::default() };
+    for state in db.destination_states().await? {
+        destination::check(db, store, options, &state, &mut report).await?;
+    }
+    store::check(db, store, options, &mut report).await?;
+    counts::check(db, &mut report).await?;
+    Ok(report)
+}

@@ -1,0 +1,101 @@
+//! The latest view of a destination: the newest row of each resource over all
+//! publications of its epoch (I2). Only Parquet says of each row where it comes
+//! from, so only there can the view be made without the log.
+
+use std::collections::HashMap;
+
+use db::{Db, DestinationState};
+use formats::FileRow;
+use model::ContentHash;
+use records::Store;
+
+use super::rows::{Key, Keys, Stretch, newest_rows};
+use super::{Report, VerifyError};
+
+const REPORT_BUG: &str = "keep the destination's files as they are and report this as a bug";
+
+#[derive(Debug, Clone, Copy)]
+struct ViewRow {
+    batch_seq: u64,
+    content_hash: Option<ContentHash>,
+    is_twice: bool,
+}
+
+/// The newest rows, by connection.
+#[derive(Default)]
+pub(super) struct View {
+    connections: HashMap<String, HashMap<Key, ViewRow>>,
+}
+
+#[derive(Default)]
+struct Faults {
+    missing: u64,
+    other: u64,
+    twice: u64,
+    gone: u64,
+}
+
+impl View {
+    /// Takes in a row of a file.
+    pub(super) fn add(&mut self, key: Key, row: &FileRow<'_>) {
+        let Some((connection, batch_seq)) = row.origin else { return };
+        if !self.connections.contains_key(connection) {
+            self.connections.insert(connection.to_owned(), HashMap::new());
+        }
+        let Some(rows) = self.connections.get_mut(connection) else { return };
+        let new = ViewRow { batch_seq, content_hash: row.content_hash, is_twice: false };
+        rows.entry(key)
+            .and_modify(|kept| {
+                if kept.batch_seq < batch_seq {
+                    *kept = new;
+                } else if kept.batch_seq == batch_seq {
+                    kept.is_twice = true;
+                }
+            })
+            .or_insert(new);
+    }
+
+    /// Compares the view with each log up to its watermark.
+    pub(super) async fn check(
+        mut self,
+        db: &Db,
+        store: &Store,
+        keys: &Keys,
+        state: &DestinationState,
+        report: &mut Report,
+    ) -> Result<(), VerifyError> {
+        for (connection, watermark) in &state.watermarks {
+            let named = connection.to_string();
+            let there = self.connections.remove(&named).unwrap_or_default();
+            let stretch = Stretch { connection: *connection, from: 0, to: *watermark };
+            let Some(log) = newest_rows(db, store, keys, stretch, &named).await? else { continue };
+            let faults = compare(&log.into_iter().map(|(key, row)| (key, row.content_hash)).collect(), there);
+            let found = [
+                (("I1", "view_missing"), faults.missing, "live resources of the log are not in the latest view"),
+                (("I1", "view_differs"), faults.other, "resources of the latest view are not the log's newest"),
+                (("I2", "view_twice"), faults.twice, "resources have more than one newest row"),
+                (("I2", "view_not_gone"), faults.gone, "resources are live in the latest view and not in the log"),
+            ];
+            for (kind, count, what) in found.into_iter().filter(|(_, count, _)| *count > 0) {
+                report.find(kind, format!("{} {connection}", state.id), format!("{count} {what}"), REPORT_BUG);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn compare(log: &HashMap<Key, Option<ContentHash>>, mut there: HashMap<Key, ViewRow>) -> Faults {
+    let mut faults = Faults::default();
+    for (key, content) in log {
+        let row = there.remove(key);
+        faults.twice += u64::from(row.is_some_and(|row| row.is_twice));
+        match (content, row.and_then(|row| row.content_hash)) {
+            (Some(_), None) => faults.missing += 1,
+            (Some(hash), Some(other)) => faults.other += u64::from(*hash != other),
+            (None, Some(_)) => faults.gone += 1,
+            (None, None) => {}
+        }
+    }
+    faults.gone += there.values().filter(|row| row.content_hash.is_some()).count() as u64;
+    faults
+}

@@ -1,0 +1,155 @@
+//! `chartlift doctor`: one line a check, and what to do about each that fails.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use config::Settings;
+use db::Db;
+use destination::FileDestination;
+use model::{ObjectKey, Timestamp};
+use object_store::ObjectStoreExt;
+use temporalio_client::Client;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
+use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQueueRequest;
+use worker::{Core, OpenMode};
+
+use crate::args::GlobalArguments;
+use crate::deployment::{must_exist, quiet_log};
+use crate::output::print_line;
+
+/// How long Temporal may take to answer.
+const TEMPORAL_PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+struct Checks {
+    failed: usize,
+}
+
+impl Checks {
+    /// Notes a check; a failed one with its causes and what to do.
+    fn note<T>(&mut self, what: &str, result: Result<T>, todo: &str) -> Option<T> {
+        match result {
+            Ok(value) => {
+                print_line(&format!("✓ {what}"));
+                Some(value)
+            }
+            Err(error) => {
+                self.failed += 1;
+                print_line(&format!("✗ {what}: {error:#}"));
+                print_line(&format!("    → {todo}"));
+                None
+            }
+        }
+    }
+}
+
+pub(crate) async fn run(global: &GlobalArguments) -> Result<ExitCode> {
+    let mut checks = Checks::default();
+    check(&mut checks, global).await?;
+    Ok(if checks.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+async fn check(checks: &mut Checks, global: &GlobalArguments) -> Result<()> {
+    let todo = "correct the setting; `chartlift config` prints those in force";
+    let Some(settings) = checks.note("settings", global.settings(), todo) else {
+        return Ok(());
+    };
+    quiet_log(&settings)?;
+    let opened = async {
+        must_exist(&settings)?;
+        Core::open(settings.clone(), OpenMode::RequireCurrent).await
+    };
+    let todo = "`chartlift migrate` makes or updates the database; the folder must be writable and its key the same";
+    let core = checks.note("database, key and migrations", opened.await, todo);
+    check_temporal(checks, &settings).await;
+    let Some(core) = core else {
+        return Ok(());
+    };
+    let todo = "make the folder of `records.location` writable, with space left";
+    checks.note("record store: written with fsync, read, deleted", check_store(&core).await, todo);
+    check_destinations(checks, &core.db).await
+}
+
+async fn check_temporal(checks: &mut Checks, settings: &Settings) {
+    let todo = "start `chartlift up`, or set `temporal.address` to a server that is up";
+    let reached = match address(settings) {
+        Ok(address) => {
+            let connect = worker::connect(&address, &settings.temporal.namespace);
+            let connected = tokio::time::timeout(TEMPORAL_PATIENCE, connect).await;
+            connected.unwrap_or_else(|_| bail!("no answer from {address} within {TEMPORAL_PATIENCE:?}"))
+        }
+        Err(error) => Err(error),
+    };
+    let namespace = &settings.temporal.namespace;
+    let Some(client) = checks.note(&format!("Temporal, namespace `{namespace}`"), reached, todo) else {
+        return;
+    };
+    for queue in [steps::PULL_QUEUE, steps::EXPORT_QUEUE] {
+        let queue = format!("{}{queue}", settings.temporal.task_queue_prefix);
+        let polled = is_polled(&client, namespace, &queue).await;
+        let todo = "start `chartlift up` or `chartlift worker` with the same `temporal` settings";
+        checks.note(&format!("a worker on task queue `{queue}`"), polled, todo);
+    }
+}
+
+/// The configured server, or the child of the `up` or `demo` that last ran here.
+fn address(settings: &Settings) -> Result<String> {
+    if !settings.temporal.is_embedded() {
+        return Ok(settings.temporal.address.clone());
+    }
+    let none = "none is configured and no `up` or `demo` has run in the data folder";
+    let text = std::fs::read(settings.data.dir.join("temporal.json")).context(none)?;
+    let state: serde_json::Value = serde_json::from_slice(&text).context("read temporal.json")?;
+    let port = state["port"].as_u64().context("temporal.json names no port")?;
+    Ok(format!("http://127.0.0.1:{port}"))
+}
+
+async fn is_polled(client: &Client, namespace: &str, queue: &str) -> Result<()> {
+    for kind in [TaskQueueType::Workflow, TaskQueueType::Activity] {
+        let request = DescribeTaskQueueRequest {
+            namespace: namespace.to_owned(),
+            task_queue: Some(TaskQueue { name: queue.to_owned(), ..TaskQueue::default() }),
+            task_queue_type: kind.into(),
+            ..DescribeTaskQueueRequest::default()
+        };
+        let mut service = client.connection().workflow_service();
+        let answer = service.describe_task_queue(request.into_request());
+        let answer = tokio::time::timeout(TEMPORAL_PATIENCE, answer).await.context("no answer in time")?;
+        // A status may repeat what was sent; its code is enough.
+        let answer = answer.map_err(|status| anyhow::anyhow!("the server answered {}", status.code()))?;
+        ensure!(!answer.into_inner().pollers.is_empty(), "nobody polls it");
+    }
+    Ok(())
+}
+
+async fn check_store(core: &Core) -> Result<()> {
+    let key = ObjectKey::Probe { token: format!("{}-{}", std::process::id(), Timestamp::now().0) };
+    core.store.put_create(&key, b"chartlift".as_slice()).await?;
+    let read = core.store.get(&key.to_string()).await;
+    core.store.objects().delete(&object_store::path::Path::from(key.to_string())).await.context("delete the probe")?;
+    ensure!(read?.as_ref() == b"chartlift", "what was written was not read back");
+    Ok(())
+}
+
+async fn check_destinations(checks: &mut Checks, db: &Db) -> Result<()> {
+    let todo = "mount the folder, give it space and write permission, or `chartlift destination disable` it";
+    for destination in db.destinations().await? {
+        let what = format!("destination `{}`{}", destination.name, if destination.enabled { "" } else { " (disabled)" });
+        let checked = async {
+            // Opening makes a missing folder, which would hide that it is not mounted.
+            ensure!(is_there(&destination.location), "{} is not there", destination.location);
+            FileDestination::open(&destination.location, destination.id)?.check().await?;
+            Ok(())
+        };
+        checks.note(&what, checked.await, todo);
+    }
+    Ok(())
+}
+
+fn is_there(location: &str) -> bool {
+    location.contains("://") || Path::new(location).is_dir()
+}

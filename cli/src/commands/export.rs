@@ -1,0 +1,163 @@
+//! `chartlift export …`
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use api::views::ExportView;
+use clap::Subcommand;
+use db::Db;
+use model::{DestinationId, ExportId, RunState, Trigger};
+
+use crate::args::GlobalArguments;
+use crate::commands::pull::because;
+use crate::deployment;
+use crate::output::{bytes, grouped, or_dash, print_json, print_line, print_list};
+
+/// How often a waiting command looks.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What can be done with exports.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExportCommand {
+    /// Ask for exports now; prints the id of each run
+    #[command(after_help = "Changes are exported by themselves; this is for when you do not want to wait.\n\n\
+        Examples:\n  chartlift export start lake --wait\n  chartlift export start --all")]
+    Start {
+        /// Names or ids of destinations
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        destinations: Vec<String>,
+        /// Every enabled destination
+        #[arg(long)]
+        all: bool,
+        /// Wait until they have ended; exit code 1 unless all completed
+        #[arg(long)]
+        wait: bool,
+    },
+    /// List exports, newest first
+    List {
+        /// To this destination only
+        #[arg(long, value_name = "NAME")]
+        destination: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        /// Those before this one
+        #[arg(long, value_name = "ID")]
+        before: Option<ExportId>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show an export and why it ran
+    Show {
+        /// Its id
+        export: ExportId,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) async fn run(global: &GlobalArguments, command: ExportCommand) -> Result<ExitCode> {
+    let db = deployment::open(global).await?.db;
+    match command {
+        ExportCommand::Start { destinations, all, wait } => {
+            let destinations = if all { enabled(&db).await? } else { named(&db, &destinations).await? };
+            return start(&db, destinations, wait).await;
+        }
+        ExportCommand::List { destination, limit, before, json } => {
+            let destination = match destination {
+                Some(name) => Some(db.destination(&name).await?.id),
+                None => None,
+            };
+            let exports = db.exports(destination, before, limit).await?;
+            let exports: Vec<_> = exports.into_iter().map(ExportView::from).collect();
+            let headers = ["ID", "DESTINATION", "STATE", "DELIVERED", "FILES", "SIZE", "CREATED"];
+            print_list(json, &exports, &headers, "no exports: `chartlift export start`", |export| {
+                vec![
+                    export.id.to_string(),
+                    export.destination_id.to_string(),
+                    export.state.to_string(),
+                    grouped(export.counts.delivered),
+                    grouped(export.part_count),
+                    bytes(export.size_bytes),
+                    export.created_at.clone(),
+                ]
+            })?;
+        }
+        ExportCommand::Show { export, json } => {
+            let view = ExportView::whole(db.export(export).await?);
+            if json { print_json(&view)? } else { show(&view) }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn enabled(db: &Db) -> Result<Vec<DestinationId>> {
+    let all = db.destinations().await?;
+    Ok(all.into_iter().filter(|destination| destination.enabled).map(|destination| destination.id).collect())
+}
+
+async fn named(db: &Db, names: &[String]) -> Result<Vec<DestinationId>> {
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        found.push(db.destination(name).await?.id);
+    }
+    Ok(found)
+}
+
+async fn start(db: &Db, destinations: Vec<DestinationId>, wait: bool) -> Result<ExitCode> {
+    if destinations.is_empty() {
+        bail!("there is no enabled destination: `chartlift destination add`");
+    }
+    let mut exports = Vec::with_capacity(destinations.len());
+    for destination in destinations {
+        let export = db.request_export(destination, Some(Trigger::Manual)).await?;
+        print_line(&export.to_string());
+        exports.push(export);
+    }
+    if !wait {
+        eprintln!("queued: a running worker starts them within seconds");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut code = ExitCode::SUCCESS;
+    for id in exports {
+        let export = loop {
+            let export = db.export(id).await?;
+            if export.state.is_final() {
+                break export;
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        eprintln!("{id} {}{}", export.state, because(export.error_code.as_deref()));
+        if export.state != RunState::Completed {
+            code = ExitCode::from(1);
+        }
+    }
+    Ok(code)
+}
+
+fn show(export: &ExportView) {
+    let counts = &export.counts;
+    print_line(&format!("export        {}", export.id));
+    print_line(&format!("destination   {}", export.destination_id));
+    print_line(&format!("state         {}{}", export.state, because(export.error_code.as_deref())));
+    print_line(&format!("created       {}", export.created_at));
+    print_line(&format!("started       {}", or_dash(export.started_at.as_ref())));
+    print_line(&format!("finished      {}", or_dash(export.finished_at.as_ref())));
+    for trigger in export.triggers.iter().flatten() {
+        print_line(&format!("asked for     {} × {}", trigger.reason, trigger.count));
+    }
+    print_line(&format!("patients      {}", grouped(export.patients)));
+    print_line(&format!(
+        "resources     {} planned = {} delivered + {} skipped + {} failed",
+        grouped(counts.planned),
+        grouped(counts.delivered),
+        grouped(counts.skipped),
+        grouped(counts.failed)
+    ));
+    let (files, size) = (grouped(export.part_count), bytes(export.size_bytes));
+    print_line(&format!("files         {files}, {size}"));
+    print_line(&format!("publications  {}", export.publication_count));
+}

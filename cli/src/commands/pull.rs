@@ -1,0 +1,170 @@
+//! `chartlift pull …`
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use api::views::PullView;
+use clap::Subcommand;
+use db::Db;
+use model::{ConnectionId, ConnectionStatus, PullId, RunState, Trigger};
+
+use crate::args::GlobalArguments;
+use crate::deployment;
+use crate::output::{Table, grouped, or_dash, print_json, print_line, print_list};
+
+/// How often a waiting command looks.
+const LOOK: Duration = Duration::from_millis(250);
+/// Connections read from the database at once.
+const PAGE: u32 = 1_000;
+
+/// What can be done with pulls.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PullCommand {
+    /// Ask for pulls; prints the id of each run
+    #[command(after_help = "Examples:\n  chartlift pull start con_0198… --wait\n  chartlift pull start --all")]
+    Start {
+        /// The connections to fetch
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        connections: Vec<ConnectionId>,
+        /// Every enabled connection
+        #[arg(long)]
+        all: bool,
+        /// Wait until they have ended; exit code 1 unless all completed
+        #[arg(long)]
+        wait: bool,
+    },
+    /// List pulls, newest first
+    List {
+        /// Of this connection only
+        #[arg(long, value_name = "ID")]
+        connection: Option<ConnectionId>,
+        /// At most so many
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        /// Those before this one
+        #[arg(long, value_name = "ID")]
+        before: Option<PullId>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a pull and what it got of each type
+    Show {
+        /// Its id
+        pull: PullId,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) async fn run(global: &GlobalArguments, command: PullCommand) -> Result<ExitCode> {
+    let db = deployment::open(global).await?.db;
+    match command {
+        PullCommand::Start { connections, all, wait } => {
+            let connections = if all { enabled(&db).await? } else { connections };
+            return start(&db, connections, wait).await;
+        }
+        PullCommand::List { connection, limit, before, json } => {
+            let pulls = db.pulls(connection, before, limit).await?;
+            let pulls: Vec<_> = pulls.into_iter().map(PullView::from).collect();
+            let headers = ["ID", "CONNECTION", "STATE", "FETCHED", "NEW", "CHANGED", "CREATED"];
+            print_list(json, &pulls, &headers, "no pulls: `chartlift pull start`", |pull| {
+                vec![
+                    pull.id.to_string(),
+                    pull.connection_id.to_string(),
+                    pull.state.to_string(),
+                    grouped(pull.counts.fetched),
+                    grouped(pull.counts.new),
+                    grouped(pull.counts.changed),
+                    pull.created_at.clone(),
+                ]
+            })?;
+        }
+        PullCommand::Show { pull, json } => {
+            let view = PullView::whole(db.pull(pull).await?, db.pull_types(pull).await?);
+            if json { print_json(&view)? } else { show(&view) }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(db: &Db, connections: Vec<ConnectionId>, wait: bool) -> Result<ExitCode> {
+    if connections.is_empty() {
+        bail!("there is no enabled connection: `chartlift connection add`");
+    }
+    let mut pulls = Vec::with_capacity(connections.len());
+    for connection in connections {
+        let pull = db.request_pull(connection, Trigger::Manual).await?;
+        print_line(&pull.to_string());
+        pulls.push(pull);
+    }
+    if !wait {
+        eprintln!("queued: a running worker starts them within seconds");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut code = ExitCode::SUCCESS;
+    for id in pulls {
+        let pull = loop {
+            let pull = db.pull(id).await?;
+            if pull.state.is_final() {
+                break pull;
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        eprintln!("{id} {}{}", pull.state, because(pull.error_code.as_deref()));
+        if pull.state != RunState::Completed {
+            code = ExitCode::from(1);
+        }
+    }
+    Ok(code)
+}
+
+/// The connections that can be pulled.
+pub(crate) async fn enabled(db: &Db) -> Result<Vec<ConnectionId>> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = db.connections(after, PAGE).await?;
+        after = page.last().map(|last| last.id);
+        let is_last = page.len() < PAGE as usize;
+        let can = page.into_iter().filter(|row| row.enabled && row.status == ConnectionStatus::Active);
+        found.extend(can.map(|row| row.id));
+        if is_last {
+            return Ok(found);
+        }
+    }
+}
+
+/// A run's error code as it stands behind its state.
+pub(crate) fn because(code: Option<&str>) -> String {
+    code.map_or_else(String::new, |code| format!(" ({code})"))
+}
+
+fn show(pull: &PullView) {
+    print_line(&format!("pull        {}", pull.id));
+    print_line(&format!("connection  {}", pull.connection_id));
+    print_line(&format!("state       {}{}", pull.state, because(pull.error_code.as_deref())));
+    print_line(&format!("batch       {}", or_dash(pull.batch_seq)));
+    print_line(&format!("created     {}", pull.created_at));
+    print_line(&format!("started     {}", or_dash(pull.started_at.as_ref())));
+    print_line(&format!("finished    {}", or_dash(pull.finished_at.as_ref())));
+    for trigger in pull.triggers.iter().flatten() {
+        print_line(&format!("asked for   {} × {}", trigger.reason, trigger.count));
+    }
+    let types = pull.types.as_deref().unwrap_or_default();
+    if types.is_empty() {
+        return;
+    }
+    let headers = ["TYPE", "OUTCOME", "FETCHED", "NEW", "CHANGED", "UNCHANGED", "REJECTED", "DELETED"];
+    let mut table = Table::new(&headers, 2);
+    for of in types {
+        let counts = &of.counts;
+        let numbers =
+            [counts.fetched, counts.new, counts.changed, counts.unchanged, counts.rejected, counts.deleted].map(grouped);
+        let outcome = format!("{}{}", of.outcome, because(of.error_code.as_deref()));
+        table.row([of.resource_type.clone(), outcome].into_iter().chain(numbers));
+    }
+    print_line("");
+    table.print();
+}

@@ -1,0 +1,36 @@
+//! `chartlift up`: everything in one process, until it is told to stop.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use worker::embedded::DataLock;
+use worker::{Core, OpenMode};
+
+use crate::args::GlobalArguments;
+use crate::node::{Api, Temporal, work};
+use crate::stop::Stop;
+
+pub(crate) async fn run(global: &GlobalArguments) -> Result<ExitCode> {
+    let settings = global.settings()?;
+    config::telemetry::init(&settings.log)?;
+    let _lock = DataLock::take(&settings.data.dir)?;
+    let stop = Stop::on_signal()?;
+    let core = Core::open(settings, OpenMode::Migrate).await?;
+    let api = Api::start(&core).await?;
+    let temporal = Temporal::start(&core).await?;
+
+    eprintln!("API          {}", api.url());
+    eprintln!("Temporal     {}", temporal.address);
+    if let Some(url) = temporal.ui_url() {
+        eprintln!("Temporal UI  {url}");
+    }
+    eprintln!("data         {}", core.settings.data.dir.display());
+    eprintln!("up — Ctrl-C ends it");
+
+    let worked = work(&core, &temporal.address, stop.asked()).await;
+    api.stop().await;
+    temporal.stop().await;
+    core.db.close().await;
+    worked?;
+    Ok(ExitCode::SUCCESS)
+}

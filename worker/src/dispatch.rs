@@ -1,0 +1,171 @@
+//! The loop that closes the gap between database and Temporal: it starts what is
+//! due and puts back what has lost its workflow. It works by level, not by
+//! signal: a lost start costs a second, never data.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use db::{DueRun, OpenRun, RunKind};
+use model::{ConnectionId, DestinationId};
+use steps::{DestinationExport, ExportInput, PatientPull, PullInput};
+use temporalio_client::{
+    Client, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowStartOptions,
+};
+use temporalio_common::search_attributes::SearchAttributes;
+
+use crate::Core;
+use crate::run::queue;
+
+/// How long a worker holds the lease of dispatching.
+const LEASE: Duration = Duration::from_secs(5);
+/// How long a started run is left alone before its start is repeated.
+const START_AGAIN: Duration = Duration::from_secs(3);
+/// How often running runs are compared with Temporal, and how long one may have
+/// been silent before.
+const GONE_CHECK: Duration = Duration::from_secs(10);
+const SILENT: Duration = Duration::from_secs(20);
+/// How often the marks, a cache, are computed anew.
+const MARKS: Duration = Duration::from_secs(600);
+/// Runs of each kind looked at in a pass.
+const RUNS_MAX: u32 = 500;
+
+/// Dispatches for ever.
+pub(crate) async fn run(core: Core, client: Client) {
+    let holder = format!("{}-{}", std::process::id(), model::EventId::new());
+    let mut started: HashMap<String, Instant> = HashMap::new();
+    // A minute after the start, then every ten: a mark lost to a race is found.
+    let mut marks_at = Instant::now() + Duration::from_secs(60);
+    let mut gone_at = Instant::now();
+    let mut tick = tokio::time::interval(core.settings.worker.dispatch_interval());
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        match core.db.lease("dispatch", &holder, LEASE).await {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(error) => {
+                tracing::warn!("dispatch cannot reach the database: {error}");
+                continue;
+            }
+        }
+        if let Err(error) = pass(&core, &client, &mut started).await {
+            tracing::warn!("dispatch will try again: {error:#}");
+        }
+        if gone_at.elapsed() >= GONE_CHECK {
+            gone_at = Instant::now();
+            if let Err(error) = put_back(&core, &client).await {
+                tracing::warn!("dispatch could not look after running runs: {error:#}");
+            }
+        }
+        if Instant::now() >= marks_at {
+            marks_at = Instant::now() + MARKS;
+            if let Err(error) = core.db.recompute_marks().await {
+                tracing::warn!("dispatch could not compute the marks: {error}");
+            }
+        }
+    }
+}
+
+/// Queues the exports that are due and starts the workflows of all queued runs.
+async fn pass(core: &Core, client: &Client, started: &mut HashMap<String, Instant>) -> Result<()> {
+    for destination in core.db.due_destinations(core.settings.worker.linger()).await? {
+        core.db.request_export(destination, None).await?;
+    }
+    started.retain(|_, at| at.elapsed() < START_AGAIN);
+    for run in core.db.queued_runs(Duration::ZERO, RUNS_MAX).await? {
+        if !started.contains_key(&run.run_id) {
+            start(core, client, &run).await?;
+            started.insert(run.run_id, Instant::now());
+        }
+    }
+    Ok(())
+}
+
+/// Starts the workflows of all queued runs, once: what a command does that does
+/// not want to wait for a worker's next pass.
+///
+/// # Errors
+/// If database or Temporal do not answer.
+pub async fn start_due(core: &Core, client: &Client) -> Result<()> {
+    pass(core, client, &mut HashMap::new()).await
+}
+
+/// Starts the workflow of a run. One that is running already will find the row
+/// in the queue by itself.
+async fn start(core: &Core, client: &Client, run: &DueRun) -> Result<()> {
+    let settings = &core.settings.worker;
+    match run.kind {
+        RunKind::Pull => {
+            let connection_id: ConnectionId = run.subject_id.parse()?;
+            let patient = core.db.connection(connection_id).await?.summary.patient_id;
+            let input = PullInput {
+                connection_id,
+                pages_per_run: u64::from(settings.pages_per_run),
+                lanes: u32::try_from(settings.streams_per_pull).unwrap_or(1),
+                chain: None,
+                resume: None,
+                report: steps::PullReport::default(),
+            };
+            let attributes = SearchAttributes::new([
+                steps::CONNECTION.value_set(connection_id.to_string()),
+                steps::PATIENT.value_set(patient.to_string()),
+            ]);
+            let options = WorkflowStartOptions::new(queue(core, steps::PULL_QUEUE), PatientPull::id(connection_id))
+                .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+                .search_attributes(attributes)
+                .build();
+            client.start_workflow(PatientPull, input, options).await.context("start a pull")?;
+        }
+        RunKind::Export => {
+            let destination_id: DestinationId = run.subject_id.parse()?;
+            let input = ExportInput {
+                destination_id,
+                chunks_per_run: u64::from(settings.chunks_per_run),
+                lanes: u32::try_from(settings.export_slots).unwrap_or(1),
+                chain: None,
+                resume: None,
+                report: steps::ExportReport::default(),
+            };
+            let attributes = SearchAttributes::new([steps::DESTINATION.value_set(destination_id.to_string())]);
+            let id = DestinationExport::id(destination_id);
+            let options = WorkflowStartOptions::new(queue(core, steps::EXPORT_QUEUE), id)
+                .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+                .search_attributes(attributes)
+                .build();
+            client.start_workflow(DestinationExport, input, options).await.context("start an export")?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts runs whose workflow is gone (terminated, or lost with the server's data)
+/// back into the queue.
+async fn put_back(core: &Core, client: &Client) -> Result<()> {
+    for open in core.db.still_runs(SILENT, RUNS_MAX).await? {
+        if !is_open(client, &open).await? {
+            tracing::warn!(run.id = open.run.run_id, "the run's workflow is gone; the run goes back into the queue");
+            core.db.requeue_run(&open).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the workflow that should carry out a run is open.
+async fn is_open(client: &Client, open: &OpenRun) -> Result<bool> {
+    let described = match open.run.kind {
+        RunKind::Pull => {
+            let id = PatientPull::id(open.run.subject_id.parse()?);
+            client.get_workflow_handle::<PatientPull>(id).describe(WorkflowDescribeOptions::default()).await
+        }
+        RunKind::Export => {
+            let id = DestinationExport::id(open.run.subject_id.parse()?);
+            client.get_workflow_handle::<DestinationExport>(id).describe(WorkflowDescribeOptions::default()).await
+        }
+    };
+    match described {
+        Ok(description) => Ok(description.status() == WorkflowExecutionStatus::Running),
+        Err(temporalio_client::errors::WorkflowInteractionError::NotFound(_)) => Ok(false),
+        Err(error) => Err(error).context("describe a workflow"),
+    }
+}

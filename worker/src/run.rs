@@ -1,0 +1,118 @@
+//! Connecting to Temporal and working on the task queues until told to stop.
+
+use std::future::Future;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use activities::{Context as StepContext, ExportActivities, Limits, PullActivities};
+use anyhow::{Context, Result};
+use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions};
+use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
+use temporalio_sdk::runtime::{AutoscalingOptions, PollerBehavior, Runtime, RuntimeOptions};
+use temporalio_sdk::{Worker, WorkerOptions};
+use url::Url;
+
+use crate::Core;
+use crate::dispatch;
+
+/// How long a draining worker waits for its steps before it cancels them.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long a pull step works before it saves and returns (an attempt may take
+/// 15 minutes).
+const STEP_DURATION_MAX: Duration = Duration::from_secs(10 * 60);
+/// Workflow tasks at work at once; they are short.
+const WORKFLOW_SLOTS: usize = 50;
+
+/// Connects to a Temporal server at `address` (`host:port` or a URL).
+///
+/// # Errors
+/// If it does not answer within 10 s.
+pub async fn connect(address: &str, namespace: &str) -> Result<Client> {
+    let address = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let url = Url::from_str(&address).with_context(|| format!("`{address}` is not a Temporal address"))?;
+    let options = ConnectionOptions::new(url)
+        .identity(format!("chartlift-{}", std::process::id()))
+        .connect_timeout(Duration::from_secs(10))
+        .build();
+    let connection = Connection::connect(options).await.with_context(|| format!("connect to Temporal at {address}"))?;
+    Client::new(connection, ClientOptions::new(namespace).build()).context("make a Temporal client")
+}
+
+/// Works on the task queues, and dispatches, until `shutdown`; then drains:
+/// running steps get 10 s, save or are cut off, and go on elsewhere.
+///
+/// The future is not `Send`: await it on the main task or a `LocalSet`.
+///
+/// # Errors
+/// If a worker cannot start or ends by itself.
+pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>) -> Result<()> {
+    let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
+    let context = Arc::new(StepContext::new(core.db.clone(), core.store.clone(), limits(&core)));
+    let settings = &core.settings.worker;
+    let pulls = WorkerOptions::new(queue(&core, steps::PULL_QUEUE))
+        .graceful_shutdown_period(DRAIN)
+        .tuner(tuner(settings.pull_slots))
+        .workflow_task_poller_behavior(pollers())
+        .activity_task_poller_behavior(pollers())
+        .register_activities(PullActivities::new(Arc::clone(&context)))
+        .register_workflow::<workflows::PatientPull>()?
+        .build();
+    let exports = WorkerOptions::new(queue(&core, steps::EXPORT_QUEUE))
+        .graceful_shutdown_period(DRAIN)
+        .tuner(tuner(settings.export_slots))
+        .workflow_task_poller_behavior(pollers())
+        .activity_task_poller_behavior(pollers())
+        .register_activities(ExportActivities::new(context))
+        .register_workflow::<workflows::DestinationExport>()?
+        .build();
+    let mut pulls = Worker::new(&runtime, client.clone(), pulls).context("start the pull worker")?;
+    let mut exports = Worker::new(&runtime, client.clone(), exports).context("start the export worker")?;
+    let (stop_pulls, stop_exports) = (pulls.shutdown_handle(), exports.shutdown_handle());
+    let dispatcher = tokio::spawn(dispatch::run(core, client));
+    let work = async { tokio::try_join!(pulls.run(), exports.run()).map(drop) };
+    tokio::pin!(work);
+    let ended = tokio::select! {
+        ended = &mut work => Some(ended),
+        () = shutdown => None,
+    };
+    dispatcher.abort();
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            stop_pulls();
+            stop_exports();
+            work.await
+        }
+    };
+    ended.context("work on the task queues")
+}
+
+/// The name of a task queue in this deployment.
+pub(crate) fn queue(core: &Core, name: &str) -> String {
+    format!("{}{name}", core.settings.temporal.task_queue_prefix)
+}
+
+fn limits(core: &Core) -> Limits {
+    let settings = &core.settings.worker;
+    Limits {
+        page_count: settings.page_count,
+        staging_size_target_bytes: settings.staging_size_target_bytes,
+        chunk_rows_target: settings.chunk_rows_target,
+        part_size_target_bytes: settings.part_size_target_bytes,
+        step_duration_max: STEP_DURATION_MAX,
+    }
+}
+
+fn pollers() -> PollerBehavior {
+    PollerBehavior::Autoscaling(AutoscalingOptions::builder().minimum(1).maximum(10).initial(2).build())
+}
+
+fn tuner(steps: usize) -> TunerHolder {
+    TunerHolder::builder()
+        .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(WORKFLOW_SLOTS))
+        .activity_task_slot_supplier(FixedSizeSlotSupplier::new(steps))
+        .local_activity_task_slot_supplier(FixedSizeSlotSupplier::new(1))
+        .nexus_task_slot_supplier(FixedSizeSlotSupplier::new(1))
+        .build()
+}
