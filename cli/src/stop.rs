@@ -22,10 +22,6 @@ impl Stop {
         Ok(Self(asked))
     }
 
-    pub(crate) fn is_asked(&self) -> bool {
-        *self.0.borrow()
-    }
-
     /// Ends when the process is asked to.
     pub(crate) async fn asked(&self) {
         let mut asked = self.0.clone();
