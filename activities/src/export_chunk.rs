@@ -21,10 +21,20 @@ const PARTS_PER_CHUNK_MAX: u32 = 1000;
 pub(crate) async fn run(context: &Context, input: &DeliverChunk) -> Result<ChunkReceipt, Failure> {
     let name = format!("chunk-{}", input.chunk);
     let step = StepRef { kind: RunKind::Export, run_id: input.export_id.to_string(), name };
-    let token = match context.db.claim_step(&step).await? {
+    let (token, idle_attempts) = match context.db.claim_step(&step).await? {
         StepClaim::Done(receipt) => return Ok(receipt),
-        StepClaim::Mine { token, .. } => token,
+        StepClaim::Mine { token, idle_attempts, .. } => (token, idle_attempts),
     };
+    match deliver(context, input, &step, &token).await.map_err(|failure| failure.within(idle_attempts)) {
+        Err(Failure::Final { code, what }) => {
+            context.db.fail_chunk(input.export_id, &input.plan_id, input.chunk, code).await?;
+            Err(Failure::Final { code, what })
+        }
+        end => end,
+    }
+}
+
+async fn deliver(context: &Context, input: &DeliverChunk, step: &StepRef, token: &str) -> Result<ChunkReceipt, Failure> {
     let row = destination_row(context, input.destination_id).await?;
     let files = open(&row).await?;
     let spans = context.db.chunk_spans(input.export_id, &input.plan_id, input.chunk).await?;
@@ -43,7 +53,7 @@ pub(crate) async fn run(context: &Context, input: &DeliverChunk) -> Result<Chunk
     let receipt = receipt(&chunk.parts, &counts);
     context
         .db
-        .finish_chunk(input.export_id, &input.plan_id, input.chunk, (&step, &token), &chunk.parts, &counts, &receipt)
+        .finish_chunk(input.export_id, &input.plan_id, input.chunk, (step, token), &chunk.parts, &counts, &receipt)
         .await?;
     Ok(receipt)
 }

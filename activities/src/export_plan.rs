@@ -18,10 +18,14 @@ const PLAN_CONNECTIONS_MAX: u32 = 5_000;
 pub(crate) async fn run(context: &Context, input: &PlanExport) -> Result<PlanReceipt, Failure> {
     let name = format!("plan-{}", input.ordinal);
     let step = StepRef { kind: RunKind::Export, run_id: input.export_id.to_string(), name };
-    let token = match context.db.claim_step(&step).await? {
+    let (token, idle_attempts) = match context.db.claim_step(&step).await? {
         StepClaim::Done(receipt) => return Ok(receipt),
-        StepClaim::Mine { token, .. } => token,
+        StepClaim::Mine { token, idle_attempts, .. } => (token, idle_attempts),
     };
+    fix(context, input, &step, &token).await.map_err(|failure| failure.within(idle_attempts))
+}
+
+async fn fix(context: &Context, input: &PlanExport, step: &StepRef, token: &str) -> Result<PlanReceipt, Failure> {
     let row = destination_row(context, input.destination_id).await?;
     let files = open(&row).await?;
     let last = adopt_all(context, &files, row.last_publication).await?;
@@ -43,7 +47,7 @@ pub(crate) async fn run(context: &Context, input: &PlanExport) -> Result<PlanRec
         more,
     };
     let plan = NewPlan { plan_id, number: last + 1, epoch: row.epoch, chunk_count, spans };
-    context.db.save_plan(input.export_id, &step, &token, &plan, &receipt).await?;
+    context.db.save_plan(input.export_id, step, token, &plan, &receipt).await?;
     Ok(receipt)
 }
 

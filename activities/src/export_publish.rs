@@ -14,10 +14,19 @@ use crate::{Context, failpoint};
 pub(crate) async fn run(context: &Context, input: &PublishExport) -> Result<PublishReceipt, Failure> {
     let name = format!("publish-{}", input.ordinal);
     let step = StepRef { kind: RunKind::Export, run_id: input.export_id.to_string(), name };
-    let token = match context.db.claim_step(&step).await? {
+    let (token, idle_attempts) = match context.db.claim_step(&step).await? {
         StepClaim::Done(receipt) => return Ok(receipt),
-        StepClaim::Mine { token, .. } => token,
+        StepClaim::Mine { token, idle_attempts, .. } => (token, idle_attempts),
     };
+    publish(context, input, &step, &token).await.map_err(|failure| failure.within(idle_attempts))
+}
+
+async fn publish(
+    context: &Context,
+    input: &PublishExport,
+    step: &StepRef,
+    token: &str,
+) -> Result<PublishReceipt, Failure> {
     context.db.begin_publish(input.export_id, &input.plan_id).await?;
     let row = destination_row(context, input.destination_id).await?;
     let files = open(&row).await?;
@@ -36,7 +45,7 @@ pub(crate) async fn run(context: &Context, input: &PublishExport) -> Result<Publ
         adopt(context, &files, &stands).await?;
     }
     failpoint::pass("watermark_commit.before")?;
-    let commit = PublicationCommit { publication: &stands, step: Some((&step, &token, &receipt)) };
+    let commit = PublicationCommit { publication: &stands, step: Some((step, token, &receipt)) };
     context.db.commit_publication(&commit).await?;
     failpoint::pass("watermark_commit.after")?;
     Ok(receipt)

@@ -29,6 +29,21 @@ impl Failure {
     }
 }
 
+/// Attempts of a step without saved progress before its failure is final: with
+/// the pauses between them, about a quarter of an hour.
+const IDLE_ATTEMPTS_MAX: u64 = 20;
+
+impl Failure {
+    /// The verdict within the budget of a step that has made `idle_attempts`
+    /// attempts without progress: every run ends (I6).
+    pub(crate) fn within(self, idle_attempts: u64) -> Self {
+        match self {
+            Self::Retry { code, what, .. } if idle_attempts >= IDLE_ATTEMPTS_MAX => Self::Final { code, what },
+            verdict => verdict,
+        }
+    }
+}
+
 impl From<Failure> for ActivityError {
     fn from(failure: Failure) -> Self {
         let (code, what, last, after) = match failure {
@@ -116,8 +131,7 @@ pub(crate) enum SourceVerdict {
 /// How long to leave a source alone that throttles without saying how long.
 const THROTTLE_DEFAULT: Duration = Duration::from_secs(2);
 
-/// The verdict on a source's answer (FHIR.md §6 in the large; a later table
-/// refines it by type and vendor).
+/// The verdict on a source's answer.
 pub(crate) fn on_source(error: &source::Error) -> SourceVerdict {
     use source::Error as E;
     match error {

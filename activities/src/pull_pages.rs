@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use db::{Connection, NewStaging, RunKind, StepClaim, StepRef};
-use model::{ObjectKey, Timestamp, TypeOutcome};
+use model::{ConnectionStatus, ObjectKey, Timestamp, TypeOutcome};
 use records::StagingWriter;
 use source::{SourceClient, cursor_hash};
 use steps::{PullStep, PullStepReceipt};
@@ -15,7 +15,7 @@ use crate::pull_progress::{StepProgress, Stream, decode, encode};
 use crate::{Context, failpoint};
 
 /// Pages of one stream at most: a portal that never ends must not keep a pull.
-const STREAM_PAGES_MAX: u64 = 100_000;
+const STREAM_PAGES_MAX: u64 = 10_000;
 /// New starts of a stream whose cursor expired.
 const RESTARTS_MAX: u32 = 3;
 /// Requests to wait in a row before a stream is given up.
@@ -48,7 +48,7 @@ enum Stop {
 
 pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepReceipt, Failure> {
     let step = StepRef { kind: RunKind::Pull, run_id: input.pull_id.to_string(), name: input.step.clone() };
-    let (token, idle_attempts, progress) = match context.db.claim_step(&step).await? {
+    let (token, mut idle_attempts, progress) = match context.db.claim_step(&step).await? {
         StepClaim::Done(receipt) => return Ok(receipt),
         StepClaim::Mine { token, idle_attempts, progress } => (token, idle_attempts, progress.unwrap_or_default()),
     };
@@ -61,7 +61,7 @@ pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepR
         if progress.streams[at].is_done() {
             continue;
         }
-        match fetch.stream(&client, &connection, &mut progress, at, idle_attempts).await? {
+        match fetch.stream(&client, &connection, &mut progress, at, &mut idle_attempts).await? {
             Stop::Ended => {}
             Stop::Budget => break,
             Stop::Wait(duration) => {
@@ -98,7 +98,7 @@ impl<'a> Fetch<'a> {
         connection: &Connection,
         progress: &mut StepProgress,
         at: usize,
-        idle_attempts: u64,
+        idle_attempts: &mut u64,
     ) -> Result<Stop, Failure> {
         while !progress.streams[at].is_done() {
             if self.is_spent() {
@@ -119,6 +119,9 @@ impl<'a> Fetch<'a> {
                 }
                 Err(error) => match on_source(&error) {
                     SourceVerdict::Unauthorized if stream.plan.resource_type == "Patient" => {
+                        // Not even the patient: the grant itself is not honoured.
+                        let id = connection.summary.id;
+                        self.context.db.set_connection_status(id, ConnectionStatus::NeedsReconnect).await?;
                         return Err(Failure::last("unauthorized", error));
                     }
                     SourceVerdict::Unauthorized => stream.end(TypeOutcome::Refused, Some("unauthorized")),
@@ -135,8 +138,10 @@ impl<'a> Fetch<'a> {
                         }
                         tokio::time::sleep(duration).await;
                     }
-                    SourceVerdict::Retry(code) if idle_attempts >= IDLE_ATTEMPTS_MAX => {
+                    SourceVerdict::Retry(code) if *idle_attempts >= IDLE_ATTEMPTS_MAX => {
                         stream.end(TypeOutcome::GaveUp, Some(code));
+                        // The next stream has its own attempts.
+                        *idle_attempts = 0;
                     }
                     SourceVerdict::Retry(code) => {
                         // What was read before counts as progress; a page that
@@ -165,7 +170,7 @@ impl<'a> Fetch<'a> {
         line.rejected += page.rejected;
         line.fetched += page.resources.len() as u64 + page.ignored + page.rejected;
         stream.suppressed |= page.suppressed;
-        stream.visited.push(cursor_hash(url));
+        stream.visited.insert(cursor_hash(url));
         match page.next {
             None if stream.suppressed => stream.end(TypeOutcome::Suppressed, Some("suppressed")),
             None => stream.end(TypeOutcome::Complete, None),

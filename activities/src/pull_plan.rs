@@ -27,7 +27,7 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
     let capabilities = match client.capabilities().await {
         Ok(capabilities) => capabilities,
         Err(error) => match on_source(&error) {
-            SourceVerdict::Wait(after) => {
+            SourceVerdict::Wait(after) if idle_attempts < CAPABILITY_ATTEMPTS_MAX => {
                 return Err(Failure::Retry { code: "source_throttled", what: error.to_string(), after: Some(after) });
             }
             SourceVerdict::Retry(code) if idle_attempts < CAPABILITY_ATTEMPTS_MAX => {
@@ -38,14 +38,15 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
     };
     let groups = group(client.plan(&capabilities), input.step_count.max(1) as usize);
     let mut plan = PullPlan { steps: Vec::new(), types: 0 };
+    let mut planned = Vec::new();
     for (number, streams) in groups.into_iter().enumerate() {
         let name = format!("pages-{number}");
         plan.types += streams.len() as u64;
         plan.steps.push(StepTitle { name: name.clone(), title: title(&streams) });
         let progress = StepProgress { streams: streams.into_iter().map(Stream::new).collect(), staging_count: 0 };
-        context.db.prepare_step(&StepRef { name, ..step.clone() }, &encode(&progress)).await?;
+        planned.push((name, encode(&progress)));
     }
-    context.db.save_pull_step(&step, &token, b"{}", &[], Some(&plan)).await?;
+    context.db.save_pull_plan(&step, &token, &planned, &plan).await?;
     Ok(plan)
 }
 

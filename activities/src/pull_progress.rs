@@ -1,7 +1,7 @@
 //! The saved progress of a pull step: where each stream stands. It holds cursors
 //! and the source's ids, so it is stored sealed and goes nowhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::TypeOutcome;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub(crate) struct Stream {
     pub(crate) cursor: Option<String>,
     /// Hashes of the pages visited since the last start: a next link that leads
     /// back ends the stream.
-    pub(crate) visited: Vec<u64>,
+    pub(crate) visited: BTreeSet<u64>,
     /// How often the stream began anew.
     pub(crate) restarts: u32,
     /// How often in a row the source asked to wait.
@@ -50,7 +50,7 @@ pub(crate) struct Line {
 
 impl Stream {
     pub(crate) fn new(plan: StreamPlan) -> Self {
-        Self { plan, cursor: None, visited: Vec::new(), restarts: 0, waits: 0, suppressed: false, line: Line::default() }
+        Self { plan, cursor: None, visited: BTreeSet::new(), restarts: 0, waits: 0, suppressed: false, line: Line::default() }
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -72,6 +72,11 @@ impl Stream {
 }
 
 impl Line {
+    pub(crate) fn give_up(&mut self, code: &str) {
+        self.outcome = Some(TypeOutcome::GaveUp);
+        self.error_code = Some(code.to_owned());
+    }
+
     pub(crate) fn progress(&self, resource_type: &str) -> TypeProgress {
         TypeProgress {
             resource_type: resource_type.to_owned(),

@@ -111,14 +111,12 @@ fn take(
         Ok(ReadOutcome::Gone | ReadOutcome::NotFound) => {}
         Ok(ReadOutcome::Refused { .. }) => line.error_code = Some("reads_refused".to_owned()),
         Err(error) => match on_source(&error) {
-            SourceVerdict::Wait(after) => {
+            SourceVerdict::Wait(after) if !gives_up => {
                 return Err(Failure::Retry { code: "source_throttled", what: error.to_string(), after: Some(after) });
             }
             SourceVerdict::Retry(code) if !gives_up => return Err(Failure::retry(code, error)),
-            SourceVerdict::Retry(code) => {
-                line.outcome = Some(TypeOutcome::GaveUp);
-                line.error_code = Some(code.to_owned());
-            }
+            SourceVerdict::Retry(code) => line.give_up(code),
+            SourceVerdict::Wait(_) => line.give_up("throttled"),
             _ => line.error_code = Some("reads_refused".to_owned()),
         },
     }

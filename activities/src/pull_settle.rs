@@ -19,9 +19,10 @@ pub(crate) async fn run(context: &Context, input: &SettlePull) -> Result<SettleR
     let step = StepRef { kind: RunKind::Pull, run_id: input.pull_id.to_string(), name: "settle".to_owned() };
     let receipt = match context.db.claim_step(&step).await? {
         StepClaim::Done(receipt) => receipt,
-        StepClaim::Mine { token, .. } => {
+        StepClaim::Mine { token, idle_attempts, .. } => {
             context.db.begin_settle(input.pull_id).await?;
-            settle(context, input, &step, &token).await?
+            let settled = settle(context, input, &step, &token).await;
+            settled.map_err(|failure| failure.within(idle_attempts))?
         }
     };
     drop_staging(context, input.connection_id, input.pull_id).await?;

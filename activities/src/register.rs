@@ -62,6 +62,12 @@ pub async fn add_destination(
     location: &str,
     format: FileFormat,
 ) -> Result<DestinationId, Error> {
+    for taken in db.destinations().await? {
+        if taken.name == name || taken.location == location {
+            let what = format!("there is a destination named `{}` at {} already", taken.name, taken.location);
+            return Err(db::Error::Conflict { what }.into());
+        }
+    }
     let id = DestinationId::new();
     let files = FileDestination::open(location, id).map_err(Error::Destination)?;
     files.probe().await.map_err(Error::Destination)?;

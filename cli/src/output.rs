@@ -82,18 +82,26 @@ pub(crate) fn print_line(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// An error and its causes, each once.
+/// An error and its causes, on standard error.
 pub(crate) fn print_error(error: &anyhow::Error) {
-    let mut told = error.to_string();
-    eprintln!("error: {told}");
+    let sentences = sentences(error);
+    eprintln!("error: {}", sentences.first().map_or("", String::as_str));
+    for cause in sentences.iter().skip(1) {
+        eprintln!("  because: {cause}");
+    }
+}
+
+/// What an error and its causes say, each thing once: some texts hold that of
+/// their source already, and some libraries' the debug form of it.
+pub(crate) fn sentences(error: &anyhow::Error) -> Vec<String> {
+    let mut told = vec![error.to_string()];
     for cause in error.chain().skip(1) {
         let text = cause.to_string();
-        // Some errors hold the text of their source already.
-        if !told.contains(&text) {
-            eprintln!("  because: {text}");
-            told = text;
+        if !text.contains("Error(") && !told.iter().any(|earlier| earlier.contains(&text)) {
+            told.push(text);
         }
     }
+    told
 }
 
 /// A value that may be missing.
@@ -141,6 +149,12 @@ mod tests {
         table.row(["Observation".to_owned(), "7".to_owned()]);
         table.row(["Ä".to_owned(), "1,000".to_owned()]);
         assert_eq!(table.lines(), ["type             n", "Observation      7", "Ä            1,000"]);
+    }
+
+    #[test]
+    fn an_error_says_each_thing_once() {
+        let error = anyhow::anyhow!("refused").context("x: Error(Kind { code: 1 })").context("it: refused").context("do it");
+        assert_eq!(sentences(&error), ["do it", "it: refused"]);
     }
 
     #[test]

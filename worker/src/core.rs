@@ -1,5 +1,6 @@
 //! Opening what every process needs: data folder, key, database, record store.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -88,21 +89,21 @@ fn key_ring(settings: &Settings, folder: &Path) -> Result<KeyRing> {
         return Ok(KeyRing::from_base64(settings.secrets.encryption_key.expose())?);
     }
     let path = folder.join("encryption.key");
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(&path) {
-        Ok(mut file) => {
-            let key = KeyRing::generate();
-            std::io::Write::write_all(&mut file, key.as_bytes()).with_context(|| format!("write {}", path.display()))?;
-            file.sync_all().with_context(|| format!("write {}", path.display()))?;
-            Ok(KeyRing::from_base64(&key)?)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let key = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-            KeyRing::from_base64(&key).with_context(|| format!("read {}", path.display()))
-        }
-        Err(error) => Err(error).with_context(|| format!("write {}", path.display())),
+    if !path.exists() {
+        make_key(folder, &path).with_context(|| format!("write {}", path.display()))?;
+    }
+    let key = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    KeyRing::from_base64(&key).with_context(|| format!("read {}", path.display()))
+}
+
+/// Makes a key, whole or not at all, readable by its owner alone. Where another
+/// process was faster, its key stays.
+fn make_key(folder: &Path, path: &Path) -> Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(KeyRing::generate().as_bytes())?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Err(lost) if lost.error.kind() != std::io::ErrorKind::AlreadyExists => Err(lost.error.into()),
+        _ => Ok(()),
     }
 }

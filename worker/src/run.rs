@@ -47,6 +47,7 @@ pub async fn connect(address: &str, namespace: &str) -> Result<Client> {
 /// # Errors
 /// If a worker cannot start or ends by itself.
 pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>) -> Result<()> {
+    activities::failpoint::set_up();
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
     let context = Arc::new(StepContext::new(core.db.clone(), core.store.clone(), limits(&core)));
     let settings = &core.settings.worker;

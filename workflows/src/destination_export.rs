@@ -77,7 +77,7 @@ async fn claim(ctx: &Context, input: &ExportInput, chain: String) -> Result<Opti
     let claimed = ctx.execute_activity(ExportSteps::claim, call, step("take the queued export")).await?;
     let Some(export_id) = claimed.export_id else { return Ok(None) };
     ctx.upsert_search_attributes([steps::RUN.value_set(export_id.to_string())]);
-    Ok(Some(ExportResume { export_id, ordinal: 0, plan: None, next_chunk: 0, failed: false }))
+    Ok(Some(ExportResume { export_id, ordinal: 0, plan: None, next_chunk: 0, delivered: 0, failed: false }))
 }
 
 /// Plans, chunks and publications until nothing is lacking.
@@ -91,6 +91,7 @@ async fn carry_out(ctx: &Context, input: &mut ExportInput, mut at: ExportResume)
                 let call = PlanExport { export_id, destination_id, ordinal: at.ordinal };
                 let plan = ctx.execute_activity(ExportSteps::plan, call, step("fix what is to be delivered")).await?;
                 at.next_chunk = plan.first_chunk;
+                at.delivered = 0;
                 plan
             }
         };
@@ -101,14 +102,15 @@ async fn carry_out(ctx: &Context, input: &mut ExportInput, mut at: ExportResume)
         let until = end.min(at.next_chunk.saturating_add(budget));
         let (delivered, error) = run_chunks(ctx, input, export_id, &plan, at.next_chunk..until).await?;
         at.failed |= error.is_some();
+        at.delivered += delivered;
         budget = budget.saturating_sub(until - at.next_chunk);
         at.next_chunk = until;
         if at.next_chunk < end {
             at.plan = Some(plan);
             return Ok(Carried::BudgetSpent(at));
         }
-        if delivered == 0 && plan.chunk_count == 1 && at.failed {
-            return Ok(Carried::Ended(RunState::Failed, error));
+        if at.delivered == 0 {
+            return Ok(Carried::Ended(RunState::Failed, error.or_else(chunk_failed)));
         }
         let call = PublishExport { export_id, destination_id, plan_id: plan.plan_id.clone(), ordinal: at.ordinal };
         let summary = format!("publish number {}, then advance the watermarks", plan.number);
@@ -118,7 +120,7 @@ async fn carry_out(ctx: &Context, input: &mut ExportInput, mut at: ExportResume)
             input.report.counts += published.counts;
         }
         if at.failed {
-            return Ok(Carried::Ended(RunState::Partial, error.or_else(|| Some("chunk_failed".to_owned()))));
+            return Ok(Carried::Ended(RunState::Partial, error.or_else(chunk_failed)));
         }
         if published.ours && !plan.more {
             return Ok(Carried::Ended(RunState::Completed, None));
@@ -130,6 +132,11 @@ async fn carry_out(ctx: &Context, input: &mut ExportInput, mut at: ExportResume)
     }
 }
 
+/// The code of a run one of whose chunks failed before it continued as new.
+fn chunk_failed() -> Option<String> {
+    Some("chunk_failed".to_owned())
+}
+
 /// Writes chunks, a few at a time. A chunk that fails for good costs only its
 /// own connections: its code is returned beside how many were delivered.
 async fn run_chunks(
@@ -138,7 +145,7 @@ async fn run_chunks(
     export_id: ExportId,
     plan: &PlanReceipt,
     chunks: std::ops::Range<u64>,
-) -> Result<(usize, Option<String>), StepEnd> {
+) -> Result<(u64, Option<String>), StepEnd> {
     let queue = RefCell::new(chunks);
     let done = RefCell::new(Vec::<ChunkReceipt>::new());
     let error = RefCell::new(None);
@@ -165,5 +172,5 @@ async fn run_chunks(
     for end in ends {
         end?;
     }
-    Ok((done.borrow().len(), error.into_inner()))
+    Ok((done.borrow().len() as u64, error.into_inner()))
 }

@@ -8,8 +8,9 @@ use temporalio_workflow::{
     WorkflowCancellationToken, WorkflowTermination,
 };
 
-/// How long one attempt of a step may take; it saves its progress before.
-const ATTEMPT_MAX: Duration = Duration::from_secs(15 * 60);
+/// How long one attempt of a step may take. Pull steps return after 10 minutes;
+/// a chunk with one very large connection takes as long as it takes.
+const ATTEMPT_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 /// A step that does not beat for so long is lost with its worker. This decides
 /// what a restart costs.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(30);

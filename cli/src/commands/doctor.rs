@@ -19,7 +19,7 @@ use worker::{Core, OpenMode};
 
 use crate::args::GlobalArguments;
 use crate::deployment::{must_exist, quiet_log};
-use crate::output::print_line;
+use crate::output::{print_line, sentences};
 
 /// How long Temporal may take to answer.
 const TEMPORAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ impl Checks {
             }
             Err(error) => {
                 self.failed += 1;
-                print_line(&format!("✗ {what}: {error:#}"));
+                print_line(&format!("✗ {what}: {}", sentences(&error).join(": ")));
                 print_line(&format!("    → {todo}"));
                 None
             }

@@ -51,7 +51,7 @@ pub(super) async fn ask(db: &Db, scene: &Scene) -> Result<Runs> {
         .filter_map(|(_, id)| id.parse().ok())
         .collect();
     if !left.is_empty() {
-        eprintln!("going on with {} runs that were at work before", left.len());
+        eprintln!("going on with {} pulls that were at work before", left.len());
     }
     let mut asked = BTreeSet::new();
     for connection in &scene.connections {
@@ -139,7 +139,7 @@ impl Display {
             return Self::Lines { last: None };
         }
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{prefix:8}{bar:24}  {pos}/{len}  {msg}  {elapsed}");
+        let style = ProgressStyle::with_template("{prefix:8}{bar:24}  {msg}  {elapsed}");
         let style = style.expect("the template is well-formed").progress_chars("━╸─");
         let bar = |prefix| bars.add(ProgressBar::new(0).with_style(style.clone()).with_prefix(prefix));
         Self::Bars { pulls: bar("pulls"), exports: bar("exports") }
@@ -148,12 +148,8 @@ impl Display {
     fn show(&mut self, now: &Progress) {
         match self {
             Self::Bars { pulls, exports } => {
-                pulls.set_length(now.pulls);
-                pulls.set_position(now.pulls_done);
-                pulls.set_message(now.pulled());
-                exports.set_length(now.exports);
-                exports.set_position(now.exports_done);
-                exports.set_message(now.exported());
+                draw(pulls, now.pulls_done, now.pulls, &now.pulled());
+                draw(exports, now.exports_done, now.exports, &now.exported());
             }
             Self::Lines { last } => {
                 let is_due = last.as_ref().is_none_or(|(at, shown)| at.elapsed() >= LINE_EVERY && shown != now);
@@ -181,6 +177,13 @@ impl Display {
             }
         }
     }
+}
+
+/// A bar of nothing is drawn empty, not full.
+fn draw(bar: &ProgressBar, done: u64, of: u64, what: &str) {
+    bar.set_length(of.max(1));
+    bar.set_position(done);
+    bar.set_message(format!("{done}/{of}  {what}"));
 }
 
 fn print_line(now: &Progress) {

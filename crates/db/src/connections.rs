@@ -45,7 +45,7 @@ pub struct ConnectionSummary {
     pub source_id: SourceId,
     /// Whether it can be pulled.
     pub status: ConnectionStatus,
-    /// Whether it is pulled.
+    /// Whether it is pulled: it and its source are enabled.
     pub enabled: bool,
     /// The number of the last batch in its log; 0 before the first.
     pub head_seq: u64,
@@ -76,7 +76,7 @@ impl std::fmt::Debug for Connection {
 }
 
 const SUMMARY: &str = "connections.id AS id, connections.patient_id AS patient_id, patients.external_id AS external_id, \
-     connections.source_id AS source_id, connections.status AS status, connections.enabled AS enabled, \
+     connections.source_id AS source_id, connections.status AS status, connections.enabled * sources.enabled AS enabled, \
      connections.head_seq AS head_seq, connections.created_at AS created_at";
 
 fn read_summary(row: &AnyRow) -> Result<ConnectionSummary> {
@@ -156,7 +156,7 @@ impl Db {
     pub async fn connections(&self, after: Option<ConnectionId>, limit: u32) -> Result<Vec<ConnectionSummary>> {
         let text = format!(
             "SELECT {SUMMARY} FROM connections JOIN patients ON patients.id = connections.patient_id \
-             WHERE connections.id > $1 ORDER BY connections.id LIMIT $2"
+             JOIN sources ON sources.id = connections.source_id WHERE connections.id > $1 ORDER BY connections.id LIMIT $2"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(after.map(|id| id.to_string()).unwrap_or_default())

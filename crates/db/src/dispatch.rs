@@ -172,7 +172,8 @@ impl Db {
             .await?;
         if requeued.rows_affected() == 0 {
             let end = format!(
-                "UPDATE {table} SET state = 'failed', phase = 'done', error_code = 'workflow_gone', finished_at = $1, \
+                "UPDATE {table} SET state = 'failed', phase = 'done', error_code = CASE WHEN phase = 'committing' AND \
+                 '{table}' = 'exports' THEN 'publish_undecided' ELSE 'workflow_gone' END, finished_at = $1, \
                  updated_at = $1 WHERE id = $2 AND state = 'running' AND workflow_run_id = $3"
             );
             sqlx::query(sqlx::AssertSqlSafe(end))

@@ -1,5 +1,7 @@
 //! Exports: asking for one, claiming it, ending it.
 
+use std::time::Duration;
+
 use model::{DestinationId, ExportCounts, ExportId, RunPhase, RunState, Timestamp, Trigger};
 use serde::Serialize;
 use sqlx::any::AnyRow;
@@ -206,8 +208,10 @@ impl Db {
         rows.iter().map(read).collect()
     }
 
-    /// Ends a running export. `failed` counts against the destination: the next
-    /// automatic run waits 1 minute, doubling up to 6 hours.
+    /// Ends a running export. `failed` and `partial` count against the
+    /// destination: the next automatic run waits 1 minute, doubling up to 6 hours.
+    /// After `cancelled` it waits 6 hours at once: whoever cancelled wants it to
+    /// stay so. A manual start, or enabling again, ends the waiting.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -225,23 +229,43 @@ impl Db {
         .execute(&mut *tx)
         .await?;
         if ended.rows_affected() > 0 {
-            let back_off = match state {
-                RunState::Failed => {
-                    "UPDATE destinations SET failures = failures + 1, not_before = $1 + CASE WHEN failures >= 9 THEN \
-                     21600000000 ELSE 60000000 * (1 << failures) END WHERE id = (SELECT destination_id FROM exports WHERE id = $2)"
+            let row = sqlx::query("SELECT failures FROM destinations WHERE id = (SELECT destination_id FROM exports WHERE id = $1)")
+                .bind(id.to_string())
+                .fetch_one(&mut *tx)
+                .await?;
+            let (failures, not_before) = match state {
+                RunState::Failed | RunState::Partial => {
+                    let failures = row.count("failures")? + 1;
+                    (failures, now.after(back_off(failures)))
                 }
-                _ => {
-                    "UPDATE destinations SET failures = 0, not_before = 0 WHERE $1 > 0 AND id = (SELECT destination_id \
-                     FROM exports WHERE id = $2)"
-                }
+                RunState::Cancelled => (row.count("failures")?, now.after(BACK_OFF_MAX)),
+                _ => (0, Timestamp(0)),
             };
-            sqlx::query(back_off).bind(now.0).bind(id.to_string()).execute(&mut *tx).await?;
+            sqlx::query(
+                "UPDATE destinations SET failures = $1, not_before = $2 \
+                 WHERE id = (SELECT destination_id FROM exports WHERE id = $3)",
+            )
+            .bind(crate::row::bigint(failures))
+            .bind(not_before.0)
+            .bind(id.to_string())
+            .execute(&mut *tx)
+            .await?;
             let body = serde_json::json!({ "state": state, "error_code": error_code });
             crate::settle::insert_event(&mut tx, "export.finished", &id.to_string(), &body).await?;
         }
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// The longest a destination is left alone: 6 hours.
+const BACK_OFF_MAX: Duration = Duration::from_secs(6 * 3600);
+
+/// How long a destination is left alone after so many failures in a row: 1 min,
+/// doubling up to 6 h.
+fn back_off(failures: u64) -> Duration {
+    let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(9);
+    Duration::from_secs(60 << doublings).min(BACK_OFF_MAX)
 }
 
 /// Counts one more reason for a run.
@@ -273,4 +297,14 @@ pub(crate) async fn triggers_of(pool: &sqlx::AnyPool, run_id: &str) -> Result<Ve
             Ok(TriggerCount { reason: row.word("reason")?, count: row.count("count")?, first_at: row.time("first_at")? })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_doubles_up_to_six_hours() {
+        assert_eq!([1, 2, 3, 9, 10, 99].map(|n| back_off(n).as_secs() / 60), [1, 2, 4, 256, 360, 360]);
+    }
 }

@@ -267,13 +267,17 @@ impl Db {
         Ok(())
     }
 
-    /// Marks the spans of a chunk that could not be written.
+    /// Marks the spans of a chunk that could not be written: all their rows
+    /// failed.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn fail_chunk(&self, export: ExportId, plan_id: &str, chunk: u64, error_code: &str) -> Result<()> {
         sqlx::query(
-            "UPDATE export_spans SET state = 'failed', error_code = $1 \
+            "UPDATE export_spans SET state = 'failed', error_code = $1, counts = (SELECT '{\"planned\":' || \
+             COALESCE(SUM(row_count), 0) || ',\"failed\":' || COALESCE(SUM(row_count), 0) || '}' FROM batches \
+             WHERE batches.connection_id = export_spans.connection_id AND batches.seq > export_spans.from_seq \
+             AND batches.seq <= export_spans.to_seq) \
              WHERE export_id = $2 AND plan_id = $3 AND chunk = $4 AND state = 'planned'",
         )
         .bind(error_code)

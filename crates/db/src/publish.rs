@@ -83,8 +83,8 @@ impl Db {
             })
             .collect::<Result<Vec<_>>>()?;
         let rows = sqlx::query(
-            "SELECT connection_id, from_seq, to_seq, counts FROM export_spans \
-             WHERE export_id = $1 AND plan_id = $2 AND state = 'delivered' ORDER BY connection_id",
+            "SELECT connection_id, from_seq, to_seq, state, counts FROM export_spans \
+             WHERE export_id = $1 AND plan_id = $2 AND state <> 'planned' ORDER BY connection_id",
         )
         .bind(export.to_string())
         .bind(plan_id)
@@ -95,6 +95,10 @@ impl Db {
         for row in &rows {
             let of: ExportCounts = row.json("counts")?;
             counts += of;
+            // A failed connection is counted, and not in the publication.
+            if row.text("state")? != "delivered" {
+                continue;
+            }
             spans.push(Span {
                 connection_id: row.word("connection_id")?,
                 from: row.count("from_seq")?,
@@ -110,7 +114,8 @@ impl Db {
     /// only where its epoch and `from` still match.
     ///
     /// # Errors
-    /// [`Error::Lost`] if another attempt holds the step.
+    /// [`Error::Lost`] if another attempt holds the step; [`Error::Conflict`] if
+    /// publications before this one were never taken over.
     pub async fn commit_publication<R: Serialize + Sync>(&self, commit: &PublicationCommit<'_, R>) -> Result<()> {
         let publication = commit.publication;
         let destination = publication.destination_id.to_string();
@@ -140,6 +145,8 @@ impl Db {
             .execute(&mut *tx)
             .await?;
             add_to_export(&mut tx, publication, commit.step.is_none(), now).await?;
+        } else {
+            refuse_gap(&mut tx, publication).await?;
         }
         tx.commit().await?;
         Ok(())
@@ -192,6 +199,21 @@ impl Db {
     }
 }
 
+/// A publication that was not the next one must have been taken over before.
+async fn refuse_gap(tx: &mut sqlx::Transaction<'_, sqlx::Any>, publication: &Publication) -> Result<()> {
+    let row = sqlx::query("SELECT last_publication FROM destinations WHERE id = $1")
+        .bind(publication.destination_id.to_string())
+        .fetch_one(&mut **tx)
+        .await?;
+    let last = row.count("last_publication")?;
+    if last < publication.number {
+        return Err(Error::Conflict {
+            what: format!("publication {} cannot follow publication {last}: `chartlift verify` shows what is missing", publication.number),
+        });
+    }
+    Ok(())
+}
+
 async fn insert_publication(tx: &mut sqlx::Transaction<'_, sqlx::Any>, publication: &Publication, now: i64) -> Result<()> {
     sqlx::query(
         "INSERT INTO publications (destination_id, number, export_id, plan_id, burnt, part_count, row_count, \
@@ -219,7 +241,8 @@ async fn raise_watermark(
 ) -> Result<()> {
     sqlx::query(
         "INSERT INTO watermarks (destination_id, connection_id, epoch, seq, updated_at) \
-         SELECT id, $1, $2, $3, $4 FROM destinations WHERE id = $5 AND epoch = $2 \
+         SELECT id, $1, $2, $3, $4 FROM destinations WHERE id = $5 AND epoch = $2 AND ($6 = 0 OR EXISTS (SELECT 1 \
+         FROM watermarks AS known WHERE known.destination_id = $5 AND known.connection_id = $1)) \
          ON CONFLICT (destination_id, connection_id) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, \
          updated_at = excluded.updated_at WHERE (watermarks.epoch = excluded.epoch AND watermarks.seq = $6) \
          OR (watermarks.epoch < excluded.epoch AND $6 = 0)",

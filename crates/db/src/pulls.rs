@@ -88,7 +88,7 @@ impl Db {
         let summary = self.connection(connection).await?.summary;
         if !summary.enabled || summary.status != model::ConnectionStatus::Active {
             return Err(Error::Conflict {
-                what: format!("connection {connection} is {}: it cannot be pulled", if summary.enabled { summary.status.as_str() } else { "disabled" }),
+                what: format!("connection {connection} is {}: it cannot be pulled", if summary.enabled { summary.status.as_str() } else { "disabled, or its source is" }),
             });
         }
         let (now, id) = (Timestamp::now().0, PullId::new());
@@ -155,7 +155,8 @@ impl Db {
     /// [`Error::Unavailable`].
     pub async fn end_pull(&self, id: PullId, state: RunState, error_code: &str) -> Result<()> {
         let now = Timestamp::now().0;
-        sqlx::query(
+        let mut tx = self.writer.begin().await?;
+        let ended = sqlx::query(
             "UPDATE pulls SET state = $1, phase = 'done', error_code = $2, finished_at = $3, updated_at = $3 \
              WHERE id = $4 AND state IN ('queued', 'running')",
         )
@@ -163,8 +164,13 @@ impl Db {
         .bind(error_code)
         .bind(now)
         .bind(id.to_string())
-        .execute(&self.writer)
+        .execute(&mut *tx)
         .await?;
+        if ended.rows_affected() > 0 {
+            let body = serde_json::json!({ "state": state, "error_code": error_code });
+            crate::settle::insert_event(&mut tx, "pull.finished", &id.to_string(), &body).await?;
+        }
+        tx.commit().await?;
         Ok(())
     }
 

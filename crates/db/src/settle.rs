@@ -326,7 +326,7 @@ async fn insert_batch<R>(
     Ok(())
 }
 
-/// An event, in the transaction of the change it tells of (DESIGN §2, step 5).
+/// An event, in the transaction of the change it tells of.
 pub(crate) async fn insert_event(
     tx: &mut sqlx::Transaction<'_, sqlx::Any>,
     kind: &str,

@@ -104,22 +104,35 @@ impl Db {
         Ok(claim)
     }
 
-    /// Writes the progress a step begins with, unless it has begun.
+    /// Ends the step that plans a pull, and writes the progress that the planned
+    /// steps begin with: all of them or none, so that no two plans mix.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn prepare_step(&self, step: &StepRef, progress: &[u8]) -> Result<()> {
-        let sealed = self.keys.seal(Place { column: PROGRESS, row: &step.sealed_row() }, progress)?;
-        sqlx::query(
-            "INSERT INTO steps (run_id, name, token, state, attempts, idle_attempts, progress_sealed, updated_at) \
-             VALUES ($1, $2, '', 'running', 0, 0, $3, $4) ON CONFLICT (run_id, name) DO NOTHING",
-        )
-        .bind(&step.run_id)
-        .bind(&step.name)
-        .bind(sealed)
-        .bind(Timestamp::now().0)
-        .execute(&self.writer)
-        .await?;
+    /// [`Error::Lost`] if another attempt holds the step.
+    pub async fn save_pull_plan<R: Serialize + Sync>(
+        &self,
+        step: &StepRef,
+        token: &str,
+        planned: &[(String, Vec<u8>)],
+        receipt: &R,
+    ) -> Result<()> {
+        let mut tx = self.writer.begin().await?;
+        finish_step(&mut tx, step, token, receipt).await?;
+        for (name, progress) in planned {
+            let planned = StepRef { name: name.clone(), ..step.clone() };
+            let sealed = self.keys.seal(Place { column: PROGRESS, row: &planned.sealed_row() }, progress)?;
+            sqlx::query(
+                "INSERT INTO steps (run_id, name, token, state, attempts, idle_attempts, progress_sealed, updated_at) \
+                 VALUES ($1, $2, '', 'running', 0, 0, $3, $4)",
+            )
+            .bind(&planned.run_id)
+            .bind(name)
+            .bind(sealed)
+            .bind(Timestamp::now().0)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
         Ok(())
     }
 

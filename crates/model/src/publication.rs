@@ -1,4 +1,4 @@
-//! The publication: the file that makes an export visible (DESIGN §2, step 4).
+//! The publication: the file that makes an export visible.
 
 use serde::{Deserialize, Serialize};
 

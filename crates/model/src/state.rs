@@ -63,7 +63,7 @@ macro_rules! words {
 pub(crate) use words;
 
 words!(
-    /// The state of a run, pull or export (DESIGN: the same everywhere).
+    /// The state of a run, pull or export: the same everywhere.
     RunState, "run state" {
         /// Waiting for its workflow to take it.
         Queued = "queued",
@@ -89,8 +89,8 @@ impl RunState {
 }
 
 words!(
-    /// Where a running run stands. A phase only moves forward; moving it is what
-    /// makes late saves of an earlier phase fail.
+    /// Where a running run stands. Moving it is what makes late saves of the phase
+    /// before fail; an export that plans anew works again.
     RunPhase, "run phase" {
         /// Fetching pages, or writing chunks.
         Working = "working",

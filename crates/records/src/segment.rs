@@ -31,7 +31,7 @@ pub const RESOURCE_BYTES_MAX: usize = 256 << 20;
 /// times the largest connection planned for.
 pub const FOOTER_RAW_BYTES_MAX: u64 = 128 << 20;
 
-/// zstd's fastest level: measured best for staging and batches (LIMITS.md).
+/// zstd's fastest level: measured best for staging and batches.
 pub(crate) const ZSTD_LEVEL: i32 = 1;
 
 /// The first reserved magic of skippable frames (RFC 8878, 3.1.2).

@@ -55,8 +55,7 @@ impl Base {
         url.as_str().strip_prefix(&self.text)?.strip_prefix('/')
     }
 
-    /// Same scheme, host and port; the path may differ, as links of the field do
-    /// (FHIR.md §1.2).
+    /// Same scheme, host and port; the path may differ, as links of the field do.
     pub(crate) fn is_same_origin(&self, url: &Url) -> bool {
         url.scheme() == self.url.scheme()
             && url.host() == self.url.host()
@@ -90,7 +89,7 @@ impl Base {
 }
 
 /// The identity of a source: `host[:port]/path`, fixed when the source is made.
-/// Ids are derived from it, so two grants to one server agree (FHIR.md §9).
+/// Ids are derived from it, so two grants to one server agree.
 ///
 /// The scheme is dropped, and so are a default port, a trailing slash, query,
 /// fragment and credentials; the host is in lower case (an international name in

@@ -1,5 +1,5 @@
 //! What a source declares of itself: its CapabilityStatement, cut to what a plan
-//! needs (FHIR.md §4). Necessary but not truthful: it lists types that a client
+//! needs. Necessary but not truthful: it lists types that a client
 //! is not granted, and leaves out parameters that work.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -74,7 +74,7 @@ impl SourceClient {
         Ok(Self { transport: self.transport.with_auth(&auth)?, base: Arc::clone(&self.base) })
     }
 
-    /// What the source declares of itself: `GET metadata` (FHIR.md §4).
+    /// What the source declares of itself: `GET metadata`.
     ///
     /// # Errors
     /// As its kind says; [`Error::Config`] where the source is not R4.
@@ -117,7 +117,7 @@ impl SourceClient {
     ///
     /// # Errors
     /// As its kind says; a server's 500 for an unknown id is
-    /// [`Error::Unavailable`] (FHIR.md §2).
+    /// [`Error::Unavailable`].
     pub async fn read(&self, resource_type: &str, id: &str) -> Result<ReadOutcome, Error> {
         Ok(match self.read_page(resource_type, id).await? {
             Ok(page) => match page.resources.into_iter().next() {
@@ -135,7 +135,7 @@ impl SourceClient {
     ///
     /// # Errors
     /// As its kind says. 400, 404 and 410 refuse a first page, and mean that the
-    /// cursor of a later one has expired (FHIR.md §1.6).
+    /// cursor of a later one has expired.
     pub async fn page(&self, cursor: &str) -> Result<Page, Error> {
         let url = self.base.parse(cursor)?;
         let asked = self.asked(&url);

@@ -1,8 +1,8 @@
-//! What to ask a source for: the R4 patient compartment (FHIR.md §2), cut to what
+//! What to ask a source for: the R4 patient compartment, cut to what
 //! the source declares.
 //!
 //! One search per type. A source that demands more than the patient (a category,
-//! an intent; FHIR.md §3) refuses the plain search; the fan-out that answers it
+//! an intent) refuses the plain search; the fan-out that answers it
 //! belongs here.
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::capability::{Capabilities, TypeCapability};
 
 /// Types outside the compartment that its resources refer to, read one by one
-/// after the searches (FHIR.md §2).
+/// after the searches.
 pub const CLOSURE_TYPES: &[&str] = &["Practitioner", "PractitionerRole", "Organization", "Location", "Medication"];
 
 /// How one resource type of a patient is fetched.
@@ -107,7 +107,7 @@ const COMPARTMENT: &[(&str, &[&str])] = &[
 ];
 
 /// Types outside the compartment that are asked for where the source declares
-/// that they can be searched by `patient` (FHIR.md §2).
+/// that they can be searched by `patient`.
 const BESIDE: &[&str] = &["Device", "Task"];
 
 /// Types of the compartment for which R4 defines no `patient` parameter.

@@ -1,5 +1,5 @@
 //! What can go wrong at a source, one variant for each thing the caller does
-//! about it (FHIR.md §6).
+//! about it.
 //!
 //! Invariant: texts are the source's host, a status and fixed words. A URL, a
 //! body or an id in them would reach logs and Temporal's history (I9).
@@ -60,7 +60,7 @@ pub enum Error {
         #[source]
         source: Option<reqwest::Error>,
     },
-    /// An answer that is not FHIR: never the same as no results (FHIR.md §1.13).
+    /// An answer that is not FHIR: never the same as no results.
     #[error("{host} gave an answer that cannot be used: {what}")]
     Protocol {
         /// The source.
@@ -68,7 +68,7 @@ pub enum Error {
         /// What is wrong, in fixed words.
         what: &'static str,
     },
-    /// Final: a link or redirect away from the configured origin (FHIR.md §1.12).
+    /// Final: a link or redirect away from the configured origin.
     #[error("{host} points to another server; credentials are never sent there")]
     ForeignLink {
         /// The source.

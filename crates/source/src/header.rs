@@ -14,8 +14,7 @@ pub(crate) fn served_at(headers: &HeaderMap) -> Option<Timestamp> {
     http_date(headers.get(DATE)?.to_str().ok()?)
 }
 
-/// How long the source asks us to wait: seconds, or a date by its own clock
-/// (FHIR.md §6).
+/// How long the source asks us to wait: seconds, or a date by its own clock.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let wait = match (text(RETRY_AFTER.as_str()), text("x-ms-retry-after-ms")) {

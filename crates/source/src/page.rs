@@ -2,7 +2,7 @@
 //!
 //! Invariant: the text of a resource is the source's, less the whitespace between
 //! its tokens (I12); and a body that is no searchset is an error, never a page
-//! without results (FHIR.md §1.13).
+//! without results.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -27,7 +27,7 @@ pub struct Page {
     /// Entries that are an OperationOutcome: nobody searches for those.
     pub ignored: u64,
     /// Whether an outcome says that results were left out: code `suppressed` or
-    /// `incomplete`, or severity `error` or `fatal` (FHIR.md §1.11).
+    /// `incomplete`, or severity `error` or `fatal`.
     pub suppressed: bool,
     /// The opaque link to the next page: absolute, and of the source's origin.
     pub next: Option<String>,
@@ -84,8 +84,8 @@ pub fn split_page(body: &Bytes, request_url: &Url) -> Result<Page, Error> {
     split(body, &Base::of_origin(request_url)?, request_url)
 }
 
-/// A stable hash of a cursor, to find out whether a link was followed before
-/// (FHIR.md §1.4). The link cannot be read from it.
+/// A stable hash of a cursor, to find out whether a link was followed before.
+/// The link cannot be read from it.
 #[must_use]
 pub fn cursor_hash(cursor: &str) -> u64 {
     // A URL is no JSON object, so this is SHA-256 over its bytes.
@@ -165,7 +165,7 @@ impl fmt::Debug for Page {
 impl Page {
     fn take_outcome(&mut self, text: &[u8]) {
         self.ignored += 1;
-        // What cannot be read is noise, as most outcomes are (FHIR.md §1.11).
+        // What cannot be read is noise, as most outcomes are.
         let issues = serde_json::from_slice::<Outcome>(text).map(|outcome| outcome.issue).unwrap_or_default();
         self.suppressed |= issues.iter().any(|issue| {
             matches!(issue.code.as_deref(), Some("suppressed" | "incomplete"))

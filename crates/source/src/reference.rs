@@ -1,4 +1,4 @@
-//! Which resource of the same source a reference names (FHIR.md §9).
+//! Which resource of the same source a reference names.
 
 use model::is_resource_type;
 use url::Url;
@@ -11,7 +11,7 @@ use crate::base::{decode, identity};
 /// `None` for contained resources (`#x`), `urn:`, conditional references
 /// (`Type?…`), canonical fragments, other servers and plain words. Of an absolute
 /// reference the scheme and the case of the path do not count: servers behind a
-/// proxy write either (FHIR.md §1.2), and what is read is asked for under `base`
+/// proxy write either, and what is read is asked for under `base`
 /// in any case.
 ///
 /// ```

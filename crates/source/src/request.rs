@@ -38,7 +38,7 @@ pub enum Auth {
 /// Bounds on every request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// `_count` of a search. Servers cap it or ignore it (FHIR.md §1.9).
+    /// `_count` of a search. Servers cap it or ignore it.
     pub page_size: u32,
     /// The largest answer, after decompression: 320 KiB a resource in a page of
     /// 200, and a bound on the memory of a hostile answer.

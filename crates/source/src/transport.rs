@@ -2,7 +2,7 @@
 //! body, and the statuses that mean the same whatever was asked.
 //!
 //! Invariant: the credential leaves for the configured origin only; redirects
-//! elsewhere are not followed (FHIR.md §1.12).
+//! elsewhere are not followed.
 
 use std::sync::Arc;
 use std::time::Instant;

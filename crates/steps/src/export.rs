@@ -36,6 +36,9 @@ pub struct ExportResume {
     pub plan: Option<PlanReceipt>,
     /// The chunk to go on with.
     pub next_chunk: u64,
+    /// Chunks of the plan that were delivered.
+    #[serde(default)]
+    pub delivered: u64,
     /// Whether a chunk failed.
     #[serde(default)]
     pub failed: bool,

@@ -1,0 +1,64 @@
+//! The rival of `pull`: the client one writes first. Same HTTP, same staging, but
+//! a page becomes a tree and each resource is written again.
+
+use anyhow::{Context, Result};
+use model::{Head, RawResource, content_hash};
+use serde_json::Value;
+
+pub(super) struct Client {
+    http: reqwest::Client,
+}
+
+impl Client {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .build()
+                .context("make a client")?,
+        })
+    }
+
+    /// The resources of a page, the next link and the size.
+    pub(super) async fn page(&self, url: &str) -> Result<(Vec<RawResource>, Option<String>, u64)> {
+        let answer = self.http.get(url).send().await?.error_for_status()?;
+        let body = answer.bytes().await?;
+        let page: Value = serde_json::from_slice(&body)?;
+        let size_bytes = body.len() as u64;
+        if page["resourceType"] != "Bundle" {
+            return Ok((resource(&page).into_iter().collect(), None, size_bytes));
+        }
+        let links = page["link"].as_array().into_iter().flatten();
+        let next = links
+            .clone()
+            .find(|link| link["relation"] == "next")
+            .and_then(|link| text(&link["url"]));
+        let entries = page["entry"].as_array().into_iter().flatten();
+        Ok((
+            entries
+                .filter_map(|entry| resource(&entry["resource"]))
+                .collect(),
+            next,
+            size_bytes,
+        ))
+    }
+}
+
+fn resource(value: &Value) -> Option<RawResource> {
+    let head = Head {
+        resource_type: text(&value["resourceType"]).filter(|name| name != "OperationOutcome")?,
+        id: text(&value["id"])?,
+        version_id: text(&value["meta"]["versionId"]),
+        last_updated: text(&value["meta"]["lastUpdated"]),
+    };
+    let text = serde_json::to_vec(value).ok()?;
+    Some(RawResource {
+        head,
+        hash: content_hash(&text),
+        text: text.into(),
+    })
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}

@@ -1,0 +1,36 @@
+//! Where the tests find what they run.
+
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+#[must_use]
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
+}
+
+/// The `chartlift` binary of this build, failpoints included.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let folder = std::env::var_os("CHARTLIFT_TEST_BIN_DIR").map_or_else(
+        || {
+            // target/release/deps/it-… → target/release
+            let test = std::env::current_exe().expect("a test has a path");
+            test.ancestors().nth(2).expect("tests lie in deps/").to_owned()
+        },
+        PathBuf::from,
+    );
+    let binary = folder.join("chartlift");
+    assert!(binary.exists(), "{} is missing: run the tests by `cargo xtask test`", binary.display());
+    binary
+}
+
+/// The Python that has DuckDB and pyarrow, where `cargo xtask test` made one.
+#[must_use]
+pub fn python() -> Option<PathBuf> {
+    std::env::var_os("CHARTLIFT_PYTHON").map(PathBuf::from)
+}
+
+/// Says loudly that a test could not run; under `CI=true` that fails the run.
+pub fn skipped(why: &str) {
+    println!("SKIPPED: {why}");
+}

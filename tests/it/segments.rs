@@ -1,0 +1,32 @@
+//! The record store is readable by anyone: `zstdcat` prints a batch as NDJSON.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use chartlift_tests::{App, AppOptions, skipped};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zstdcat_reads_a_batch_as_ndjson() -> Result<()> {
+    let mut app = App::start(AppOptions::default()).await?;
+    let connections = app.connect(&["12345"]).await?;
+    app.pull(&connections).await?;
+    app.idle(Duration::from_secs(60)).await?;
+    let batch = app.core.db.batches(connections[0], 0, 1).await?.remove(0);
+    let path = std::path::Path::new(&app.core.settings.records.location).join(&batch.object_key);
+    let printed = match Command::new("zstdcat").arg(&path).output() {
+        Ok(output) if output.status.success() => output.stdout,
+        Ok(output) => anyhow::bail!("zstdcat: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => {
+            skipped(&format!("no zstdcat ({error}): install zstd"));
+            return Ok(());
+        }
+    };
+    let lines: BTreeSet<&[u8]> = printed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let expected = app.sandbox.portal().expected("12345");
+    ensure!(lines.len() == expected.len(), "{} lines, {} resources", lines.len(), expected.len());
+    ensure!(expected.values().all(|text| lines.contains(text.as_slice())), "a resource is missing");
+    ensure!(batch.row_count == expected.len() as u64);
+    app.down()
+}
