@@ -45,8 +45,16 @@ fn log(ctx: &ActivityContext, failure: Failure) -> Failure {
     let workflow = ctx.info().workflow_id.as_deref().unwrap_or_default();
     match &failure {
         Failure::Lost => tracing::info!(step, attempt, workflow, "step was cut off"),
-        Failure::Retry { code, what, .. } => tracing::warn!(step, attempt, workflow, code, "step will be tried again: {what}"),
-        Failure::Final { code, what } => tracing::error!(step, attempt, workflow, code, "step failed: {what}"),
+        Failure::Retry { code, what, .. } => tracing::warn!(
+            step,
+            attempt,
+            workflow,
+            code,
+            "step will be tried again: {what}"
+        ),
+        Failure::Final { code, what } => {
+            tracing::error!(step, attempt, workflow, code, "step failed: {what}")
+        }
     }
     failure
 }

@@ -40,7 +40,12 @@ impl Context {
     /// A context over a database and a record store.
     #[must_use]
     pub fn new(db: Db, store: Store, limits: Limits) -> Self {
-        Self { db, store, limits, clients: Mutex::default() }
+        Self {
+            db,
+            store,
+            limits,
+            clients: Mutex::default(),
+        }
     }
 
     /// The client for a connection, with its token.
@@ -54,9 +59,13 @@ impl Context {
         let client = match clients.get(&connection.base_url) {
             Some(client) => client.clone(),
             None => {
-                let url = Url::parse(&connection.base_url)
-                    .map_err(|_| Failure::last("source_config", "the source's base URL cannot be read"))?;
-                let limits = source::Limits { page_size: self.limits.page_count, ..source::Limits::default() };
+                let url = Url::parse(&connection.base_url).map_err(|_| {
+                    Failure::last("source_config", "the source's base URL cannot be read")
+                })?;
+                let limits = source::Limits {
+                    page_size: self.limits.page_count,
+                    ..source::Limits::default()
+                };
                 let client = SourceClient::new(url, Auth::None, limits).map_err(failed)?;
                 clients.insert(connection.base_url.clone(), client.clone());
                 client

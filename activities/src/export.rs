@@ -6,8 +6,8 @@ use std::sync::Arc;
 use model::{DestinationId, RunState};
 use steps::export as signatures;
 use steps::{
-    ChunkReceipt, ClaimExport, ClaimedExport, CloseExport, DeliverChunk, PlanExport, PlanReceipt, PublishExport,
-    PublishReceipt,
+    ChunkReceipt, ClaimExport, ClaimedExport, CloseExport, DeliverChunk, PlanExport, PlanReceipt,
+    PublishExport, PublishReceipt,
 };
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -34,23 +34,43 @@ impl ExportActivities {
 impl ExportActivities {
     /// Takes the queued export of a destination.
     #[activity(definition = signatures::Claim)]
-    pub async fn claim(self: Arc<Self>, ctx: ActivityContext, input: ClaimExport) -> Result<ClaimedExport, ActivityError> {
+    pub async fn claim(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: ClaimExport,
+    ) -> Result<ClaimedExport, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&ctx, async move { claim(&context, &input).await }).await
     }
 
     /// Fixes a plan.
     #[activity(definition = signatures::Plan)]
-    pub async fn plan(self: Arc<Self>, ctx: ActivityContext, input: PlanExport) -> Result<PlanReceipt, ActivityError> {
+    pub async fn plan(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: PlanExport,
+    ) -> Result<PlanReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(&ctx, async move { export_plan::run(&context, &input).await }).await
+        attempt(
+            &ctx,
+            async move { export_plan::run(&context, &input).await },
+        )
+        .await
     }
 
     /// Writes the parts of a chunk.
     #[activity(definition = signatures::Chunk)]
-    pub async fn chunk(self: Arc<Self>, ctx: ActivityContext, input: DeliverChunk) -> Result<ChunkReceipt, ActivityError> {
+    pub async fn chunk(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: DeliverChunk,
+    ) -> Result<ChunkReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(&ctx, async move { export_chunk::run(&context, &input).await }).await
+        attempt(
+            &ctx,
+            async move { export_chunk::run(&context, &input).await },
+        )
+        .await
     }
 
     /// Publishes a plan.
@@ -61,15 +81,26 @@ impl ExportActivities {
         input: PublishExport,
     ) -> Result<PublishReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(&ctx, async move { export_publish::run(&context, &input).await }).await
+        attempt(
+            &ctx,
+            async move { export_publish::run(&context, &input).await },
+        )
+        .await
     }
 
     /// Ends an export.
     #[activity(definition = signatures::Close)]
-    pub async fn close(self: Arc<Self>, ctx: ActivityContext, input: CloseExport) -> Result<(), ActivityError> {
+    pub async fn close(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: CloseExport,
+    ) -> Result<(), ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&ctx, async move {
-            Ok(context.db.end_export(input.export_id, input.state, input.code.as_deref()).await?)
+            Ok(context
+                .db
+                .end_export(input.export_id, input.state, input.code.as_deref())
+                .await?)
         })
         .await
     }
@@ -77,16 +108,27 @@ impl ExportActivities {
 
 /// Claims the queued export; one whose destination was disabled meanwhile ends.
 async fn claim(context: &Context, input: &ClaimExport) -> Result<ClaimedExport, Failure> {
-    let export_id = context.db.claim_export(input.destination_id, &input.chain).await?;
+    let export_id = context
+        .db
+        .claim_export(input.destination_id, &input.chain)
+        .await?;
     if let Some(id) = export_id
-        && !destination_row(context, input.destination_id).await?.enabled
+        && !destination_row(context, input.destination_id)
+            .await?
+            .enabled
     {
-        context.db.end_export(id, RunState::Cancelled, Some("destination_disabled")).await?;
+        context
+            .db
+            .end_export(id, RunState::Cancelled, Some("destination_disabled"))
+            .await?;
         return Ok(ClaimedExport { export_id: None });
     }
     Ok(ClaimedExport { export_id })
 }
 
-pub(crate) async fn destination_row(context: &Context, id: DestinationId) -> Result<db::Destination, Failure> {
+pub(crate) async fn destination_row(
+    context: &Context,
+    id: DestinationId,
+) -> Result<db::Destination, Failure> {
     Ok(context.db.destination(&id.to_string()).await?)
 }

@@ -17,7 +17,11 @@ pub(crate) async fn open(row: &db::Destination) -> Result<FileDestination, Failu
 /// Takes over every publication that stands beyond the last adopted one: of a
 /// run whose last transaction was cut off, or of a zombie. Returns the number of
 /// the last.
-pub(crate) async fn adopt_all(context: &Context, files: &FileDestination, mut last: u64) -> Result<u64, Failure> {
+pub(crate) async fn adopt_all(
+    context: &Context,
+    files: &FileDestination,
+    mut last: u64,
+) -> Result<u64, Failure> {
     while let Some(publication) = files.publication(last + 1).await? {
         adopt(context, files, &publication).await?;
         last += 1;
@@ -26,7 +30,11 @@ pub(crate) async fn adopt_all(context: &Context, files: &FileDestination, mut la
 }
 
 /// Takes over one publication.
-pub(crate) async fn adopt(context: &Context, files: &FileDestination, publication: &Publication) -> Result<(), Failure> {
+pub(crate) async fn adopt(
+    context: &Context,
+    files: &FileDestination,
+    publication: &Publication,
+) -> Result<(), Failure> {
     tracing::info!(
         destination.id = %publication.destination_id,
         export.id = %publication.export_id,
@@ -34,6 +42,9 @@ pub(crate) async fn adopt(context: &Context, files: &FileDestination, publicatio
         "a publication that stands is taken over"
     );
     files.write_manifest(publication).await?;
-    let commit = PublicationCommit::<()> { publication, step: None };
+    let commit = PublicationCommit::<()> {
+        publication,
+        step: None,
+    };
     Ok(context.db.commit_publication(&commit).await?)
 }

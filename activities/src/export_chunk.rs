@@ -20,40 +20,81 @@ const PARTS_PER_CHUNK_MAX: u32 = 1000;
 
 pub(crate) async fn run(context: &Context, input: &DeliverChunk) -> Result<ChunkReceipt, Failure> {
     let name = format!("chunk-{}", input.chunk);
-    let step = StepRef { kind: RunKind::Export, run_id: input.export_id.to_string(), name };
+    let step = StepRef {
+        kind: RunKind::Export,
+        run_id: input.export_id.to_string(),
+        name,
+    };
     let (token, idle_attempts) = match context.db.claim_step(&step).await? {
         StepClaim::Done(receipt) => return Ok(receipt),
-        StepClaim::Mine { token, idle_attempts, .. } => (token, idle_attempts),
+        StepClaim::Mine {
+            token,
+            idle_attempts,
+            ..
+        } => (token, idle_attempts),
     };
-    match deliver(context, input, &step, &token).await.map_err(|failure| failure.within(idle_attempts)) {
+    match deliver(context, input, &step, &token)
+        .await
+        .map_err(|failure| failure.within(idle_attempts))
+    {
         Err(Failure::Final { code, what }) => {
-            context.db.fail_chunk(input.export_id, &input.plan_id, input.chunk, code).await?;
+            context
+                .db
+                .fail_chunk(input.export_id, &input.plan_id, input.chunk, code)
+                .await?;
             Err(Failure::Final { code, what })
         }
         end => end,
     }
 }
 
-async fn deliver(context: &Context, input: &DeliverChunk, step: &StepRef, token: &str) -> Result<ChunkReceipt, Failure> {
+async fn deliver(
+    context: &Context,
+    input: &DeliverChunk,
+    step: &StepRef,
+    token: &str,
+) -> Result<ChunkReceipt, Failure> {
     let row = destination_row(context, input.destination_id).await?;
     let files = open(&row).await?;
-    let spans = context.db.chunk_spans(input.export_id, &input.plan_id, input.chunk).await?;
+    let spans = context
+        .db
+        .chunk_spans(input.export_id, &input.plan_id, input.chunk)
+        .await?;
     let mut readers = Vec::with_capacity(spans.len());
     for span in &spans {
         readers.push(open_span(context, span).await?);
     }
-    let mut chunk = Chunk { context, input, files, format: row.format, parts: Vec::new() };
-    let types: BTreeSet<String> =
-        readers.iter().flat_map(|reader| reader.types().map(|(name, _)| name.to_owned())).collect();
+    let mut chunk = Chunk {
+        context,
+        input,
+        files,
+        format: row.format,
+        parts: Vec::new(),
+    };
+    let types: BTreeSet<String> = readers
+        .iter()
+        .flat_map(|reader| reader.types().map(|(name, _)| name.to_owned()))
+        .collect();
     for resource_type in &types {
         chunk.write_type(resource_type, &spans, &readers).await?;
     }
-    let counts: Vec<(ConnectionId, ExportCounts)> =
-        spans.iter().zip(&readers).map(|(span, reader)| (span.connection_id, counts_of(reader))).collect();
+    let counts: Vec<(ConnectionId, ExportCounts)> = spans
+        .iter()
+        .zip(&readers)
+        .map(|(span, reader)| (span.connection_id, counts_of(reader)))
+        .collect();
     let receipt = receipt(&chunk.parts, &counts);
     context
         .db
-        .finish_chunk(input.export_id, &input.plan_id, input.chunk, (step, token), &chunk.parts, &counts, &receipt)
+        .finish_chunk(
+            input.export_id,
+            &input.plan_id,
+            input.chunk,
+            (step, token),
+            &chunk.parts,
+            &counts,
+            &receipt,
+        )
         .await?;
     Ok(receipt)
 }
@@ -66,7 +107,10 @@ async fn open_span(context: &Context, span: &ChunkSpan) -> Result<SpanReader, Fa
         .batches(span.connection_id, span.from_seq, span.to_seq)
         .await?
         .into_iter()
-        .map(|batch| BatchRef { seq: batch.seq, key: batch.object_key })
+        .map(|batch| BatchRef {
+            seq: batch.seq,
+            key: batch.object_key,
+        })
         .collect();
     let index = match &span.index_key {
         Some(key) if span.from_seq == 0 => match Index::load(&context.store, key).await {
@@ -78,12 +122,24 @@ async fn open_span(context: &Context, span: &ChunkSpan) -> Result<SpanReader, Fa
         },
         _ => None,
     };
-    Ok(SpanReader::open(&context.store, &batches, span.from_seq, span.to_seq, index.as_ref()).await?)
+    Ok(SpanReader::open(
+        &context.store,
+        &batches,
+        span.from_seq,
+        span.to_seq,
+        index.as_ref(),
+    )
+    .await?)
 }
 
 fn counts_of(reader: &SpanReader) -> ExportCounts {
     let (planned, skipped) = (reader.planned(), reader.skipped());
-    ExportCounts { planned, skipped, delivered: planned - skipped, failed: 0 }
+    ExportCounts {
+        planned,
+        skipped,
+        delivered: planned - skipped,
+        failed: 0,
+    }
 }
 
 fn receipt(parts: &[Part], counts: &[(ConnectionId, ExportCounts)]) -> ChunkReceipt {
@@ -117,7 +173,12 @@ struct Open {
 impl Chunk<'_> {
     /// Writes all rows of one type: resources, and apart from them deletions
     /// where the format keeps them in files of their own.
-    async fn write_type(&mut self, name: &str, spans: &[ChunkSpan], readers: &[SpanReader]) -> Result<(), Failure> {
+    async fn write_type(
+        &mut self,
+        name: &str,
+        spans: &[ChunkSpan],
+        readers: &[SpanReader],
+    ) -> Result<(), Failure> {
         let mut open = [Open::default(), Open::default()];
         for (span, reader) in spans.iter().zip(readers) {
             let about = RowContext {
@@ -132,10 +193,14 @@ impl Chunk<'_> {
                     let deleted = formats::lists_deletions(self.format, row.meta.change);
                     debug_assert!(!deleted || row.meta.change == Change::Deleted);
                     let open = &mut open[usize::from(deleted)];
-                    let target = usize::try_from(self.context.limits.part_size_target_bytes).unwrap_or(usize::MAX);
+                    let target = usize::try_from(self.context.limits.part_size_target_bytes)
+                        .unwrap_or(usize::MAX);
                     let writer = match &mut open.writer {
                         Some(writer) => writer,
-                        None => open.writer.insert(PartWriter::new(self.format, name, deleted, target)?),
+                        None => {
+                            open.writer
+                                .insert(PartWriter::new(self.format, name, deleted, target)?)
+                        }
                     };
                     writer.push(&about, &row.meta, &row.text)?;
                     if writer.is_full() {
@@ -152,11 +217,17 @@ impl Chunk<'_> {
 
     /// Writes the open part, if there is one.
     async fn close(&mut self, open: &mut Open) -> Result<(), Failure> {
-        let Some(writer) = open.writer.take() else { return Ok(()) };
+        let Some(writer) = open.writer.take() else {
+            return Ok(());
+        };
         if open.count >= PARTS_PER_CHUNK_MAX {
-            return Err(Failure::last("too_many_parts", "a chunk would need over 1,000 parts of one type: raise worker.part_size_target_bytes"));
+            return Err(Failure::last(
+                "too_many_parts",
+                "a chunk would need over 1,000 parts of one type: raise worker.part_size_target_bytes",
+            ));
         }
-        let chunk = u32::try_from(self.input.chunk).map_err(|_| Failure::last("internal", "too many chunks"))?;
+        let chunk = u32::try_from(self.input.chunk)
+            .map_err(|_| Failure::last("internal", "too many chunks"))?;
         let number = chunk.saturating_mul(PARTS_PER_CHUNK_MAX) + open.count;
         open.count += 1;
         let part = writer.finish()?;

@@ -17,19 +17,37 @@ const PLAN_CONNECTIONS_MAX: u32 = 5_000;
 
 pub(crate) async fn run(context: &Context, input: &PlanExport) -> Result<PlanReceipt, Failure> {
     let name = format!("plan-{}", input.ordinal);
-    let step = StepRef { kind: RunKind::Export, run_id: input.export_id.to_string(), name };
+    let step = StepRef {
+        kind: RunKind::Export,
+        run_id: input.export_id.to_string(),
+        name,
+    };
     let (token, idle_attempts) = match context.db.claim_step(&step).await? {
         StepClaim::Done(receipt) => return Ok(receipt),
-        StepClaim::Mine { token, idle_attempts, .. } => (token, idle_attempts),
+        StepClaim::Mine {
+            token,
+            idle_attempts,
+            ..
+        } => (token, idle_attempts),
     };
-    fix(context, input, &step, &token).await.map_err(|failure| failure.within(idle_attempts))
+    fix(context, input, &step, &token)
+        .await
+        .map_err(|failure| failure.within(idle_attempts))
 }
 
-async fn fix(context: &Context, input: &PlanExport, step: &StepRef, token: &str) -> Result<PlanReceipt, Failure> {
+async fn fix(
+    context: &Context,
+    input: &PlanExport,
+    step: &StepRef,
+    token: &str,
+) -> Result<PlanReceipt, Failure> {
     let row = destination_row(context, input.destination_id).await?;
     let files = open(&row).await?;
     let last = adopt_all(context, &files, row.last_publication).await?;
-    let candidates = context.db.candidates(input.destination_id, PLAN_CONNECTIONS_MAX).await?;
+    let candidates = context
+        .db
+        .candidates(input.destination_id, PLAN_CONNECTIONS_MAX)
+        .await?;
     let more = candidates.len() == PLAN_CONNECTIONS_MAX as usize;
     let first_chunk = context.db.chunk_count(input.export_id).await?;
     let rows = candidates.iter().map(|candidate| candidate.row_count).sum();
@@ -46,8 +64,17 @@ async fn fix(context: &Context, input: &PlanExport, step: &StepRef, token: &str)
         rows,
         more,
     };
-    let plan = NewPlan { plan_id, number: last + 1, epoch: row.epoch, chunk_count, spans };
-    context.db.save_plan(input.export_id, step, token, &plan, &receipt).await?;
+    let plan = NewPlan {
+        plan_id,
+        number: last + 1,
+        epoch: row.epoch,
+        chunk_count,
+        spans,
+    };
+    context
+        .db
+        .save_plan(input.export_id, step, token, &plan, &receipt)
+        .await?;
     Ok(receipt)
 }
 
@@ -71,13 +98,22 @@ mod tests {
     use super::*;
 
     fn candidate(row_count: u64) -> Candidate {
-        Candidate { connection_id: model::ConnectionId::new(), from_seq: 0, to_seq: 1, index_key: None, row_count }
+        Candidate {
+            connection_id: model::ConnectionId::new(),
+            from_seq: 0,
+            to_seq: 1,
+            index_key: None,
+            row_count,
+        }
     }
 
     #[test]
     fn a_connection_lies_in_one_chunk_however_large() {
         let chunks = |rows: &[u64]| -> Vec<u64> {
-            pack(rows.iter().map(|rows| candidate(*rows)).collect(), 3, 100).iter().map(|span| span.chunk).collect()
+            pack(rows.iter().map(|rows| candidate(*rows)).collect(), 3, 100)
+                .iter()
+                .map(|span| span.chunk)
+                .collect()
         };
         assert_eq!(chunks(&[60, 40, 1]), [3, 3, 4]);
         assert_eq!(chunks(&[500, 1, 500]), [3, 4, 5]);

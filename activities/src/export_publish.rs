@@ -11,14 +11,27 @@ use crate::export_adopt::{adopt, open};
 use crate::failure::Failure;
 use crate::{Context, failpoint};
 
-pub(crate) async fn run(context: &Context, input: &PublishExport) -> Result<PublishReceipt, Failure> {
+pub(crate) async fn run(
+    context: &Context,
+    input: &PublishExport,
+) -> Result<PublishReceipt, Failure> {
     let name = format!("publish-{}", input.ordinal);
-    let step = StepRef { kind: RunKind::Export, run_id: input.export_id.to_string(), name };
+    let step = StepRef {
+        kind: RunKind::Export,
+        run_id: input.export_id.to_string(),
+        name,
+    };
     let (token, idle_attempts) = match context.db.claim_step(&step).await? {
         StepClaim::Done(receipt) => return Ok(receipt),
-        StepClaim::Mine { token, idle_attempts, .. } => (token, idle_attempts),
+        StepClaim::Mine {
+            token,
+            idle_attempts,
+            ..
+        } => (token, idle_attempts),
     };
-    publish(context, input, &step, &token).await.map_err(|failure| failure.within(idle_attempts))
+    publish(context, input, &step, &token)
+        .await
+        .map_err(|failure| failure.within(idle_attempts))
 }
 
 async fn publish(
@@ -27,7 +40,10 @@ async fn publish(
     step: &StepRef,
     token: &str,
 ) -> Result<PublishReceipt, Failure> {
-    context.db.begin_publish(input.export_id, &input.plan_id).await?;
+    context
+        .db
+        .begin_publish(input.export_id, &input.plan_id)
+        .await?;
     let row = destination_row(context, input.destination_id).await?;
     let files = open(&row).await?;
     let wanted = publication(context, input, &row).await?;
@@ -38,23 +54,40 @@ async fn publish(
     };
     failpoint::pass("publication.after")?;
     let ours = stands.export_id == wanted.export_id && stands.plan_id == wanted.plan_id;
-    let receipt = PublishReceipt { number: stands.number, ours, counts: stands.counts };
+    let receipt = PublishReceipt {
+        number: stands.number,
+        ours,
+        counts: stands.counts,
+    };
     if ours {
         files.write_manifest(&stands).await?;
     } else {
         adopt(context, &files, &stands).await?;
     }
     failpoint::pass("watermark_commit.before")?;
-    let commit = PublicationCommit { publication: &stands, step: Some((step, token, &receipt)) };
+    let commit = PublicationCommit {
+        publication: &stands,
+        step: Some((step, token, &receipt)),
+    };
     context.db.commit_publication(&commit).await?;
     failpoint::pass("watermark_commit.after")?;
     Ok(receipt)
 }
 
 /// The publication that this plan's finished chunks make.
-async fn publication(context: &Context, input: &PublishExport, row: &db::Destination) -> Result<Publication, Failure> {
-    let (number, epoch) = context.db.fixed_plan(input.export_id, &input.plan_id).await?;
-    let (parts, spans, counts) = context.db.plan_results(input.export_id, &input.plan_id).await?;
+async fn publication(
+    context: &Context,
+    input: &PublishExport,
+    row: &db::Destination,
+) -> Result<Publication, Failure> {
+    let (number, epoch) = context
+        .db
+        .fixed_plan(input.export_id, &input.plan_id)
+        .await?;
+    let (parts, spans, counts) = context
+        .db
+        .plan_results(input.export_id, &input.plan_id)
+        .await?;
     Ok(Publication {
         version: PUBLICATION_VERSION,
         destination_id: input.destination_id,

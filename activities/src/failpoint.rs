@@ -31,7 +31,10 @@ pub(crate) fn pass(name: &'static str) -> Result<(), crate::failure::Failure> {
         if what.as_deref() == Some("abort") {
             std::process::abort();
         }
-        Err(crate::failure::Failure::retry("failpoint", format!("failpoint {name}")))
+        Err(crate::failure::Failure::retry(
+            "failpoint",
+            format!("failpoint {name}"),
+        ))
     });
     Ok(())
 }

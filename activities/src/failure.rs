@@ -14,18 +14,29 @@ pub(crate) enum Failure {
     /// Another attempt holds the step, or the run has ended: no verdict.
     Lost,
     /// Worth another attempt.
-    Retry { code: &'static str, what: String, after: Option<Duration> },
+    Retry {
+        code: &'static str,
+        what: String,
+        after: Option<Duration>,
+    },
     /// No attempt will do better.
     Final { code: &'static str, what: String },
 }
 
 impl Failure {
     pub(crate) fn retry(code: &'static str, what: impl ToString) -> Self {
-        Self::Retry { code, what: what.to_string(), after: None }
+        Self::Retry {
+            code,
+            what: what.to_string(),
+            after: None,
+        }
     }
 
     pub(crate) fn last(code: &'static str, what: impl ToString) -> Self {
-        Self::Final { code, what: what.to_string() }
+        Self::Final {
+            code,
+            what: what.to_string(),
+        }
     }
 }
 
@@ -38,7 +49,9 @@ impl Failure {
     /// attempts without progress: every run ends (I6).
     pub(crate) fn within(self, idle_attempts: u64) -> Self {
         match self {
-            Self::Retry { code, what, .. } if idle_attempts >= IDLE_ATTEMPTS_MAX => Self::Final { code, what },
+            Self::Retry { code, what, .. } if idle_attempts >= IDLE_ATTEMPTS_MAX => {
+                Self::Final { code, what }
+            }
             verdict => verdict,
         }
     }
@@ -47,7 +60,12 @@ impl Failure {
 impl From<Failure> for ActivityError {
     fn from(failure: Failure) -> Self {
         let (code, what, last, after) = match failure {
-            Failure::Lost => (steps::LOST, "another attempt holds the step, or its run has ended".to_owned(), true, None),
+            Failure::Lost => (
+                steps::LOST,
+                "another attempt holds the step, or its run has ended".to_owned(),
+                true,
+                None,
+            ),
             Failure::Retry { code, what, after } => (code, what, false, after),
             Failure::Final { code, what } => (code, what, true, None),
         };
@@ -71,7 +89,10 @@ impl From<db::Error> for Failure {
             db::Error::Conflict { .. } => Self::last("conflict", error),
             db::Error::Migration { .. } => Self::last("migration", error),
             // The driver's own text may quote what was bound: it is not passed on.
-            _ => Self::retry("database_unavailable", "the database did not answer as it should"),
+            _ => Self::retry(
+                "database_unavailable",
+                "the database did not answer as it should",
+            ),
         }
     }
 }
@@ -137,7 +158,9 @@ pub(crate) fn on_source(error: &source::Error) -> SourceVerdict {
     match error {
         E::Unauthorized { .. } => SourceVerdict::Unauthorized,
         E::Refused { .. } => SourceVerdict::EndStream(TypeOutcome::Refused, "refused"),
-        E::Throttled { retry_after, .. } => SourceVerdict::Wait(retry_after.unwrap_or(THROTTLE_DEFAULT)),
+        E::Throttled { retry_after, .. } => {
+            SourceVerdict::Wait(retry_after.unwrap_or(THROTTLE_DEFAULT))
+        }
         E::CursorExpired { .. } => SourceVerdict::Restart,
         E::Unavailable { .. } => SourceVerdict::Retry("source_unavailable"),
         E::Protocol { .. } => SourceVerdict::Retry("source_protocol"),

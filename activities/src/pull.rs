@@ -6,7 +6,8 @@ use std::sync::Arc;
 use model::{PullId, RunState};
 use steps::pull as signatures;
 use steps::{
-    BeginPull, BegunPull, ClosePull, PlanPull, PullPlan, PullStep, PullStepReceipt, SettlePull, SettleReceipt,
+    BeginPull, BegunPull, ClosePull, PlanPull, PullPlan, PullStep, PullStepReceipt, SettlePull,
+    SettleReceipt,
 };
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -32,29 +33,54 @@ impl PullActivities {
 impl PullActivities {
     /// Takes the queued pull of a connection.
     #[activity(definition = signatures::Begin)]
-    pub async fn begin(self: Arc<Self>, ctx: ActivityContext, input: BeginPull) -> Result<BegunPull, ActivityError> {
+    pub async fn begin(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: BeginPull,
+    ) -> Result<BegunPull, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&ctx, async move {
-            let pull_id = context.db.claim_pull(input.connection_id, &input.chain).await?;
+            let pull_id = context
+                .db
+                .claim_pull(input.connection_id, &input.chain)
+                .await?;
             let patient_id = match pull_id {
-                Some(_) => Some(context.db.connection(input.connection_id).await?.summary.patient_id),
+                Some(_) => Some(
+                    context
+                        .db
+                        .connection(input.connection_id)
+                        .await?
+                        .summary
+                        .patient_id,
+                ),
                 None => None,
             };
-            Ok(BegunPull { pull_id, patient_id })
+            Ok(BegunPull {
+                pull_id,
+                patient_id,
+            })
         })
         .await
     }
 
     /// Plans the streams of a pull.
     #[activity(definition = signatures::Plan)]
-    pub async fn plan(self: Arc<Self>, ctx: ActivityContext, input: PlanPull) -> Result<PullPlan, ActivityError> {
+    pub async fn plan(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: PlanPull,
+    ) -> Result<PullPlan, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&ctx, async move { pull_plan::run(&context, &input).await }).await
     }
 
     /// Fetches pages into staging.
     #[activity(definition = signatures::Pages)]
-    pub async fn pages(self: Arc<Self>, ctx: ActivityContext, input: PullStep) -> Result<PullStepReceipt, ActivityError> {
+    pub async fn pages(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: PullStep,
+    ) -> Result<PullStepReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&ctx, async move { pull_pages::run(&context, &input).await }).await
     }
@@ -67,19 +93,35 @@ impl PullActivities {
         input: PullStep,
     ) -> Result<PullStepReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(&ctx, async move { pull_references::run(&context, &input).await }).await
+        attempt(
+            &ctx,
+            async move { pull_references::run(&context, &input).await },
+        )
+        .await
     }
 
     /// Settles a pull.
     #[activity(definition = signatures::Settle)]
-    pub async fn settle(self: Arc<Self>, ctx: ActivityContext, input: SettlePull) -> Result<SettleReceipt, ActivityError> {
+    pub async fn settle(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: SettlePull,
+    ) -> Result<SettleReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(&ctx, async move { pull_settle::run(&context, &input).await }).await
+        attempt(
+            &ctx,
+            async move { pull_settle::run(&context, &input).await },
+        )
+        .await
     }
 
     /// Ends a pull that will not settle, and drops what it staged.
     #[activity(definition = signatures::Close)]
-    pub async fn close(self: Arc<Self>, ctx: ActivityContext, input: ClosePull) -> Result<(), ActivityError> {
+    pub async fn close(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: ClosePull,
+    ) -> Result<(), ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&ctx, async move {
             let (id, state): (PullId, RunState) = (input.pull_id, input.state);

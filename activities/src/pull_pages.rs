@@ -47,10 +47,18 @@ enum Stop {
 }
 
 pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepReceipt, Failure> {
-    let step = StepRef { kind: RunKind::Pull, run_id: input.pull_id.to_string(), name: input.step.clone() };
+    let step = StepRef {
+        kind: RunKind::Pull,
+        run_id: input.pull_id.to_string(),
+        name: input.step.clone(),
+    };
     let (token, mut idle_attempts, progress) = match context.db.claim_step(&step).await? {
         StepClaim::Done(receipt) => return Ok(receipt),
-        StepClaim::Mine { token, idle_attempts, progress } => (token, idle_attempts, progress.unwrap_or_default()),
+        StepClaim::Mine {
+            token,
+            idle_attempts,
+            progress,
+        } => (token, idle_attempts, progress.unwrap_or_default()),
     };
     let mut progress: StepProgress = decode(&progress)?;
     let connection = context.db.connection(input.connection_id).await?;
@@ -61,7 +69,10 @@ pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepR
         if progress.streams[at].is_done() {
             continue;
         }
-        match fetch.stream(&client, &connection, &mut progress, at, &mut idle_attempts).await? {
+        match fetch
+            .stream(&client, &connection, &mut progress, at, &mut idle_attempts)
+            .await?
+        {
             Stop::Ended => {}
             Stop::Budget => break,
             Stop::Wait(duration) => {
@@ -71,24 +82,46 @@ pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepR
         }
     }
     let receipt = PullStepReceipt {
-        types: progress.streams.iter().map(|stream| stream.line.progress(&stream.plan.resource_type)).collect(),
+        types: progress
+            .streams
+            .iter()
+            .map(|stream| stream.line.progress(&stream.plan.resource_type))
+            .collect(),
         pages: fetch.pages,
         more: progress.streams.iter().any(|stream| !stream.is_done()),
-        wait_ms: wait.map_or(0, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+        wait_ms: wait.map_or(0, |wait| {
+            u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+        }),
     };
-    fetch.save(&mut progress, (!receipt.more).then_some(&receipt)).await?;
+    fetch
+        .save(&mut progress, (!receipt.more).then_some(&receipt))
+        .await?;
     Ok(receipt)
 }
 
 impl<'a> Fetch<'a> {
-    pub(crate) fn new(context: &'a Context, input: &'a PullStep, step: StepRef, token: String) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        context: &'a Context,
+        input: &'a PullStep,
+        step: StepRef,
+        token: String,
+    ) -> Result<Self, Failure> {
         let staging = new_staging(context, input)?;
-        Ok(Self { context, input, step, token, staging, started: Instant::now(), pages: 0 })
+        Ok(Self {
+            context,
+            input,
+            step,
+            token,
+            staging,
+            started: Instant::now(),
+            pages: 0,
+        })
     }
 
     /// Whether the step should save and return.
     pub(crate) fn is_spent(&self) -> bool {
-        self.pages >= self.input.pages_max.max(1) || self.started.elapsed() >= self.context.limits.step_duration_max
+        self.pages >= self.input.pages_max.max(1)
+            || self.started.elapsed() >= self.context.limits.step_duration_max
     }
 
     /// Fetches one stream until it ends or the step must return.
@@ -121,13 +154,20 @@ impl<'a> Fetch<'a> {
                     SourceVerdict::Unauthorized if stream.plan.resource_type == "Patient" => {
                         // Not even the patient: the grant itself is not honoured.
                         let id = connection.summary.id;
-                        self.context.db.set_connection_status(id, ConnectionStatus::NeedsReconnect).await?;
+                        self.context
+                            .db
+                            .set_connection_status(id, ConnectionStatus::NeedsReconnect)
+                            .await?;
                         return Err(Failure::last("unauthorized", error));
                     }
-                    SourceVerdict::Unauthorized => stream.end(TypeOutcome::Refused, Some("unauthorized")),
+                    SourceVerdict::Unauthorized => {
+                        stream.end(TypeOutcome::Refused, Some("unauthorized"))
+                    }
                     SourceVerdict::EndStream(outcome, code) => stream.end(outcome, Some(code)),
                     SourceVerdict::Restart if stream.restarts < RESTARTS_MAX => stream.restart(),
-                    SourceVerdict::Restart => stream.end(TypeOutcome::GaveUp, Some("cursor_expired")),
+                    SourceVerdict::Restart => {
+                        stream.end(TypeOutcome::GaveUp, Some("cursor_expired"))
+                    }
                     SourceVerdict::Wait(_) if stream.waits >= WAITS_MAX => {
                         stream.end(TypeOutcome::GaveUp, Some("throttled"));
                     }
@@ -177,20 +217,30 @@ impl<'a> Fetch<'a> {
             Some(next) if stream.visited.contains(&cursor_hash(&next)) => {
                 stream.end(TypeOutcome::Truncated, Some("cursor_loop"));
             }
-            Some(_) if stream.line.pages >= STREAM_PAGES_MAX => stream.end(TypeOutcome::Truncated, Some("too_many_pages")),
+            Some(_) if stream.line.pages >= STREAM_PAGES_MAX => {
+                stream.end(TypeOutcome::Truncated, Some("too_many_pages"))
+            }
             Some(next) => stream.cursor = Some(next),
         }
         Ok(())
     }
 
     /// Makes what was staged durable, then saves the cursors that follow it.
-    async fn save(&mut self, progress: &mut StepProgress, receipt: Option<&PullStepReceipt>) -> Result<(), Failure> {
+    async fn save(
+        &mut self,
+        progress: &mut StepProgress,
+        receipt: Option<&PullStepReceipt>,
+    ) -> Result<(), Failure> {
         let objects = self.close_staging(&mut progress.staging_count).await?;
-        self.save_encoded(&encode(progress), &objects, receipt).await
+        self.save_encoded(&encode(progress), &objects, receipt)
+            .await
     }
 
     /// Closes the staging object, if anything was staged.
-    pub(crate) async fn close_staging(&mut self, count: &mut u64) -> Result<Vec<NewStaging>, Failure> {
+    pub(crate) async fn close_staging(
+        &mut self,
+        count: &mut u64,
+    ) -> Result<Vec<NewStaging>, Failure> {
         if self.staging.is_empty() {
             return Ok(Vec::new());
         }
@@ -200,7 +250,8 @@ impl<'a> Fetch<'a> {
             pull: self.input.pull_id,
             step: self.input.step.clone(),
             token: self.token.clone(),
-            number: u32::try_from(*count).map_err(|_| Failure::last("internal", "too many staging objects"))?,
+            number: u32::try_from(*count)
+                .map_err(|_| Failure::last("internal", "too many staging objects"))?,
         };
         failpoint::pass("staging_write.before")?;
         let object = staging.close(&self.context.store, &key).await?;
@@ -222,12 +273,19 @@ impl<'a> Fetch<'a> {
         receipt: Option<&PullStepReceipt>,
     ) -> Result<(), Failure> {
         failpoint::pass("cursor_save.before")?;
-        self.context.db.save_pull_step(&self.step, &self.token, progress, objects, receipt).await?;
+        self.context
+            .db
+            .save_pull_step(&self.step, &self.token, progress, objects, receipt)
+            .await?;
         failpoint::pass("cursor_save.after")
     }
 }
 
 fn new_staging(context: &Context, input: &PullStep) -> Result<StagingWriter, Failure> {
     let bytes = context.limits.staging_size_target_bytes;
-    Ok(StagingWriter::with_limits(input.connection_id, bytes, records::STAGING_AGE_MAX)?)
+    Ok(StagingWriter::with_limits(
+        input.connection_id,
+        bytes,
+        records::STAGING_AGE_MAX,
+    )?)
 }

@@ -17,10 +17,18 @@ const CAPABILITY_ATTEMPTS_MAX: u64 = 3;
 const TITLE_TYPES_MAX: usize = 6;
 
 pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan, Failure> {
-    let step = StepRef { kind: RunKind::Pull, run_id: input.pull_id.to_string(), name: "plan".to_owned() };
+    let step = StepRef {
+        kind: RunKind::Pull,
+        run_id: input.pull_id.to_string(),
+        name: "plan".to_owned(),
+    };
     let (token, idle_attempts) = match context.db.claim_step(&step).await? {
         StepClaim::Done(plan) => return Ok(plan),
-        StepClaim::Mine { token, idle_attempts, .. } => (token, idle_attempts),
+        StepClaim::Mine {
+            token,
+            idle_attempts,
+            ..
+        } => (token, idle_attempts),
     };
     let connection = context.db.connection(input.connection_id).await?;
     let client = context.client(&connection)?;
@@ -28,7 +36,11 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
         Ok(capabilities) => capabilities,
         Err(error) => match on_source(&error) {
             SourceVerdict::Wait(after) if idle_attempts < CAPABILITY_ATTEMPTS_MAX => {
-                return Err(Failure::Retry { code: "source_throttled", what: error.to_string(), after: Some(after) });
+                return Err(Failure::Retry {
+                    code: "source_throttled",
+                    what: error.to_string(),
+                    after: Some(after),
+                });
             }
             SourceVerdict::Retry(code) if idle_attempts < CAPABILITY_ATTEMPTS_MAX => {
                 return Err(Failure::retry(code, error));
@@ -37,16 +49,28 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
         },
     };
     let groups = group(client.plan(&capabilities), input.step_count.max(1) as usize);
-    let mut plan = PullPlan { steps: Vec::new(), types: 0 };
+    let mut plan = PullPlan {
+        steps: Vec::new(),
+        types: 0,
+    };
     let mut planned = Vec::new();
     for (number, streams) in groups.into_iter().enumerate() {
         let name = format!("pages-{number}");
         plan.types += streams.len() as u64;
-        plan.steps.push(StepTitle { name: name.clone(), title: title(&streams) });
-        let progress = StepProgress { streams: streams.into_iter().map(Stream::new).collect(), staging_count: 0 };
+        plan.steps.push(StepTitle {
+            name: name.clone(),
+            title: title(&streams),
+        });
+        let progress = StepProgress {
+            streams: streams.into_iter().map(Stream::new).collect(),
+            staging_count: 0,
+        };
         planned.push((name, encode(&progress)));
     }
-    context.db.save_pull_plan(&step, &token, &planned, &plan).await?;
+    context
+        .db
+        .save_pull_plan(&step, &token, &planned, &plan)
+        .await?;
     Ok(plan)
 }
 
@@ -61,7 +85,11 @@ fn group(streams: Vec<StreamPlan>, count: usize) -> Vec<Vec<StreamPlan>> {
 }
 
 fn title(streams: &[StreamPlan]) -> String {
-    let names: Vec<&str> = streams.iter().take(TITLE_TYPES_MAX).map(|stream| stream.resource_type.as_str()).collect();
+    let names: Vec<&str> = streams
+        .iter()
+        .take(TITLE_TYPES_MAX)
+        .map(|stream| stream.resource_type.as_str())
+        .collect();
     match streams.len().saturating_sub(TITLE_TYPES_MAX) {
         0 => format!("fetch {}", names.join(", ")),
         more => format!("fetch {} and {more} more types", names.join(", ")),

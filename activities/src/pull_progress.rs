@@ -50,7 +50,15 @@ pub(crate) struct Line {
 
 impl Stream {
     pub(crate) fn new(plan: StreamPlan) -> Self {
-        Self { plan, cursor: None, visited: BTreeSet::new(), restarts: 0, waits: 0, suppressed: false, line: Line::default() }
+        Self {
+            plan,
+            cursor: None,
+            visited: BTreeSet::new(),
+            restarts: 0,
+            waits: 0,
+            suppressed: false,
+            line: Line::default(),
+        }
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -102,7 +110,8 @@ pub(crate) struct ReferenceProgress {
 
 /// Decodes saved progress.
 pub(crate) fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(bytes).map_err(|_| Failure::last("progress", "the saved progress cannot be read"))
+    serde_json::from_slice(bytes)
+        .map_err(|_| Failure::last("progress", "the saved progress cannot be read"))
 }
 
 /// Encodes progress for saving.

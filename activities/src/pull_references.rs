@@ -24,15 +24,28 @@ const READS_IN_FLIGHT: usize = 4;
 type Target = (String, String);
 
 pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepReceipt, Failure> {
-    let step = StepRef { kind: RunKind::Pull, run_id: input.pull_id.to_string(), name: input.step.clone() };
+    let step = StepRef {
+        kind: RunKind::Pull,
+        run_id: input.pull_id.to_string(),
+        name: input.step.clone(),
+    };
     let (token, idle_attempts, progress) = match context.db.claim_step(&step).await? {
         StepClaim::Done(receipt) => return Ok(receipt),
-        StepClaim::Mine { token, idle_attempts, progress } => (token, idle_attempts, progress),
+        StepClaim::Mine {
+            token,
+            idle_attempts,
+            progress,
+        } => (token, idle_attempts, progress),
     };
-    let mut progress: ReferenceProgress = progress.as_deref().map(decode).transpose()?.unwrap_or_default();
+    let mut progress: ReferenceProgress = progress
+        .as_deref()
+        .map(decode)
+        .transpose()?
+        .unwrap_or_default();
     let connection = context.db.connection(input.connection_id).await?;
     let client = context.client(&connection)?;
-    let base = Url::parse(&connection.base_url).map_err(|_| Failure::last("source_config", "the base URL cannot be read"))?;
+    let base = Url::parse(&connection.base_url)
+        .map_err(|_| Failure::last("source_config", "the base URL cannot be read"))?;
     let targets = targets(context, input, &base, progress.last.as_ref()).await?;
     let mut fetch = Fetch::new(context, input, step, token)?;
     let mut left = targets.len();
@@ -58,7 +71,12 @@ pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepR
     }
     drop(reads);
     let receipt = receipt(&mut progress, fetch.pages, left > 0);
-    save(&mut fetch, &mut progress, (!receipt.more).then_some(&receipt)).await?;
+    save(
+        &mut fetch,
+        &mut progress,
+        (!receipt.more).then_some(&receipt),
+    )
+    .await?;
     Ok(receipt)
 }
 
@@ -85,7 +103,8 @@ async fn targets(
         }
         for frame in 0..reader.footer().frames().len() {
             let text = reader.read_frame(frame).await?;
-            let targets = model::references(&text).filter_map(|reference| reference_target(&reference, base));
+            let targets =
+                model::references(&text).filter_map(|reference| reference_target(&reference, base));
             found.extend(targets.filter(|(name, _)| CLOSURE_TYPES.contains(&name.as_str())));
         }
     }
@@ -112,7 +131,11 @@ fn take(
         Ok(ReadOutcome::Refused { .. }) => line.error_code = Some("reads_refused".to_owned()),
         Err(error) => match on_source(&error) {
             SourceVerdict::Wait(after) if !gives_up => {
-                return Err(Failure::Retry { code: "source_throttled", what: error.to_string(), after: Some(after) });
+                return Err(Failure::Retry {
+                    code: "source_throttled",
+                    what: error.to_string(),
+                    after: Some(after),
+                });
             }
             SourceVerdict::Retry(code) if !gives_up => return Err(Failure::retry(code, error)),
             SourceVerdict::Retry(code) => line.give_up(code),
@@ -131,8 +154,17 @@ fn receipt(progress: &mut ReferenceProgress, pages: u64, more: bool) -> PullStep
             line.outcome.get_or_insert(TypeOutcome::Complete);
         }
     }
-    let types = progress.lines.iter().map(|(name, line)| line.progress(name)).collect();
-    PullStepReceipt { types, pages, more, wait_ms: 0 }
+    let types = progress
+        .lines
+        .iter()
+        .map(|(name, line)| line.progress(name))
+        .collect();
+    PullStepReceipt {
+        types,
+        pages,
+        more,
+        wait_ms: 0,
+    }
 }
 
 async fn save(
@@ -141,5 +173,7 @@ async fn save(
     receipt: Option<&PullStepReceipt>,
 ) -> Result<(), Failure> {
     let objects = fetch.close_staging(&mut progress.staging_count).await?;
-    fetch.save_encoded(&encode(progress), &objects, receipt).await
+    fetch
+        .save_encoded(&encode(progress), &objects, receipt)
+        .await
 }

@@ -16,10 +16,18 @@ use crate::{Context, failpoint, settle_seq};
 const LOG_MOVED_MAX: u32 = 5;
 
 pub(crate) async fn run(context: &Context, input: &SettlePull) -> Result<SettleReceipt, Failure> {
-    let step = StepRef { kind: RunKind::Pull, run_id: input.pull_id.to_string(), name: "settle".to_owned() };
+    let step = StepRef {
+        kind: RunKind::Pull,
+        run_id: input.pull_id.to_string(),
+        name: "settle".to_owned(),
+    };
     let receipt = match context.db.claim_step(&step).await? {
         StepClaim::Done(receipt) => receipt,
-        StepClaim::Mine { token, idle_attempts, .. } => {
+        StepClaim::Mine {
+            token,
+            idle_attempts,
+            ..
+        } => {
             context.db.begin_settle(input.pull_id).await?;
             let settled = settle(context, input, &step, &token).await;
             settled.map_err(|failure| failure.within(idle_attempts))?
@@ -29,9 +37,19 @@ pub(crate) async fn run(context: &Context, input: &SettlePull) -> Result<SettleR
     Ok(receipt)
 }
 
-async fn settle(context: &Context, input: &SettlePull, step: &StepRef, token: &str) -> Result<SettleReceipt, Failure> {
-    let staging: Vec<String> =
-        context.db.staging(input.pull_id).await?.into_iter().map(|object| object.object_key).collect();
+async fn settle(
+    context: &Context,
+    input: &SettlePull,
+    step: &StepRef,
+    token: &str,
+) -> Result<SettleReceipt, Failure> {
+    let staging: Vec<String> = context
+        .db
+        .staging(input.pull_id)
+        .await?
+        .into_iter()
+        .map(|object| object.object_key)
+        .collect();
     let lines = coverage(context, input.pull_id).await?;
     for _ in 0..LOG_MOVED_MAX {
         let head = context.db.log_head(input.connection_id).await?;
@@ -43,8 +61,17 @@ async fn settle(context: &Context, input: &SettlePull, step: &StepRef, token: &s
             Settle {
                 connection: input.connection_id,
                 staging: &staging,
-                index: index(context, input.connection_id, head.head_seq, head.index_key.as_deref()).await?,
-                numbers: Numbers { batch_seq, settle_seq },
+                index: index(
+                    context,
+                    input.connection_id,
+                    head.head_seq,
+                    head.index_key.as_deref(),
+                )
+                .await?,
+                numbers: Numbers {
+                    batch_seq,
+                    settle_seq,
+                },
                 batch,
                 deleted: Vec::new(),
                 settled_at: Timestamp::now(),
@@ -62,7 +89,11 @@ async fn settle(context: &Context, input: &SettlePull, step: &StepRef, token: &s
             deleted_count: object.deleted_count,
             size_bytes: object.size_bytes,
         });
-        let receipt = SettleReceipt { state, counts, batch_seq: batch.as_ref().map(|batch| batch.seq) };
+        let receipt = SettleReceipt {
+            state,
+            counts,
+            batch_seq: batch.as_ref().map(|batch| batch.seq),
+        };
         let commit = SettleCommit {
             connection_id: input.connection_id,
             pull_id: input.pull_id,
@@ -88,7 +119,10 @@ async fn settle(context: &Context, input: &SettlePull, step: &StepRef, token: &s
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Failure::retry("log_moved", "the connection's log keeps moving on"))
+    Err(Failure::retry(
+        "log_moved",
+        "the connection's log keeps moving on",
+    ))
 }
 
 /// The connection's index; rebuilt from the footers where it is missing or wrong.
@@ -111,16 +145,25 @@ async fn index(
         }
     }
     let batches = context.db.batches(connection, 0, head_seq).await?;
-    let batches: Vec<BatchRef> =
-        batches.into_iter().map(|batch| BatchRef { seq: batch.seq, key: batch.object_key }).collect();
+    let batches: Vec<BatchRef> = batches
+        .into_iter()
+        .map(|batch| BatchRef {
+            seq: batch.seq,
+            key: batch.object_key,
+        })
+        .collect();
     Ok(Some(Index::rebuild(&context.store, &batches).await?))
 }
 
 /// The lines of all finished steps, by type. A type that two steps met (by
 /// search and by reference) has one line.
-async fn coverage(context: &Context, pull: PullId) -> Result<BTreeMap<String, TypeProgress>, Failure> {
+async fn coverage(
+    context: &Context,
+    pull: PullId,
+) -> Result<BTreeMap<String, TypeProgress>, Failure> {
     let run_id = pull.to_string();
-    let mut receipts: Vec<(String, PullStepReceipt)> = context.db.step_receipts(&run_id, "pages-").await?;
+    let mut receipts: Vec<(String, PullStepReceipt)> =
+        context.db.step_receipts(&run_id, "pages-").await?;
     receipts.extend(context.db.step_receipts(&run_id, "references").await?);
     let mut lines: BTreeMap<String, TypeProgress> = BTreeMap::new();
     for line in receipts.into_iter().flat_map(|(_, receipt)| receipt.types) {
@@ -146,22 +189,35 @@ async fn coverage(context: &Context, pull: PullId) -> Result<BTreeMap<String, Ty
 /// How the pull ends: completed only if every type was had whole.
 fn end_of(lines: &BTreeMap<String, TypeProgress>) -> (RunState, Option<&'static str>) {
     let complete = |line: &TypeProgress| line.outcome == Some(TypeOutcome::Complete);
-    if lines.values().all(complete) { (RunState::Completed, None) } else { (RunState::Partial, Some("types_incomplete")) }
+    if lines.values().all(complete) {
+        (RunState::Completed, None)
+    } else {
+        (RunState::Partial, Some("types_incomplete"))
+    }
 }
 
 /// The coverage with true counts, and their sum.
-fn sum_up(lines: &BTreeMap<String, TypeProgress>, settled: &Settled) -> (BTreeMap<String, PullType>, PullCounts) {
+fn sum_up(
+    lines: &BTreeMap<String, TypeProgress>,
+    settled: &Settled,
+) -> (BTreeMap<String, PullType>, PullCounts) {
     let mut types: BTreeMap<String, PullType> = BTreeMap::new();
     for name in lines.keys().chain(settled.counts_by_type.keys()) {
         let line = lines.get(name);
-        let mut counts = settled.counts_by_type.get(name).copied().unwrap_or_default();
+        let mut counts = settled
+            .counts_by_type
+            .get(name)
+            .copied()
+            .unwrap_or_default();
         counts.ignored += line.map_or(0, |line| line.ignored);
         counts.rejected += line.map_or(0, |line| line.rejected);
         counts.fetched += line.map_or(0, |line| line.ignored + line.rejected);
         let of = PullType {
             resource_type: name.clone(),
             // A type that came only as an include was not asked for.
-            outcome: line.and_then(|line| line.outcome).unwrap_or(TypeOutcome::Complete),
+            outcome: line
+                .and_then(|line| line.outcome)
+                .unwrap_or(TypeOutcome::Complete),
             error_code: line.and_then(|line| line.error_code.clone()),
             pages: line.map_or(0, |line| line.pages),
             counts,
@@ -177,7 +233,11 @@ fn sum_up(lines: &BTreeMap<String, TypeProgress>, settled: &Settled) -> (BTreeMa
 
 /// Removes the staging of a pull that has ended, left-overs of cut-off attempts
 /// included.
-pub(crate) async fn drop_staging(context: &Context, connection: ConnectionId, pull: PullId) -> Result<(), Failure> {
+pub(crate) async fn drop_staging(
+    context: &Context,
+    connection: ConnectionId,
+    pull: PullId,
+) -> Result<(), Failure> {
     let prefix = format!("connections/{connection}/staging/{pull}");
     let objects: Vec<_> = context.store.list(&prefix).try_collect().await?;
     for object in objects {

@@ -24,8 +24,18 @@ pub enum Error {
 ///
 /// # Errors
 /// A base URL that cannot be used, or a name or identity that is taken.
-pub async fn add_source(db: &Db, name: &str, base_url: &Url, auth: SourceAuth) -> Result<SourceId, Error> {
-    source::SourceClient::new(base_url.clone(), source::Auth::None, source::Limits::default()).map_err(Error::Source)?;
+pub async fn add_source(
+    db: &Db,
+    name: &str,
+    base_url: &Url,
+    auth: SourceAuth,
+) -> Result<SourceId, Error> {
+    source::SourceClient::new(
+        base_url.clone(),
+        source::Auth::None,
+        source::Limits::default(),
+    )
+    .map_err(Error::Source)?;
     let new = NewSource {
         name: name.to_owned(),
         base_url: base_url.to_string(),
@@ -48,7 +58,14 @@ pub async fn add_connection(
 ) -> Result<ConnectionId, Error> {
     let source_id = db.source(source).await?.id;
     let patient_id = db.ensure_patient(external_id).await?;
-    Ok(db.add_connection(&NewConnection { patient_id, source_id, source_patient_id, token }).await?)
+    Ok(db
+        .add_connection(&NewConnection {
+            patient_id,
+            source_id,
+            source_patient_id,
+            token,
+        })
+        .await?)
 }
 
 /// Adds a destination: probes its folder and puts its name on it first.
@@ -64,7 +81,10 @@ pub async fn add_destination(
 ) -> Result<DestinationId, Error> {
     for taken in db.destinations().await? {
         if taken.name == name || taken.location == location {
-            let what = format!("there is a destination named `{}` at {} already", taken.name, taken.location);
+            let what = format!(
+                "there is a destination named `{}` at {} already",
+                taken.name, taken.location
+            );
             return Err(db::Error::Conflict { what }.into());
         }
     }
@@ -72,7 +92,12 @@ pub async fn add_destination(
     let files = FileDestination::open(location, id).map_err(Error::Destination)?;
     files.probe().await.map_err(Error::Destination)?;
     files.claim_owner().await.map_err(Error::Destination)?;
-    let new = NewDestination { id, name: name.to_owned(), location: location.to_owned(), format };
+    let new = NewDestination {
+        id,
+        name: name.to_owned(),
+        location: location.to_owned(),
+        format,
+    };
     db.add_destination(&new).await?;
     Ok(id)
 }

@@ -32,7 +32,9 @@ pub(crate) async fn reserve(db: &Db, store: &Store) -> Result<u64, Failure> {
             return Ok(seq);
         }
         let end = db.settle_block_end().await?;
-        let next = Block { settle_seq_end: end + SETTLE_BLOCK };
+        let next = Block {
+            settle_seq_end: end + SETTLE_BLOCK,
+        };
         let text = serde_json::to_vec(&next).expect("a block serialises");
         store.put(&ObjectKey::SettleSeq, text).await?;
         db.open_settle_block(end, next.settle_seq_end).await?;

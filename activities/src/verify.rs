@@ -44,8 +44,15 @@ pub enum VerifyError {
 ///
 /// # Errors
 /// [`VerifyError`].
-pub async fn verify(db: &Db, store: &Store, options: &VerifyOptions) -> Result<Report, VerifyError> {
-    let mut report = Report { in_flight: db.running_runs().await?, ..Report::default() };
+pub async fn verify(
+    db: &Db,
+    store: &Store,
+    options: &VerifyOptions,
+) -> Result<Report, VerifyError> {
+    let mut report = Report {
+        in_flight: db.running_runs().await?,
+        ..Report::default()
+    };
     for state in db.destination_states().await? {
         destination::check(db, store, options, &state, &mut report).await?;
     }

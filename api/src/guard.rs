@@ -21,7 +21,10 @@ pub(crate) async fn catch_panics(request: Request, next: Next) -> Response {
 /// Refuses a request that was addressed to another host: a web page may point
 /// its own name at 127.0.0.1 and let the browser read what is here.
 pub(crate) async fn local_only(request: Request, next: Next) -> Response {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok());
     match host {
         Some(host) if !is_local(host) => Problem::foreign_host().into_response(),
         _ => next.run(request).await,
@@ -32,8 +35,12 @@ fn is_local(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else {
         return false;
     };
-    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    let name = authority
+        .host()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -42,10 +49,21 @@ mod tests {
 
     #[test]
     fn only_names_of_this_machine_are_local() {
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "[::1]:8080"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+        ] {
             assert!(is_local(host), "{host}");
         }
-        for host in ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "localhost.evil:80", ""] {
+        for host in [
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "localhost.evil:80",
+            "",
+        ] {
             assert!(!is_local(host), "{host}");
         }
     }

@@ -46,13 +46,20 @@ impl<I> List<I> {
         let has_more = rows.len() > limit;
         rows.truncate(limit);
         let next_before = rows.last().filter(|_| has_more).map(id);
-        Page { data: rows.into_iter().map(T::from).collect(), has_more, next_before }
+        Page {
+            data: rows.into_iter().map(T::from).collect(),
+            has_more,
+            next_before,
+        }
     }
 }
 
 impl<I: FromStr<Err: Display>> List<I> {
     fn parse(pairs: &[(String, String)]) -> Result<Self, Problem> {
-        let mut list = Self { limit: LIMIT_DEFAULT, before: None };
+        let mut list = Self {
+            limit: LIMIT_DEFAULT,
+            before: None,
+        };
         for (at, (name, value)) in pairs.iter().enumerate() {
             if pairs[..at].iter().any(|(earlier, _)| earlier == name) {
                 return Err(Problem::parameter(format!("`{name}` is given twice.")));
@@ -62,7 +69,9 @@ impl<I: FromStr<Err: Display>> List<I> {
                 "before" => list.before = Some(id("before", value)?),
                 _ => {
                     let name: String = name.chars().take(64).collect();
-                    let detail = format!("There is no parameter `{name}`; a list takes `limit` and `before`.");
+                    let detail = format!(
+                        "There is no parameter `{name}`; a list takes `limit` and `before`."
+                    );
                     return Err(Problem::parameter(detail));
                 }
             }
@@ -72,12 +81,19 @@ impl<I: FromStr<Err: Display>> List<I> {
 }
 
 fn limit(value: &str) -> Result<u32, Problem> {
-    let parsed = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-    parsed.ok_or_else(|| Problem::parameter(format!("`limit` is a whole number from 1 to {LIMIT_MAX}.")))
+    let parsed = value
+        .parse()
+        .ok()
+        .filter(|limit| (1..=LIMIT_MAX).contains(limit));
+    parsed.ok_or_else(|| {
+        Problem::parameter(format!("`limit` is a whole number from 1 to {LIMIT_MAX}."))
+    })
 }
 
 fn id<I: FromStr<Err: Display>>(name: &str, value: &str) -> Result<I, Problem> {
-    value.parse().map_err(|error| Problem::parameter(format!("`{name}`: {error}.")))
+    value
+        .parse()
+        .map_err(|error| Problem::parameter(format!("`{name}`: {error}.")))
 }
 
 impl<S: Sync, I: FromStr<Err: Display>> FromRequestParts<S> for List<I> {
@@ -85,7 +101,11 @@ impl<S: Sync, I: FromStr<Err: Display>> FromRequestParts<S> for List<I> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        Self::parse(&pairs.map_err(|_| Problem::parameter("The query cannot be read."))?.0)
+        Self::parse(
+            &pairs
+                .map_err(|_| Problem::parameter("The query cannot be read."))?
+                .0,
+        )
     }
 }
 
@@ -97,8 +117,10 @@ impl<S: Send + Sync, I: FromStr<Err: Display>> FromRequestParts<S> for Id<I> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let text: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
-        let Path(text) = text.map_err(|_| Problem::parameter("The id in the path is not UTF-8 text."))?;
+        let text: Result<Path<String>, PathRejection> =
+            Path::from_request_parts(parts, state).await;
+        let Path(text) =
+            text.map_err(|_| Problem::parameter("The id in the path is not UTF-8 text."))?;
         id("id", &text).map(Self)
     }
 }

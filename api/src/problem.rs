@@ -31,7 +31,8 @@ impl Problem {
     }
 
     pub(crate) fn method() -> Self {
-        let detail = "This path does not take this method; the header `Allow` names those it takes.";
+        let detail =
+            "This path does not take this method; the header `Allow` names those it takes.";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     }
 
@@ -52,12 +53,20 @@ impl Problem {
 
     pub(crate) fn unready() -> Self {
         let detail = "The database does not answer. The server's log says why.";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", detail)
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "database_unavailable",
+            detail,
+        )
     }
 
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { status, code, detail }
+        Self {
+            status,
+            code,
+            detail,
+        }
     }
 }
 

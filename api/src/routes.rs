@@ -40,7 +40,10 @@ pub(crate) async fn pull(State(db): State<Db>, Id(id): Id<PullId>) -> Answer<Pul
     Ok(Json(PullView::whole(pull, db.pull_types(id).await?)))
 }
 
-pub(crate) async fn exports(State(db): State<Db>, list: List<ExportId>) -> Answer<Page<ExportView>> {
+pub(crate) async fn exports(
+    State(db): State<Db>,
+    list: List<ExportId>,
+) -> Answer<Page<ExportView>> {
     let rows = db.exports(None, list.before, list.asked()).await?;
     Ok(Json(list.page(rows, |export| export.id.to_string())))
 }
@@ -58,7 +61,9 @@ pub(crate) async fn destinations(
     rows.retain(|row| list.before.is_none_or(|before| row.id < before));
     rows.sort_by_key(|row| Reverse(row.id));
     rows.truncate(list.asked() as usize);
-    Ok(Json(list.page(rows, |destination| destination.id.to_string())))
+    Ok(Json(
+        list.page(rows, |destination| destination.id.to_string()),
+    ))
 }
 
 /// Connections a page of the database holds.
@@ -84,5 +89,7 @@ pub(crate) async fn connections(
         }
     }
     newest.reverse();
-    Ok(Json(list.page(newest, |connection| connection.id.to_string())))
+    Ok(Json(
+        list.page(newest, |connection| connection.id.to_string()),
+    ))
 }

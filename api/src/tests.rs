@@ -35,7 +35,11 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let routes = router(db.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { address, db, _dir: dir }
+        Self {
+            address,
+            db,
+            _dir: dir,
+        }
     }
 
     async fn connection(&self, number: usize) -> ConnectionId {
@@ -51,7 +55,11 @@ impl Server {
                 self.db.add_source(&new).await.unwrap()
             }
         };
-        let patient_id = self.db.ensure_patient(&format!("person-{number}")).await.unwrap();
+        let patient_id = self
+            .db
+            .ensure_patient(&format!("person-{number}"))
+            .await
+            .unwrap();
         let new = NewConnection {
             patient_id,
             source_id,
@@ -63,16 +71,28 @@ impl Server {
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Reply {
         let reply = request.send().await.unwrap();
-        let header = |name| reply.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let header = |name| {
+            reply
+                .headers()
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
         let (status, allow) = (reply.status().as_u16(), header("allow"));
         let kind = header("content-type").unwrap_or_default();
         let text = reply.text().await.unwrap();
         let body = serde_json::from_str(&text).unwrap_or_default();
-        Reply { status, kind, allow, body, text }
+        Reply {
+            status,
+            kind,
+            allow,
+            body,
+            text,
+        }
     }
 
     async fn get(&self, path: &str) -> Reply {
-        self.send(reqwest::Client::new().get(format!("http://{}{path}", self.address))).await
+        self.send(reqwest::Client::new().get(format!("http://{}{path}", self.address)))
+            .await
     }
 }
 
@@ -104,7 +124,14 @@ async fn lists_go_back_page_by_page() {
     let mut pulls = Vec::new();
     for number in 0..5 {
         let connection = server.connection(number).await;
-        pulls.push(server.db.request_pull(connection, Trigger::Manual).await.unwrap().to_string());
+        pulls.push(
+            server
+                .db
+                .request_pull(connection, Trigger::Manual)
+                .await
+                .unwrap()
+                .to_string(),
+        );
     }
     pulls.reverse();
     let mut seen = Vec::new();
@@ -112,7 +139,10 @@ async fn lists_go_back_page_by_page() {
     loop {
         let reply = server.get(&path).await;
         let data = reply.body["data"].as_array().unwrap();
-        seen.extend(data.iter().map(|pull| pull["id"].as_str().unwrap().to_owned()));
+        seen.extend(
+            data.iter()
+                .map(|pull| pull["id"].as_str().unwrap().to_owned()),
+        );
         let Some(before) = reply.body["next_before"].as_str() else {
             assert_eq!(reply.body["has_more"], false);
             break;
@@ -124,18 +154,28 @@ async fn lists_go_back_page_by_page() {
 
     let first = server.get("/v1/connections?limit=3").await.body;
     assert_eq!(first["data"][0]["external_id"], "person-4");
-    let rest = format!("/v1/connections?before={}", first["next_before"].as_str().unwrap());
+    let rest = format!(
+        "/v1/connections?before={}",
+        first["next_before"].as_str().unwrap()
+    );
     let rest = server.get(&rest).await.body;
     assert_eq!(rest["data"].as_array().unwrap().len(), 2);
     assert_eq!(rest["data"][1]["external_id"], "person-0");
-    assert_eq!(server.get("/v1/destinations").await.body["data"], Value::Array(Vec::new()));
+    assert_eq!(
+        server.get("/v1/destinations").await.body["data"],
+        Value::Array(Vec::new())
+    );
 }
 
 #[tokio::test]
 async fn a_pull_is_read_with_its_triggers_and_no_secret() {
     let server = Server::start().await;
     let connection = server.connection(1).await;
-    let pull = server.db.request_pull(connection, Trigger::Manual).await.unwrap();
+    let pull = server
+        .db
+        .request_pull(connection, Trigger::Manual)
+        .await
+        .unwrap();
     let reply = server.get(&format!("/v1/pulls/{pull}")).await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.body["state"], "queued");
@@ -168,11 +208,15 @@ async fn every_refusal_is_a_problem() {
         assert_problem(&server.get(path).await, status, code);
     }
     let client = reqwest::Client::new();
-    let post = server.send(client.post(format!("http://{}/v1/pulls", server.address))).await;
+    let post = server
+        .send(client.post(format!("http://{}/v1/pulls", server.address)))
+        .await;
     assert_problem(&post, 405, "method_not_allowed");
     assert!(post.allow.unwrap().contains("GET"));
     let url = format!("http://{}/v1/pulls", server.address);
-    let foreign = server.send(client.get(url).header("host", "evil.example")).await;
+    let foreign = server
+        .send(client.get(url).header("host", "evil.example"))
+        .await;
     assert_problem(&foreign, 403, "foreign_host");
 }
 

@@ -3,8 +3,8 @@
 
 use db::{ConnectionSummary, Destination, Export, Pull, PullType, TriggerCount};
 use model::{
-    ConnectionId, ConnectionStatus, DestinationId, ExportCounts, ExportId, FileFormat, PatientId, PullCounts, PullId,
-    RunPhase, RunState, SourceId, Timestamp, Trigger, TypeOutcome,
+    ConnectionId, ConnectionStatus, DestinationId, ExportCounts, ExportId, FileFormat, PatientId,
+    PullCounts, PullId, RunPhase, RunState, SourceId, Timestamp, Trigger, TypeOutcome,
 };
 use serde::Serialize;
 
@@ -94,7 +94,10 @@ pub struct DestinationView {
 
 /// A connection. Never the patient's id at the source, nor a token.
 #[derive(Debug, Clone, Serialize)]
-#[expect(missing_docs, reason = "the fields are those of `db::ConnectionSummary`")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of `db::ConnectionSummary`"
+)]
 pub struct ConnectionView {
     pub id: ConnectionId,
     pub patient_id: PatientId,
@@ -170,7 +173,11 @@ impl From<PullType> for PullTypeView {
 
 impl From<TriggerCount> for TriggerView {
     fn from(trigger: TriggerCount) -> Self {
-        Self { reason: trigger.reason, count: trigger.count, first_at: text(trigger.first_at) }
+        Self {
+            reason: trigger.reason,
+            count: trigger.count,
+            first_at: text(trigger.first_at),
+        }
     }
 }
 

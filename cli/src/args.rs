@@ -23,7 +23,11 @@ Exit codes: 0 done, 1 failed or not clean, 2 wrong usage.";
 /// complete and once
 #[derive(Debug, Parser)]
 #[command(name = "chartlift", version, about, after_help = AFTER_HELP)]
-#[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: GlobalArguments,
@@ -87,13 +91,18 @@ impl GlobalArguments {
     pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
         let mut overrides = Vec::new();
         if let Some(dir) = &self.data_dir {
-            let dir = dir.to_str().ok_or_else(|| anyhow::anyhow!("the path given with --data-dir is not UTF-8 text"))?;
+            let dir = dir.to_str().ok_or_else(|| {
+                anyhow::anyhow!("the path given with --data-dir is not UTF-8 text")
+            })?;
             overrides.push(("data.dir".to_owned(), dir.to_owned()));
         }
         if let Some(level) = &self.log {
             overrides.push(("log.level".to_owned(), level.clone()));
         }
-        Ok(Settings::load(LoadOptions::from_process(self.config.clone(), overrides))?)
+        Ok(Settings::load(LoadOptions::from_process(
+            self.config.clone(),
+            overrides,
+        ))?)
     }
 }
 

@@ -29,7 +29,10 @@ impl Temporal {
     pub(crate) async fn start(core: &Core) -> Result<Self> {
         let settings = &core.settings.temporal;
         if !settings.is_embedded() {
-            return Ok(Self { address: settings.address.clone(), child: None });
+            return Ok(Self {
+                address: settings.address.clone(),
+                child: None,
+            });
         }
         let options = DevServerOptions {
             dir: core.settings.data.dir.clone(),
@@ -38,8 +41,13 @@ impl Temporal {
             namespace: settings.namespace.clone(),
             search_attributes: steps::SEARCH_ATTRIBUTES,
         };
-        let child = DevServer::start(options).await.context("start the Temporal dev server")?;
-        Ok(Self { address: child.address(), child: Some(child) })
+        let child = DevServer::start(options)
+            .await
+            .context("start the Temporal dev server")?;
+        Ok(Self {
+            address: child.address(),
+            child: Some(child),
+        })
     }
 
     /// The UI of our child.
@@ -71,7 +79,9 @@ impl Api {
             Ok(listener) => listener,
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
                 address.set_port(free_port(address.port())?);
-                TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?
+                TcpListener::bind(address)
+                    .await
+                    .with_context(|| format!("listen on {address}"))?
             }
             Err(error) => return Err(error).with_context(|| format!("listen on {address}")),
         };
@@ -81,7 +91,11 @@ impl Api {
             let _ = stopped.wait_for(|is| *is).await;
         };
         let server = tokio::spawn(api::serve(core.db.clone(), listener, shutdown));
-        Ok(Self { address, server, stop })
+        Ok(Self {
+            address,
+            server,
+            stop,
+        })
     }
 
     pub(crate) fn url(&self) -> String {

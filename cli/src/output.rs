@@ -15,7 +15,10 @@ impl Table {
     /// A table whose columns from `numeric_from` on hold numbers.
     pub(crate) fn new(headers: &[&str], numeric_from: usize) -> Self {
         let headers = headers.iter().map(|header| (*header).to_owned()).collect();
-        Self { rows: vec![headers], numeric_from }
+        Self {
+            rows: vec![headers],
+            numeric_from,
+        }
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
@@ -33,7 +36,11 @@ impl Table {
         let line = |row: &Vec<String>| {
             let cells = row.iter().enumerate().map(|(column, cell)| {
                 let width = widths[column];
-                if column >= self.numeric_from { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                if column >= self.numeric_from {
+                    format!("{cell:>width$}")
+                } else {
+                    format!("{cell:<width$}")
+                }
             });
             cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
@@ -148,21 +155,41 @@ mod tests {
         let mut table = Table::new(&["type", "n"], 1);
         table.row(["Observation".to_owned(), "7".to_owned()]);
         table.row(["Ä".to_owned(), "1,000".to_owned()]);
-        assert_eq!(table.lines(), ["type             n", "Observation      7", "Ä            1,000"]);
+        assert_eq!(
+            table.lines(),
+            [
+                "type             n",
+                "Observation      7",
+                "Ä            1,000"
+            ]
+        );
     }
 
     #[test]
     fn an_error_says_each_thing_once() {
-        let error = anyhow::anyhow!("refused").context("x: Error(Kind { code: 1 })").context("it: refused").context("do it");
+        let error = anyhow::anyhow!("refused")
+            .context("x: Error(Kind { code: 1 })")
+            .context("it: refused")
+            .context("do it");
         assert_eq!(sentences(&error), ["do it", "it: refused"]);
     }
 
     #[test]
     fn numbers_for_people() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
             assert_eq!(grouped(number), text);
         }
-        for (size, text) in [(999, "999 B"), (1_000, "1.0 kB"), (999_999, "1.0 MB"), (12_345_678, "12.3 MB")] {
+        for (size, text) in [
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (999_999, "1.0 MB"),
+            (12_345_678, "12.3 MB"),
+        ] {
             assert_eq!(bytes(size), text);
         }
     }

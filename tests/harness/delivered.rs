@@ -39,7 +39,10 @@ impl Delivered {
     pub(crate) async fn read(db: &Db, folder: &Path, format: FileFormat) -> Result<Self> {
         let mut patients = BTreeMap::new();
         for connection in db.connections(None, 10_000).await? {
-            patients.insert(connection.id.to_string(), connection.external_id.unwrap_or_default());
+            patients.insert(
+                connection.id.to_string(),
+                connection.external_id.unwrap_or_default(),
+            );
         }
         let mut publications = Vec::new();
         let feed = folder.join("_chartlift/publications");
@@ -52,7 +55,10 @@ impl Delivered {
         publications.sort_by_key(|publication| publication.number);
         let mut rows = Vec::new();
         for (number, publication) in (1..).zip(&publications) {
-            ensure!(publication.number == number, "publication {number} is missing");
+            ensure!(
+                publication.number == number,
+                "publication {number} is missing"
+            );
             let mut of = Vec::new();
             for part in &publication.parts {
                 of.extend(rows_of(folder, format, part, &patients)?);
@@ -78,18 +84,31 @@ fn rows_of(
     part: &Part,
     patients: &BTreeMap<String, String>,
 ) -> Result<Vec<DeliveredRow>> {
-    let bytes = Bytes::from(std::fs::read(folder.join(&part.path)).with_context(|| part.path.clone())?);
+    let bytes =
+        Bytes::from(std::fs::read(folder.join(&part.path)).with_context(|| part.path.clone())?);
     let mut rows = Vec::new();
     formats::read_rows(format, part.deleted, &bytes, |row| {
         rows.push(DeliveredRow {
-            patient: row.origin.map(|(connection, _)| patients[connection].clone()).unwrap_or_default(),
+            patient: row
+                .origin
+                .map(|(connection, _)| patients[connection].clone())
+                .unwrap_or_default(),
             resource_type: row.resource_type.to_owned(),
             id: row.id.to_owned(),
-            content_hash: row.content_hash.map(|hash| hash.to_string()).unwrap_or_default(),
+            content_hash: row
+                .content_hash
+                .map(|hash| hash.to_string())
+                .unwrap_or_default(),
             batch_seq: row.origin.map_or(0, |(_, seq)| seq),
         });
     })?;
-    ensure!(rows.len() as u64 == part.row_count, "{} has {} rows, not {}", part.path, rows.len(), part.row_count);
+    ensure!(
+        rows.len() as u64 == part.row_count,
+        "{} has {} rows, not {}",
+        part.path,
+        rows.len(),
+        part.row_count
+    );
     Ok(rows)
 }
 
@@ -102,5 +121,9 @@ pub fn lines_of(path: &Path) -> Result<Vec<Vec<u8>>> {
     } else {
         std::io::BufReader::new(file).read_to_end(&mut text)?;
     }
-    Ok(text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect())
+    Ok(text
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect())
 }

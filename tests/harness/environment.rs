@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 /// The repository's root.
 #[must_use]
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the repository")
 }
 
 /// The `chartlift` binary of this build, failpoints included.
@@ -15,12 +17,19 @@ pub fn binary() -> PathBuf {
         || {
             // target/release/deps/it-… → target/release
             let test = std::env::current_exe().expect("a test has a path");
-            test.ancestors().nth(2).expect("tests lie in deps/").to_owned()
+            test.ancestors()
+                .nth(2)
+                .expect("tests lie in deps/")
+                .to_owned()
         },
         PathBuf::from,
     );
     let binary = folder.join("chartlift");
-    assert!(binary.exists(), "{} is missing: run the tests by `cargo xtask test`", binary.display());
+    assert!(
+        binary.exists(),
+        "{} is missing: run the tests by `cargo xtask test`",
+        binary.display()
+    );
     binary
 }
 

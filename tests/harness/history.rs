@@ -2,11 +2,16 @@
 
 use anyhow::Result;
 use serde_json::Value;
-use temporalio_client::{Client, WorkflowExecutionInfo, WorkflowFetchHistoryOptions, WorkflowHandle};
+use temporalio_client::{
+    Client, WorkflowExecutionInfo, WorkflowFetchHistoryOptions, WorkflowHandle,
+};
 use temporalio_common::HasWorkflowDefinition;
 
 /// The histories of all runs of a workflow's chain, newest first, as JSON.
-pub async fn chain<W: HasWorkflowDefinition>(client: &Client, workflow_id: &str) -> Result<Vec<Vec<u8>>> {
+pub async fn chain<W: HasWorkflowDefinition>(
+    client: &Client,
+    workflow_id: &str,
+) -> Result<Vec<Vec<u8>>> {
     let mut histories = Vec::new();
     let mut run_id: Option<String> = None;
     loop {
@@ -16,7 +21,10 @@ pub async fn chain<W: HasWorkflowDefinition>(client: &Client, workflow_id: &str)
             .maybe_run_id(run_id.take())
             .build();
         let handle = WorkflowHandle::<_, W>::new(client.clone(), info);
-        let json = handle.fetch_history(WorkflowFetchHistoryOptions::default()).to_json().await?;
+        let json = handle
+            .fetch_history(WorkflowFetchHistoryOptions::default())
+            .to_json()
+            .await?;
         run_id = continued_from(&serde_json::from_slice(&json)?);
         histories.push(json);
         if run_id.is_none() {
@@ -27,7 +35,59 @@ pub async fn chain<W: HasWorkflowDefinition>(client: &Client, workflow_id: &str)
 
 /// The run that a run continues, by its first event.
 fn continued_from(history: &Value) -> Option<String> {
-    let started = &history["events"][0]["workflowExecutionStartedEventAttributes"];
-    let id = started["continuedExecutionRunId"].as_str()?;
+    let id = member(&history["events"][0], "continuedExecutionRunId")?.as_str()?;
     (!id.is_empty()).then(|| id.to_owned())
+}
+
+/// The first member of this name, however deep, in camel or snake case.
+fn member<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    match value {
+        Value::Object(members) => members.iter().find_map(|(key, inner)| {
+            let same = key.replace('_', "").eq_ignore_ascii_case(name);
+            if same {
+                Some(inner)
+            } else {
+                member(inner, name)
+            }
+        }),
+        Value::Array(items) => items.iter().find_map(|item| member(item, name)),
+        _ => None,
+    }
+}
+
+/// Everything a history says, payloads decoded: what somebody who reads it would
+/// see.
+pub fn readable(json: &[u8]) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    read_into(&serde_json::from_slice(json)?, &mut text);
+    Ok(text)
+}
+
+fn read_into(value: &Value, text: &mut Vec<u8>) {
+    match value {
+        Value::String(word) => {
+            text.extend_from_slice(word.as_bytes());
+            text.push(b'\n');
+            if let Ok(bytes) = data_encoding::BASE64.decode(word.as_bytes()) {
+                text.extend_from_slice(&bytes);
+                text.push(b'\n');
+            }
+        }
+        Value::Array(items) => {
+            // Bytes may be written as numbers.
+            let byte = |item: &Value| item.as_u64().and_then(|number| u8::try_from(number).ok());
+            match items.iter().map(byte).collect::<Option<Vec<u8>>>() {
+                Some(bytes) => text.extend_from_slice(&bytes),
+                None => items.iter().for_each(|item| read_into(item, text)),
+            }
+        }
+        Value::Object(members) => {
+            for (key, inner) in members {
+                text.extend_from_slice(key.as_bytes());
+                text.push(b'\n');
+                read_into(inner, text);
+            }
+        }
+        _ => {}
+    }
 }

@@ -17,7 +17,11 @@ pub struct Node {
 impl Node {
     /// Starts `chartlift ARGUMENTS`, its output going to `log`.
     pub fn spawn(arguments: &[&str], environment: &[(String, String)], log: &Path) -> Result<Self> {
-        let file = File::options().create(true).append(true).open(log).context("open the log")?;
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .context("open the log")?;
         let child = Command::new(crate::binary())
             .args(arguments)
             .env_remove("TEMPORAL_ADDRESS")
@@ -27,7 +31,10 @@ impl Node {
             .stderr(file)
             .spawn()
             .context("start chartlift")?;
-        Ok(Self { child, log: log.to_owned() })
+        Ok(Self {
+            child,
+            log: log.to_owned(),
+        })
     }
 
     /// Its process id.
@@ -50,7 +57,10 @@ impl Node {
             }
             std::thread::park_timeout(Duration::from_millis(20));
         }
-        bail!("the process did not end within {limit:?}; its log is {}", self.log.display())
+        bail!(
+            "the process did not end within {limit:?}; its log is {}",
+            self.log.display()
+        )
     }
 
     /// Kills it, as `kill -9` does.
@@ -62,7 +72,10 @@ impl Node {
 
     /// Asks it to end and waits until it has drained.
     pub fn stop(mut self) -> Result<ExitStatus> {
-        Command::new("kill").args(["-TERM", &self.id().to_string()]).status().context("send SIGTERM")?;
+        Command::new("kill")
+            .args(["-TERM", &self.id().to_string()])
+            .status()
+            .context("send SIGTERM")?;
         self.wait(Duration::from_secs(30))
     }
 }

@@ -5,7 +5,11 @@ use std::process::{Command, Output};
 use anyhow::{Result, ensure};
 use chartlift_tests::binary;
 
-fn chartlift(data: &std::path::Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Output> {
+fn chartlift(
+    data: &std::path::Path,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> Result<Output> {
     Ok(Command::new(binary())
         .args(arguments)
         .env_remove("TEMPORAL_ADDRESS")
@@ -15,7 +19,11 @@ fn chartlift(data: &std::path::Path, arguments: &[&str], variables: &[(&str, &st
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[test]
@@ -31,15 +39,26 @@ fn commands_add_list_disable_and_refuse_with_a_reason() -> Result<()> {
     let refused = |arguments: &[&str], variables: &[(&str, &str)], reason: &str| -> Result<()> {
         let output = chartlift(&data, arguments, variables)?;
         let said = text(&output);
-        ensure!(!output.status.success() && said.contains(reason), "{arguments:?} said: {said}");
+        ensure!(
+            !output.status.success() && said.contains(reason),
+            "{arguments:?} said: {said}"
+        );
         Ok(())
     };
     refused(&["source", "list"], &[], "chartlift migrate")?;
     ok(&["migrate"])?;
     ok(&["source", "add", "portal", "http://127.0.0.1:9/fhir"])?;
-    refused(&["source", "add", "portal", "http://127.0.0.1:9/other"], &[], "already")?;
+    refused(
+        &["source", "add", "portal", "http://127.0.0.1:9/other"],
+        &[],
+        "already",
+    )?;
     ok(&["destination", "add", "lake", &files, "--format", "parquet"])?;
-    refused(&["destination", "add", "lake2", &files, "--format", "parquet"], &[], "already")?;
+    refused(
+        &["destination", "add", "lake2", &files, "--format", "parquet"],
+        &[],
+        "already",
+    )?;
     ensure!(ok(&["destination", "list"])?.contains("lake"));
     ok(&["destination", "disable", "lake"])?;
     refused(&["export", "start", "lake"], &[], "disabled")?;
@@ -56,11 +75,22 @@ fn doctor_names_what_is_wrong() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let data = dir.path().join("data");
     ensure!(chartlift(&data, &["migrate"], &[])?.status.success());
-    let output = chartlift(&data, &["doctor"], &[("CHARTLIFT_TEMPORAL__ADDRESS", "127.0.0.1:9")])?;
+    let output = chartlift(
+        &data,
+        &["doctor"],
+        &[("CHARTLIFT_TEMPORAL__ADDRESS", "127.0.0.1:9")],
+    )?;
     ensure!(output.status.code() == Some(1), "{}", text(&output));
     let said = text(&output);
     let failing: Vec<&str> = said.lines().filter(|line| line.contains('✗')).collect();
-    ensure!(failing.iter().any(|line| line.contains("Temporal")), "{said}");
-    ensure!(said.lines().any(|line| line.contains('✓') && line.to_lowercase().contains("database")), "{said}");
+    ensure!(
+        failing.iter().any(|line| line.contains("Temporal")),
+        "{said}"
+    );
+    ensure!(
+        said.lines()
+            .any(|line| line.contains('✓') && line.to_lowercase().contains("database")),
+        "{said}"
+    );
     Ok(())
 }

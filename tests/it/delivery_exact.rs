@@ -52,11 +52,19 @@ async fn every_format_holds_exactly_what_the_portal_holds() -> Result<()> {
     let script = repository().join("tests/it/delivery_exact.py");
     let output = Command::new(python)
         .arg(script)
-        .args([app.dir.path().join("files"), oracle, repository().join("sandbox/data")])
+        .args([
+            app.dir.path().join("files"),
+            oracle,
+            repository().join("sandbox/data"),
+        ])
         .output()
         .context("run Python")?;
     let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     println!("{said}");
     app.down()
 }
@@ -75,15 +83,41 @@ async fn resources_without_an_id_or_a_type_are_counted_rejected() -> Result<()> 
     let delivered = app.delivered(destination).await?;
     let row = app.core.db.destination("plain").await?;
     let mut lines = BTreeSet::new();
-    for part in delivered.publications.iter().flat_map(|publication| &publication.parts) {
-        lines.extend(lines_of(&std::path::Path::new(&row.location).join(&part.path))?);
+    for part in delivered
+        .publications
+        .iter()
+        .flat_map(|publication| &publication.parts)
+    {
+        lines.extend(lines_of(
+            &std::path::Path::new(&row.location).join(&part.path),
+        )?);
     }
-    let expected: BTreeSet<Vec<u8>> = app.sandbox.portal().expected("12345").into_values().collect();
-    ensure!(lines == expected, "{} lines delivered, {} expected", lines.len(), expected.len());
+    let expected: BTreeSet<Vec<u8>> = app
+        .sandbox
+        .portal()
+        .expected("12345")
+        .into_values()
+        .collect();
+    ensure!(
+        lines == expected,
+        "{} lines delivered, {} expected",
+        lines.len(),
+        expected.len()
+    );
     let text: Vec<u8> = lines.into_iter().flatten().collect();
     let text = String::from_utf8(text)?;
-    for token in ["1.10", "0.00", "500.000000", "1.0E-2", "-0.0", "12345678901234567.89"] {
-        ensure!(text.contains(&format!("\"value\":{token}")), "{token} did not survive");
+    for token in [
+        "1.10",
+        "0.00",
+        "500.000000",
+        "1.0E-2",
+        "-0.0",
+        "12345678901234567.89",
+    ] {
+        ensure!(
+            text.contains(&format!("\"value\":{token}")),
+            "{token} did not survive"
+        );
     }
     app.down()
 }

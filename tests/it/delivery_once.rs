@@ -15,7 +15,11 @@ async fn only_changes_are_exported_and_each_once() -> Result<()> {
     let mut app = App::start(AppOptions::default()).await?;
     let patients = small_patients(&app);
     // A lone Patient, the edge cases, and the smallest history.
-    let chosen = [patients[0].as_str(), "12345", patients[patients.len() - 2].as_str()];
+    let chosen = [
+        patients[0].as_str(),
+        "12345",
+        patients[patients.len() - 2].as_str(),
+    ];
     let connections = app.connect(&chosen).await?;
     let early = app.destination("early", FileFormat::Parquet).await?;
     let asleep = app.destination("asleep", FileFormat::NdjsonZstd).await?;
@@ -23,21 +27,45 @@ async fn only_changes_are_exported_and_each_once() -> Result<()> {
     app.idle(LIMIT).await?;
     app.all_completed().await?;
     let first = app.delivered(early).await?;
-    let (rows, exports) = (first.all(), app.core.db.exports(None, None, 100).await?.len());
+    let (rows, exports) = (
+        first.all(),
+        app.core.db.exports(None, None, 100).await?.len(),
+    );
     ensure!(!rows.is_empty());
 
     // An unchanged pull writes no batch and triggers no export.
-    let heads: Vec<u64> = app.core.db.connections(None, 10).await?.iter().map(|of| of.head_seq).collect();
+    let heads: Vec<u64> = app
+        .core
+        .db
+        .connections(None, 10)
+        .await?
+        .iter()
+        .map(|of| of.head_seq)
+        .collect();
     let again = app.pull(&connections).await?;
     app.idle(LIMIT).await?;
     for pull in again {
         let pull = app.core.db.pull(pull).await?;
-        ensure!(pull.batch_seq.is_none() && pull.counts.new + pull.counts.changed == 0, "{:?}", pull.counts);
+        ensure!(
+            pull.batch_seq.is_none() && pull.counts.new + pull.counts.changed == 0,
+            "{:?}",
+            pull.counts
+        );
         ensure!(pull.triggers.iter().any(|of| of.reason == Trigger::Manual));
     }
-    let heads_after: Vec<u64> = app.core.db.connections(None, 10).await?.iter().map(|of| of.head_seq).collect();
+    let heads_after: Vec<u64> = app
+        .core
+        .db
+        .connections(None, 10)
+        .await?
+        .iter()
+        .map(|of| of.head_seq)
+        .collect();
     ensure!(heads == heads_after, "{heads:?} became {heads_after:?}");
-    ensure!(app.core.db.exports(None, None, 100).await?.len() == exports, "an export without changes");
+    ensure!(
+        app.core.db.exports(None, None, 100).await?.len() == exports,
+        "an export without changes"
+    );
 
     // One changed resource is exactly what the next export holds; the disabled
     // destination is left alone.
@@ -50,19 +78,35 @@ async fn only_changes_are_exported_and_each_once() -> Result<()> {
     let second = app.delivered(early).await?;
     ensure!(second.publications.len() == first.publications.len() + 1);
     let changed = second.rows.last().expect("a publication");
-    ensure!(changed.len() == 1 && changed[0].id == "dec-trailing" && changed[0].batch_seq == 2, "{changed:?}");
+    ensure!(
+        changed.len() == 1 && changed[0].id == "dec-trailing" && changed[0].batch_seq == 2,
+        "{changed:?}"
+    );
     let before_sleep = app.delivered(asleep).await?.publications.len();
 
     // A new destination gets everything once, newest versions only.
     let late = app.destination("late", FileFormat::Parquet).await?;
     app.idle(LIMIT).await?;
     let everything = app.delivered(late).await?.all();
-    ensure!(everything.len() == rows.len(), "{} rows, {} resources", everything.len(), rows.len());
-    let of_changed: Vec<_> = everything.iter().filter(|row| row.id == "dec-trailing").collect();
+    ensure!(
+        everything.len() == rows.len(),
+        "{} rows, {} resources",
+        everything.len(),
+        rows.len()
+    );
+    let of_changed: Vec<_> = everything
+        .iter()
+        .filter(|row| row.id == "dec-trailing")
+        .collect();
     ensure!(of_changed.len() == 1 && of_changed[0].content_hash == changed[0].content_hash);
     let export = app.core.db.exports(Some(late), None, 1).await?.remove(0);
     let triggers = app.core.db.export(export.id).await?.triggers;
-    ensure!(triggers.iter().any(|of| of.reason == Trigger::DestinationAdded), "{triggers:?}");
+    ensure!(
+        triggers
+            .iter()
+            .any(|of| of.reason == Trigger::DestinationAdded),
+        "{triggers:?}"
+    );
 
     // A reactivated one catches up from where it was.
     app.core.db.set_destination_enabled(asleep, true).await?;
@@ -73,8 +117,14 @@ async fn only_changes_are_exported_and_each_once() -> Result<()> {
     ensure!(news.len() == 1 && news[0].id == "dec-trailing", "{news:?}");
     let export = app.core.db.exports(Some(asleep), None, 1).await?.remove(0);
     let triggers = app.core.db.export(export.id).await?.triggers;
-    ensure!(triggers.iter().any(|of| of.reason == Trigger::Reactivated), "{triggers:?}");
-    ensure!(export.counts.delivered == 1 && export.patients == 1, "{export:?}");
+    ensure!(
+        triggers.iter().any(|of| of.reason == Trigger::Reactivated),
+        "{triggers:?}"
+    );
+    ensure!(
+        export.counts.delivered == 1 && export.patients == 1,
+        "{export:?}"
+    );
 
     app.all_completed().await?;
     app.verified().await?;

@@ -11,9 +11,15 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 fn demo(data: &Path, log: &Path) -> Result<Node> {
     let data = data.display().to_string();
-    let ports = [("API__PORT", "28080"), ("TEMPORAL__GRPC_PORT", "27233"), ("TEMPORAL__UI_PORT", "28233")];
-    let environment: Vec<(String, String)> =
-        ports.iter().map(|(key, value)| (format!("CHARTLIFT_{key}"), (*value).to_owned())).collect();
+    let ports = [
+        ("API__PORT", "28080"),
+        ("TEMPORAL__GRPC_PORT", "27233"),
+        ("TEMPORAL__UI_PORT", "28233"),
+    ];
+    let environment: Vec<(String, String)> = ports
+        .iter()
+        .map(|(key, value)| (format!("CHARTLIFT_{key}"), (*value).to_owned()))
+        .collect();
     Node::spawn(&["demo", "--exit", "--data-dir", &data], &environment, log)
 }
 
@@ -29,11 +35,17 @@ fn the_demo_delivers_everything_survives_a_kill_and_then_nothing_twice() -> Resu
     let batches = data.join("records/connections");
     let settled = || {
         std::fs::read_dir(&batches).is_ok_and(|mut connections| {
-            connections.any(|connection| connection.is_ok_and(|connection| connection.path().join("batches").exists()))
+            connections.any(|connection| {
+                connection.is_ok_and(|connection| connection.path().join("batches").exists())
+            })
         })
     };
     while !settled() {
-        ensure!(std::time::Instant::now() < until, "no batch within {LIMIT:?}:\n{}", said());
+        ensure!(
+            std::time::Instant::now() < until,
+            "no batch within {LIMIT:?}:\n{}",
+            said()
+        );
         ensure!(first.ended()?.is_none(), "ended early:\n{}", said());
         std::thread::park_timeout(Duration::from_millis(5));
     }

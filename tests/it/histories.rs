@@ -21,7 +21,10 @@ async fn replay(name: &str, json: &[u8]) -> Result<()> {
         .register_workflow::<workflows::DestinationExport>()?
         .build();
     let replayer = WorkflowReplayer::new(options)?;
-    replayer.replay_workflow(WorkflowHistory::from_json(json)?).await.with_context(|| format!("replay {name}"))?;
+    replayer
+        .replay_workflow(WorkflowHistory::from_json(json)?)
+        .await
+        .with_context(|| format!("replay {name}"))?;
     Ok(())
 }
 
@@ -32,12 +35,19 @@ async fn recorded_histories_of_both_workflows_replay() -> Result<()> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(recorded())? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         replay(&name, &std::fs::read(&path)?).await?;
         names.push(name);
     }
     for workflow in ["PatientPull", "DestinationExport"] {
-        ensure!(names.iter().any(|name| name.starts_with(workflow)), "no history of {workflow} in {names:?}");
+        ensure!(
+            names.iter().any(|name| name.starts_with(workflow)),
+            "no history of {workflow} in {names:?}"
+        );
     }
     Ok(())
 }
@@ -47,7 +57,11 @@ async fn spent_budgets_continue_as_new_with_the_same_result() -> Result<()> {
     let patients = ["12345"];
     let mut plain = App::start(AppOptions::default()).await?;
     let lone = crate::delivery_exact::small_patients(&plain)[..5].to_vec();
-    let all: Vec<&str> = patients.iter().copied().chain(lone.iter().map(String::as_str)).collect();
+    let all: Vec<&str> = patients
+        .iter()
+        .copied()
+        .chain(lone.iter().map(String::as_str))
+        .collect();
     let budgets = [
         ("worker.pages_per_run", "2"),
         ("worker.chunks_per_run", "2"),
@@ -55,8 +69,14 @@ async fn spent_budgets_continue_as_new_with_the_same_result() -> Result<()> {
         // One export of everything: both pulls have settled before it is due.
         ("worker.linger_ms", "4000"),
     ];
-    let settings = budgets.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    let mut tight = App::start(AppOptions { settings, ..AppOptions::default() }).await?;
+    let settings = budgets
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    let mut tight = App::start(AppOptions {
+        settings,
+        ..AppOptions::default()
+    })
+    .await?;
     let mut outputs = Vec::new();
     for app in [&mut plain, &mut tight] {
         let connections = app.connect(&all).await?;
@@ -65,9 +85,16 @@ async fn spent_budgets_continue_as_new_with_the_same_result() -> Result<()> {
         app.idle(Duration::from_secs(120)).await?;
         app.all_completed().await?;
         app.verified().await?;
-        outputs.push((connections[0], destination, app.delivered(destination).await?.all()));
+        outputs.push((
+            connections[0],
+            destination,
+            app.delivered(destination).await?.all(),
+        ));
     }
-    ensure!(outputs[0].2 == outputs[1].2, "other rows with small budgets");
+    ensure!(
+        outputs[0].2 == outputs[1].2,
+        "other rows with small budgets"
+    );
     let client = worker::connect(&tight.temporal.address(), "default").await?;
     let pulls = chain::<PatientPull>(&client, &PatientPull::id(outputs[1].0)).await?;
     let exports = chain::<DestinationExport>(&client, &DestinationExport::id(outputs[1].1)).await?;

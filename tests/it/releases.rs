@@ -15,7 +15,11 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() { copy(&entry.path(), &target)? } else { drop(std::fs::copy(entry.path(), target)?) }
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?
+        } else {
+            drop(std::fs::copy(entry.path(), target)?)
+        }
     }
     Ok(())
 }
@@ -43,11 +47,22 @@ async fn data_of_every_release_opens_and_verifies() -> Result<()> {
         let data = dir.path().join("data");
         relocate(&data.join("chartlift.db"), &dir.path().join("files")).await?;
         let overrides = vec![("data.dir".to_owned(), data.display().to_string())];
-        let settings = Settings::load(LoadOptions { file: None, overrides, env: Vec::new() })?;
-        let core = Core::open(settings, OpenMode::Migrate).await.with_context(|| release.display().to_string())?;
+        let settings = Settings::load(LoadOptions {
+            file: None,
+            overrides,
+            env: Vec::new(),
+        })?;
+        let core = Core::open(settings, OpenMode::Migrate)
+            .await
+            .with_context(|| release.display().to_string())?;
         let options = activities::verify::VerifyOptions { bodies: true };
         let report = activities::verify::verify(&core.db, &core.store, &options).await?;
-        ensure!(report.is_clean(), "{}: {:#?}", release.display(), report.findings);
+        ensure!(
+            report.is_clean(),
+            "{}: {:#?}",
+            release.display(),
+            report.findings
+        );
         for connection in core.db.connections(None, 100).await? {
             ensure!(connection.head_seq > 0 && connection.external_id.is_some());
             // Sealed columns open with the release's key.

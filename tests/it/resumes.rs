@@ -25,10 +25,20 @@ async fn scenario(failpoint: Option<(&str, &str)>) -> Result<Output> {
         ("worker.chunk_rows_target", "100"),
         ("worker.streams_per_pull", "2"),
     ];
-    let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    let mut app = App::prepare(AppOptions { settings, ..AppOptions::default() }).await?;
+    let settings = settings
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    let mut app = App::prepare(AppOptions {
+        settings,
+        ..AppOptions::default()
+    })
+    .await?;
     let patients = crate::delivery_exact::small_patients(&app);
-    let chosen = [patients[0].as_str(), "12345", patients[patients.len() - 2].as_str()];
+    let chosen = [
+        patients[0].as_str(),
+        "12345",
+        patients[patients.len() - 2].as_str(),
+    ];
     let connections = app.connect(&chosen).await?;
     let ndjson = app.destination("ndjson", FileFormat::NdjsonZstd).await?;
     let parquet = app.destination("parquet", FileFormat::Parquet).await?;
@@ -38,16 +48,24 @@ async fn scenario(failpoint: Option<(&str, &str)>) -> Result<Output> {
         Some((name, "abort")) => {
             // The second time it is passed: something was done before.
             app.up(&[("FAILPOINTS", &format!("{name}=1*off->1*return(abort)"))])?;
-            let status = app.node().wait(Duration::from_secs(60)).with_context(|| format!("reach {name}"))?;
+            let status = app
+                .node()
+                .wait(Duration::from_secs(60))
+                .with_context(|| format!("reach {name}"))?;
             ensure!(!status.success(), "{name} did not abort");
             app.up(&[])?;
         }
         Some((name, action)) => app.up(&[("FAILPOINTS", &format!("{name}=2*return({action})"))])?,
     }
-    app.idle(Duration::from_secs(150)).await.with_context(|| format!("{failpoint:?}"))?;
+    app.idle(Duration::from_secs(150))
+        .await
+        .with_context(|| format!("{failpoint:?}"))?;
     app.all_completed().await?;
     app.verified().await?;
-    let output = (app.delivered(ndjson).await?.all(), app.delivered(parquet).await?.all());
+    let output = (
+        app.delivered(ndjson).await?.all(),
+        app.delivered(parquet).await?.all(),
+    );
     app.down()?;
     Ok(output)
 }
@@ -55,14 +73,18 @@ async fn scenario(failpoint: Option<(&str, &str)>) -> Result<Output> {
 async fn at_every_failpoint(action: &'static str) -> Result<()> {
     let undisturbed = scenario(None).await?;
     ensure!(!undisturbed.0.is_empty() && undisturbed.0.len() == undisturbed.1.len());
-    let ends: Vec<(&str, Result<Output>)> = futures::stream::iter(activities::failpoint::NAMES.iter().copied())
-        .map(|name| async move { (name, scenario(Some((name, action))).await) })
-        .buffer_unordered(SIDE_BY_SIDE)
-        .collect()
-        .await;
+    let ends: Vec<(&str, Result<Output>)> =
+        futures::stream::iter(activities::failpoint::NAMES.iter().copied())
+            .map(|name| async move { (name, scenario(Some((name, action))).await) })
+            .buffer_unordered(SIDE_BY_SIDE)
+            .collect()
+            .await;
     for (name, end) in ends {
         let output = end.with_context(|| format!("{name} × {action}"))?;
-        ensure!(output == undisturbed, "{name} × {action}: other rows than undisturbed");
+        ensure!(
+            output == undisturbed,
+            "{name} × {action}: other rows than undisturbed"
+        );
     }
     Ok(())
 }

@@ -23,10 +23,23 @@ async fn zstdcat_reads_a_batch_as_ndjson() -> Result<()> {
             return Ok(());
         }
     };
-    let lines: BTreeSet<&[u8]> = printed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let lines: BTreeSet<&[u8]> = printed
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .collect();
     let expected = app.sandbox.portal().expected("12345");
-    ensure!(lines.len() == expected.len(), "{} lines, {} resources", lines.len(), expected.len());
-    ensure!(expected.values().all(|text| lines.contains(text.as_slice())), "a resource is missing");
+    ensure!(
+        lines.len() == expected.len(),
+        "{} lines, {} resources",
+        lines.len(),
+        expected.len()
+    );
+    ensure!(
+        expected
+            .values()
+            .all(|text| lines.contains(text.as_slice())),
+        "a resource is missing"
+    );
     ensure!(batch.row_count == expected.len() as u64);
     app.down()
 }

@@ -9,9 +9,14 @@ const SOAKS: &[&str] = &["segments-fuzz", "bench"];
 fn every_soak_has_a_committed_result_that_passed() -> Result<()> {
     for name in SOAKS {
         let path = repository().join(format!("bench/results/{name}.json"));
-        let text = std::fs::read(&path).with_context(|| format!("run `cargo xtask soak {name}`"))?;
+        let text =
+            std::fs::read(&path).with_context(|| format!("run `cargo xtask soak {name}`"))?;
         let result: serde_json::Value = serde_json::from_slice(&text)?;
-        ensure!(result["verdict"] == "passed", "{name}: {}", result["verdict"]);
+        ensure!(
+            result["verdict"] == "passed",
+            "{name}: {}",
+            result["verdict"]
+        );
         for field in ["command", "seed", "commit", "machine", "figures"] {
             ensure!(!result[field].is_null(), "{name} has no {field}");
         }

@@ -40,9 +40,12 @@ impl Core {
     /// Whatever keeps it from opening, with what to do.
     pub async fn open(settings: Settings, mode: OpenMode) -> Result<Self> {
         let folder = &settings.data.dir;
-        std::fs::create_dir_all(folder).with_context(|| format!("make the data folder {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("make the data folder {}", folder.display()))?;
         let keys = key_ring(&settings, folder)?;
-        let db = Db::connect(settings.database.url.expose(), keys).await.context("open the database")?;
+        let db = Db::connect(settings.database.url.expose(), keys)
+            .await
+            .context("open the database")?;
         match mode {
             OpenMode::Migrate => db.migrate().await?,
             OpenMode::RequireCurrent => {
@@ -56,8 +59,13 @@ impl Core {
                 }
             }
         }
-        let store = Store::open_local(Path::new(&settings.records.location)).context("open the record store")?;
-        let core = Self { settings: Arc::new(settings), db, store };
+        let store = Store::open_local(Path::new(&settings.records.location))
+            .context("open the record store")?;
+        let core = Self {
+            settings: Arc::new(settings),
+            db,
+            store,
+        };
         core.refuse_restored_database().await?;
         Ok(core)
     }
@@ -67,7 +75,9 @@ impl Core {
     async fn refuse_restored_database(&self) -> Result<()> {
         let key = ObjectKey::SettleSeq.to_string();
         let reserved = match self.store.get(&key).await {
-            Ok(bytes) => activities::reserved_block_end(&bytes).with_context(|| format!("read {key}"))?,
+            Ok(bytes) => {
+                activities::reserved_block_end(&bytes).with_context(|| format!("read {key}"))?
+            }
             Err(records::Error::NotFound { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
@@ -86,7 +96,9 @@ impl Core {
 /// The configured key, or the one of the data folder, made at the first start.
 fn key_ring(settings: &Settings, folder: &Path) -> Result<KeyRing> {
     if !settings.secrets.encryption_key.is_empty() {
-        return Ok(KeyRing::from_base64(settings.secrets.encryption_key.expose())?);
+        return Ok(KeyRing::from_base64(
+            settings.secrets.encryption_key.expose(),
+        )?);
     }
     let path = folder.join("encryption.key");
     if !path.exists() {
@@ -103,7 +115,9 @@ fn make_key(folder: &Path, path: &Path) -> Result<()> {
     file.write_all(KeyRing::generate().as_bytes())?;
     file.as_file().sync_all()?;
     match file.persist_noclobber(path) {
-        Err(lost) if lost.error.kind() != std::io::ErrorKind::AlreadyExists => Err(lost.error.into()),
+        Err(lost) if lost.error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(lost.error.into())
+        }
         _ => Ok(()),
     }
 }

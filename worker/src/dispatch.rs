@@ -10,7 +10,8 @@ use db::{DueRun, OpenRun, RunKind};
 use model::{ConnectionId, DestinationId};
 use steps::{DestinationExport, ExportInput, PatientPull, PullInput};
 use temporalio_client::{
-    Client, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowStartOptions,
+    Client, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowIdConflictPolicy,
+    WorkflowStartOptions,
 };
 use temporalio_common::search_attributes::SearchAttributes;
 
@@ -69,7 +70,11 @@ pub(crate) async fn run(core: Core, client: Client) {
 
 /// Queues the exports that are due and starts the workflows of all queued runs.
 async fn pass(core: &Core, client: &Client, started: &mut HashMap<String, Instant>) -> Result<()> {
-    for destination in core.db.due_destinations(core.settings.worker.linger()).await? {
+    for destination in core
+        .db
+        .due_destinations(core.settings.worker.linger())
+        .await?
+    {
         core.db.request_export(destination, None).await?;
     }
     started.retain(|_, at| at.elapsed() < START_AGAIN);
@@ -111,11 +116,17 @@ async fn start(core: &Core, client: &Client, run: &DueRun) -> Result<()> {
                 steps::CONNECTION.value_set(connection_id.to_string()),
                 steps::PATIENT.value_set(patient.to_string()),
             ]);
-            let options = WorkflowStartOptions::new(queue(core, steps::PULL_QUEUE), PatientPull::id(connection_id))
-                .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
-                .search_attributes(attributes)
-                .build();
-            client.start_workflow(PatientPull, input, options).await.context("start a pull")?;
+            let options = WorkflowStartOptions::new(
+                queue(core, steps::PULL_QUEUE),
+                PatientPull::id(connection_id),
+            )
+            .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+            .search_attributes(attributes)
+            .build();
+            client
+                .start_workflow(PatientPull, input, options)
+                .await
+                .context("start a pull")?;
         }
         RunKind::Export => {
             let destination_id: DestinationId = run.subject_id.parse()?;
@@ -127,13 +138,17 @@ async fn start(core: &Core, client: &Client, run: &DueRun) -> Result<()> {
                 resume: None,
                 report: steps::ExportReport::default(),
             };
-            let attributes = SearchAttributes::new([steps::DESTINATION.value_set(destination_id.to_string())]);
+            let attributes =
+                SearchAttributes::new([steps::DESTINATION.value_set(destination_id.to_string())]);
             let id = DestinationExport::id(destination_id);
             let options = WorkflowStartOptions::new(queue(core, steps::EXPORT_QUEUE), id)
                 .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
                 .search_attributes(attributes)
                 .build();
-            client.start_workflow(DestinationExport, input, options).await.context("start an export")?;
+            client
+                .start_workflow(DestinationExport, input, options)
+                .await
+                .context("start an export")?;
         }
     }
     Ok(())
@@ -144,7 +159,10 @@ async fn start(core: &Core, client: &Client, run: &DueRun) -> Result<()> {
 async fn put_back(core: &Core, client: &Client) -> Result<()> {
     for open in core.db.still_runs(SILENT, RUNS_MAX).await? {
         if !is_open(client, &open).await? {
-            tracing::warn!(run.id = open.run.run_id, "the run's workflow is gone; the run goes back into the queue");
+            tracing::warn!(
+                run.id = open.run.run_id,
+                "the run's workflow is gone; the run goes back into the queue"
+            );
             core.db.requeue_run(&open).await?;
         }
     }
@@ -156,11 +174,17 @@ async fn is_open(client: &Client, open: &OpenRun) -> Result<bool> {
     let described = match open.run.kind {
         RunKind::Pull => {
             let id = PatientPull::id(open.run.subject_id.parse()?);
-            client.get_workflow_handle::<PatientPull>(id).describe(WorkflowDescribeOptions::default()).await
+            client
+                .get_workflow_handle::<PatientPull>(id)
+                .describe(WorkflowDescribeOptions::default())
+                .await
         }
         RunKind::Export => {
             let id = DestinationExport::id(open.run.subject_id.parse()?);
-            client.get_workflow_handle::<DestinationExport>(id).describe(WorkflowDescribeOptions::default()).await
+            client
+                .get_workflow_handle::<DestinationExport>(id)
+                .describe(WorkflowDescribeOptions::default())
+                .await
         }
     };
     match described {

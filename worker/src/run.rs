@@ -29,13 +29,20 @@ const WORKFLOW_SLOTS: usize = 50;
 /// # Errors
 /// If it does not answer within 10 s.
 pub async fn connect(address: &str, namespace: &str) -> Result<Client> {
-    let address = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let url = Url::from_str(&address).with_context(|| format!("`{address}` is not a Temporal address"))?;
+    let address = if address.contains("://") {
+        address.to_owned()
+    } else {
+        format!("http://{address}")
+    };
+    let url = Url::from_str(&address)
+        .with_context(|| format!("`{address}` is not a Temporal address"))?;
     let options = ConnectionOptions::new(url)
         .identity(format!("chartlift-{}", std::process::id()))
         .connect_timeout(Duration::from_secs(10))
         .build();
-    let connection = Connection::connect(options).await.with_context(|| format!("connect to Temporal at {address}"))?;
+    let connection = Connection::connect(options)
+        .await
+        .with_context(|| format!("connect to Temporal at {address}"))?;
     Client::new(connection, ClientOptions::new(namespace).build()).context("make a Temporal client")
 }
 
@@ -49,7 +56,11 @@ pub async fn connect(address: &str, namespace: &str) -> Result<Client> {
 pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>) -> Result<()> {
     activities::failpoint::set_up();
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
-    let context = Arc::new(StepContext::new(core.db.clone(), core.store.clone(), limits(&core)));
+    let context = Arc::new(StepContext::new(
+        core.db.clone(),
+        core.store.clone(),
+        limits(&core),
+    ));
     let settings = &core.settings.worker;
     let pulls = WorkerOptions::new(queue(&core, steps::PULL_QUEUE))
         .graceful_shutdown_period(DRAIN)
@@ -67,8 +78,10 @@ pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>)
         .register_activities(ExportActivities::new(context))
         .register_workflow::<workflows::DestinationExport>()?
         .build();
-    let mut pulls = Worker::new(&runtime, client.clone(), pulls).context("start the pull worker")?;
-    let mut exports = Worker::new(&runtime, client.clone(), exports).context("start the export worker")?;
+    let mut pulls =
+        Worker::new(&runtime, client.clone(), pulls).context("start the pull worker")?;
+    let mut exports =
+        Worker::new(&runtime, client.clone(), exports).context("start the export worker")?;
     let (stop_pulls, stop_exports) = (pulls.shutdown_handle(), exports.shutdown_handle());
     let dispatcher = tokio::spawn(dispatch::run(core, client));
     let work = async { tokio::try_join!(pulls.run(), exports.run()).map(drop) };
@@ -106,7 +119,13 @@ fn limits(core: &Core) -> Limits {
 }
 
 fn pollers() -> PollerBehavior {
-    PollerBehavior::Autoscaling(AutoscalingOptions::builder().minimum(1).maximum(10).initial(2).build())
+    PollerBehavior::Autoscaling(
+        AutoscalingOptions::builder()
+            .minimum(1)
+            .maximum(10)
+            .initial(2)
+            .build(),
+    )
 }
 
 fn tuner(steps: usize) -> TunerHolder {

@@ -6,11 +6,13 @@ use std::cell::RefCell;
 
 use model::{ExportId, RunState};
 use steps::{
-    ChunkReceipt, ClaimExport, CloseExport, DeliverChunk, ExportInput, ExportReport, ExportResume, ExportSteps,
-    PlanExport, PlanReceipt, PublishExport,
+    ChunkReceipt, ClaimExport, CloseExport, DeliverChunk, ExportInput, ExportReport, ExportResume,
+    ExportSteps, PlanExport, PlanReceipt, PublishExport,
 };
 use temporalio_workflow::workflows::join_all;
-use temporalio_workflow::{ContinueAsNewOptions, WorkflowContext, WorkflowResult, workflow, workflow_methods};
+use temporalio_workflow::{
+    ContinueAsNewOptions, WorkflowContext, WorkflowResult, workflow, workflow_methods,
+};
 
 use crate::options::{StepEnd, detached, failed, step};
 use crate::table;
@@ -28,9 +30,15 @@ type Context = WorkflowContext<DestinationExport>;
 impl DestinationExport {
     /// Carries out queued exports until there is none.
     #[run(name = steps::DestinationExport::NAME)]
-    pub async fn run(ctx: &mut WorkflowContext<Self>, mut input: ExportInput) -> WorkflowResult<ExportReport> {
+    pub async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        mut input: ExportInput,
+    ) -> WorkflowResult<ExportReport> {
         let ctx = &*ctx;
-        let chain = input.chain.clone().unwrap_or_else(|| ctx.run_id().to_owned());
+        let chain = input
+            .chain
+            .clone()
+            .unwrap_or_else(|| ctx.run_id().to_owned());
         input.chain = Some(chain.clone());
         loop {
             let resume = match input.resume.take() {
@@ -54,8 +62,13 @@ impl DestinationExport {
                 Err(StepEnd::Cancelled) => (RunState::Cancelled, Some("cancelled".to_owned())),
             };
             ctx.upsert_search_attributes([steps::OUTCOME.value_set(state.to_string())]);
-            let end = CloseExport { export_id, state, code };
-            ctx.execute_activity(ExportSteps::close, end, detached(format!("end as {state}"))).await?;
+            let end = CloseExport {
+                export_id,
+                state,
+                code,
+            };
+            ctx.execute_activity(ExportSteps::close, end, detached(format!("end as {state}")))
+                .await?;
             input.report.exports += 1;
             input.report.outcome = Some(state);
             if state == RunState::Cancelled {
@@ -72,24 +85,52 @@ enum Carried {
 }
 
 /// Takes the queued export, if there is one.
-async fn claim(ctx: &Context, input: &ExportInput, chain: String) -> Result<Option<ExportResume>, StepEnd> {
-    let call = ClaimExport { destination_id: input.destination_id, chain };
-    let claimed = ctx.execute_activity(ExportSteps::claim, call, step("take the queued export")).await?;
-    let Some(export_id) = claimed.export_id else { return Ok(None) };
+async fn claim(
+    ctx: &Context,
+    input: &ExportInput,
+    chain: String,
+) -> Result<Option<ExportResume>, StepEnd> {
+    let call = ClaimExport {
+        destination_id: input.destination_id,
+        chain,
+    };
+    let claimed = ctx
+        .execute_activity(ExportSteps::claim, call, step("take the queued export"))
+        .await?;
+    let Some(export_id) = claimed.export_id else {
+        return Ok(None);
+    };
     ctx.upsert_search_attributes([steps::RUN.value_set(export_id.to_string())]);
-    Ok(Some(ExportResume { export_id, ordinal: 0, plan: None, next_chunk: 0, delivered: 0, failed: false }))
+    Ok(Some(ExportResume {
+        export_id,
+        ordinal: 0,
+        plan: None,
+        next_chunk: 0,
+        delivered: 0,
+        failed: false,
+    }))
 }
 
 /// Plans, chunks and publications until nothing is lacking.
-async fn carry_out(ctx: &Context, input: &mut ExportInput, mut at: ExportResume) -> Result<Carried, StepEnd> {
+async fn carry_out(
+    ctx: &Context,
+    input: &mut ExportInput,
+    mut at: ExportResume,
+) -> Result<Carried, StepEnd> {
     let (export_id, destination_id) = (at.export_id, input.destination_id);
     let mut budget = input.chunks_per_run.max(1);
     loop {
         let plan = match at.plan.take() {
             Some(plan) => plan,
             None => {
-                let call = PlanExport { export_id, destination_id, ordinal: at.ordinal };
-                let plan = ctx.execute_activity(ExportSteps::plan, call, step("fix what is to be delivered")).await?;
+                let call = PlanExport {
+                    export_id,
+                    destination_id,
+                    ordinal: at.ordinal,
+                };
+                let plan = ctx
+                    .execute_activity(ExportSteps::plan, call, step("fix what is to be delivered"))
+                    .await?;
                 at.next_chunk = plan.first_chunk;
                 at.delivered = 0;
                 plan
@@ -100,7 +141,8 @@ async fn carry_out(ctx: &Context, input: &mut ExportInput, mut at: ExportResume)
         }
         let end = plan.first_chunk + plan.chunk_count;
         let until = end.min(at.next_chunk.saturating_add(budget));
-        let (delivered, error) = run_chunks(ctx, input, export_id, &plan, at.next_chunk..until).await?;
+        let (delivered, error) =
+            run_chunks(ctx, input, export_id, &plan, at.next_chunk..until).await?;
         at.failed |= error.is_some();
         at.delivered += delivered;
         budget = budget.saturating_sub(until - at.next_chunk);
@@ -110,17 +152,33 @@ async fn carry_out(ctx: &Context, input: &mut ExportInput, mut at: ExportResume)
             return Ok(Carried::BudgetSpent(at));
         }
         if at.delivered == 0 {
-            return Ok(Carried::Ended(RunState::Failed, error.or_else(chunk_failed)));
+            return Ok(Carried::Ended(
+                RunState::Failed,
+                error.or_else(chunk_failed),
+            ));
         }
-        let call = PublishExport { export_id, destination_id, plan_id: plan.plan_id.clone(), ordinal: at.ordinal };
-        let summary = format!("publish number {}, then advance the watermarks", plan.number);
-        let published = ctx.execute_activity(ExportSteps::publish, call, step(summary)).await?;
+        let call = PublishExport {
+            export_id,
+            destination_id,
+            plan_id: plan.plan_id.clone(),
+            ordinal: at.ordinal,
+        };
+        let summary = format!(
+            "publish number {}, then advance the watermarks",
+            plan.number
+        );
+        let published = ctx
+            .execute_activity(ExportSteps::publish, call, step(summary))
+            .await?;
         if published.ours {
             input.report.publications += 1;
             input.report.counts += published.counts;
         }
         if at.failed {
-            return Ok(Carried::Ended(RunState::Partial, error.or_else(chunk_failed)));
+            return Ok(Carried::Ended(
+                RunState::Partial,
+                error.or_else(chunk_failed),
+            ));
         }
         if published.ours && !plan.more {
             return Ok(Carried::Ended(RunState::Completed, None));
@@ -151,14 +209,23 @@ async fn run_chunks(
     let error = RefCell::new(None);
     let lanes = (0..input.lanes.max(1)).map(|_| async {
         loop {
-            let Some(chunk) = queue.borrow_mut().next() else { return Ok(()) };
+            let Some(chunk) = queue.borrow_mut().next() else {
+                return Ok(());
+            };
             let call = DeliverChunk {
                 export_id,
                 destination_id: input.destination_id,
                 plan_id: plan.plan_id.clone(),
                 chunk,
             };
-            match ctx.execute_activity(ExportSteps::chunk, call, step(format!("write chunk {chunk}"))).await {
+            match ctx
+                .execute_activity(
+                    ExportSteps::chunk,
+                    call,
+                    step(format!("write chunk {chunk}")),
+                )
+                .await
+            {
                 Ok(receipt) => done.borrow_mut().push(receipt),
                 Err(failure) => match StepEnd::from(failure) {
                     StepEnd::Failed(code) => *error.borrow_mut() = Some(code),

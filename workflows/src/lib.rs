@@ -19,7 +19,10 @@ pub use patient_pull::PatientPull;
 mod markers {
     use temporalio_workflow::common::WorkflowDefinition;
 
-    fn same<A: WorkflowDefinition, B: WorkflowDefinition<Input = A::Input, Output = A::Output>>(_: B) {}
+    fn same<A: WorkflowDefinition, B: WorkflowDefinition<Input = A::Input, Output = A::Output>>(
+        _: B,
+    ) {
+    }
 
     #[expect(dead_code, reason = "only its types are checked")]
     fn check() {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use temporalio_workflow::common::error::{ApplicationFailure, IncomingError};
 use temporalio_workflow::{
-    ActivityCancellationType, ActivityCloseTimeouts, ActivityExecutionError, ActivityOptions, RetryPolicy,
-    WorkflowCancellationToken, WorkflowTermination,
+    ActivityCancellationType, ActivityCloseTimeouts, ActivityExecutionError, ActivityOptions,
+    RetryPolicy, WorkflowCancellationToken, WorkflowTermination,
 };
 
 /// How long one attempt of a step may take. Pull steps return after 10 minutes;
@@ -28,11 +28,13 @@ pub(crate) fn step(summary: impl Into<String>) -> ActivityOptions {
 
 /// A clean-up that runs although the workflow is cancelled.
 pub(crate) fn detached(summary: impl Into<String>) -> ActivityOptions {
-    ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::StartToClose(Duration::from_secs(30)))
-        .cancellation_token(WorkflowCancellationToken::new())
-        .retry_policy(retry())
-        .summary(summary.into())
-        .build()
+    ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::StartToClose(Duration::from_secs(
+        30,
+    )))
+    .cancellation_token(WorkflowCancellationToken::new())
+    .retry_policy(retry())
+    .summary(summary.into())
+    .build()
 }
 
 fn retry() -> RetryPolicy {

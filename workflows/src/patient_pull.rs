@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use model::{PullId, RunState};
 use steps::{
-    BeginPull, ClosePull, PlanPull, PullInput, PullReport, PullResume, PullStep, PullSteps, SettlePull, SettleReceipt,
-    StepTitle,
+    BeginPull, ClosePull, PlanPull, PullInput, PullReport, PullResume, PullStep, PullSteps,
+    SettlePull, SettleReceipt, StepTitle,
 };
 use temporalio_workflow::workflows::join_all;
-use temporalio_workflow::{ContinueAsNewOptions, WorkflowContext, WorkflowResult, WorkflowTermination, workflow, workflow_methods};
+use temporalio_workflow::{
+    ContinueAsNewOptions, WorkflowContext, WorkflowResult, WorkflowTermination, workflow,
+    workflow_methods,
+};
 
 use crate::options::{StepEnd, detached, failed, step};
 use crate::table::PullTable;
@@ -30,9 +33,15 @@ pub(crate) use patient_pull::Run;
 impl PatientPull {
     /// Carries out queued pulls until there is none.
     #[run(name = steps::PatientPull::NAME)]
-    pub async fn run(ctx: &mut WorkflowContext<Self>, mut input: PullInput) -> WorkflowResult<PullReport> {
+    pub async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        mut input: PullInput,
+    ) -> WorkflowResult<PullReport> {
         let ctx = &*ctx;
-        let chain = input.chain.clone().unwrap_or_else(|| ctx.run_id().to_owned());
+        let chain = input
+            .chain
+            .clone()
+            .unwrap_or_else(|| ctx.run_id().to_owned());
         input.chain = Some(chain.clone());
         loop {
             let resume = match input.resume.take() {
@@ -46,7 +55,9 @@ impl PatientPull {
             let pull_id = resume.pull_id;
             match carry_out(ctx, &input, resume).await {
                 Ok(Carried::Settled(receipt)) => {
-                    ctx.upsert_search_attributes([steps::OUTCOME.value_set(receipt.state.to_string())]);
+                    ctx.upsert_search_attributes([
+                        steps::OUTCOME.value_set(receipt.state.to_string())
+                    ]);
                     input.report.pulls += 1;
                     input.report.outcome = Some(receipt.state);
                     input.report.counts = receipt.counts;
@@ -84,20 +95,49 @@ async fn begin(
 ) -> Result<Option<PullResume>, StepEnd> {
     let connection_id = input.connection_id;
     let begun = ctx
-        .execute_activity(PullSteps::begin, BeginPull { connection_id, chain }, step("take the queued pull"))
+        .execute_activity(
+            PullSteps::begin,
+            BeginPull {
+                connection_id,
+                chain,
+            },
+            step("take the queued pull"),
+        )
         .await?;
-    let Some(pull_id) = begun.pull_id else { return Ok(None) };
+    let Some(pull_id) = begun.pull_id else {
+        return Ok(None);
+    };
     ctx.upsert_search_attributes([steps::RUN.value_set(pull_id.to_string())]);
-    let plan = PlanPull { pull_id, connection_id, step_count: input.lanes };
-    match ctx.execute_activity(PullSteps::plan, plan, step("read the source's capabilities, plan the streams")).await {
+    let plan = PlanPull {
+        pull_id,
+        connection_id,
+        step_count: input.lanes,
+    };
+    match ctx
+        .execute_activity(
+            PullSteps::plan,
+            plan,
+            step("read the source's capabilities, plan the streams"),
+        )
+        .await
+    {
         Ok(plan) => {
-            let references = StepTitle { name: REFERENCES.to_owned(), title: "what the resources refer to".to_owned() };
+            let references = StepTitle {
+                name: REFERENCES.to_owned(),
+                title: "what the resources refer to".to_owned(),
+            };
             let pending = plan.steps.into_iter().chain([references]).collect();
-            Ok(Some(PullResume { pull_id, pending, table: Vec::new() }))
+            Ok(Some(PullResume {
+                pull_id,
+                pending,
+                table: Vec::new(),
+            }))
         }
         Err(error) => match StepEnd::from(error) {
             StepEnd::Failed(code) => {
-                close(ctx, pull_id, RunState::Failed, code.clone()).await.map_err(|_| StepEnd::Failed(code))?;
+                close(ctx, pull_id, RunState::Failed, code.clone())
+                    .await
+                    .map_err(|_| StepEnd::Failed(code))?;
                 Ok(None)
             }
             StepEnd::Cancelled => {
@@ -117,8 +157,10 @@ async fn carry_out(
 ) -> Result<Carried, StepEnd> {
     let pull_id = resume.pull_id;
     let table = RefCell::new(PullTable::new(resume.table));
-    let (references, pages): (VecDeque<_>, VecDeque<_>) =
-        resume.pending.into_iter().partition(|title| title.name == REFERENCES);
+    let (references, pages): (VecDeque<_>, VecDeque<_>) = resume
+        .pending
+        .into_iter()
+        .partition(|title| title.name == REFERENCES);
     let budget = RefCell::new(input.pages_per_run);
     let left = run_steps(ctx, input, pull_id, pages, &table, &budget).await?;
     let left = if left.is_empty() {
@@ -127,13 +169,30 @@ async fn carry_out(
         left.into_iter().chain(references).collect()
     };
     if !left.is_empty() {
-        return Ok(Carried::BudgetSpent(PullResume { pull_id, pending: left.into(), table: table.borrow().lines() }));
+        return Ok(Carried::BudgetSpent(PullResume {
+            pull_id,
+            pending: left.into(),
+            table: table.borrow().lines(),
+        }));
     }
-    let settle = SettlePull { pull_id, connection_id: input.connection_id };
-    let receipt = ctx.execute_activity(PullSteps::settle, settle, step("compare with the record, write what changed")).await?;
+    let settle = SettlePull {
+        pull_id,
+        connection_id: input.connection_id,
+    };
+    let receipt = ctx
+        .execute_activity(
+            PullSteps::settle,
+            settle,
+            step("compare with the record, write what changed"),
+        )
+        .await?;
     ctx.set_current_details(table.borrow().markdown(&format!(
         "{} · {} new, {} changed, {} unchanged, {} deleted",
-        receipt.state, receipt.counts.new, receipt.counts.changed, receipt.counts.unchanged, receipt.counts.deleted
+        receipt.state,
+        receipt.counts.new,
+        receipt.counts.changed,
+        receipt.counts.unchanged,
+        receipt.counts.deleted
     )));
     Ok(Carried::Settled(receipt))
 }
@@ -155,12 +214,21 @@ async fn run_steps(
             if pages_max == 0 {
                 return Ok(());
             }
-            let Some(title) = queue.borrow_mut().pop_front() else { return Ok(()) };
-            let call = PullStep { pull_id, connection_id: input.connection_id, step: title.name.clone(), pages_max };
+            let Some(title) = queue.borrow_mut().pop_front() else {
+                return Ok(());
+            };
+            let call = PullStep {
+                pull_id,
+                connection_id: input.connection_id,
+                step: title.name.clone(),
+                pages_max,
+            };
             let receipt = if title.name == REFERENCES {
-                ctx.execute_activity(PullSteps::references, call, step(&*title.title)).await
+                ctx.execute_activity(PullSteps::references, call, step(&*title.title))
+                    .await
             } else {
-                ctx.execute_activity(PullSteps::pages, call, step(&*title.title)).await
+                ctx.execute_activity(PullSteps::pages, call, step(&*title.title))
+                    .await
             }?;
             let spent = budget.borrow().saturating_sub(receipt.pages);
             *budget.borrow_mut() = spent;
@@ -190,6 +258,15 @@ async fn close(
     code: String,
 ) -> Result<(), WorkflowTermination> {
     ctx.upsert_search_attributes([steps::OUTCOME.value_set(state.to_string())]);
-    ctx.execute_activity(PullSteps::close, ClosePull { pull_id, state, code }, detached(format!("end as {state}"))).await?;
+    ctx.execute_activity(
+        PullSteps::close,
+        ClosePull {
+            pull_id,
+            state,
+            code,
+        },
+        detached(format!("end as {state}")),
+    )
+    .await?;
     Ok(())
 }

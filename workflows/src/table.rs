@@ -30,11 +30,16 @@ impl PullTable {
     }
 
     pub(crate) fn markdown(&self, headline: &str) -> String {
-        let mut text = format!("**{headline}**\n\n| type | pages | fetched | state |\n|---|---:|---:|---|\n");
+        let mut text =
+            format!("**{headline}**\n\n| type | pages | fetched | state |\n|---|---:|---:|---|\n");
         for line in self.0.values().take(ROWS_MAX) {
             let state = line.outcome.map_or("fetching", model::TypeOutcome::as_str);
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "| {} | {} | {} | {state} |", line.resource_type, line.pages, line.fetched);
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {state} |",
+                line.resource_type, line.pages, line.fetched
+            );
         }
         if self.0.len() > ROWS_MAX {
             let _ = writeln!(text, "| and {} more | | | |", self.0.len() - ROWS_MAX);

@@ -6,7 +6,8 @@ use super::{Report, VerifyError};
 
 /// Accounts read at once.
 const PAGE: u32 = 500;
-const REPORT_BUG: &str = "the records themselves are checked apart: report this as a bug, with the id";
+const REPORT_BUG: &str =
+    "the records themselves are checked apart: report this as a bug, with the id";
 
 pub(super) async fn check(db: &Db, report: &mut Report) -> Result<(), VerifyError> {
     let mut after = None;
@@ -35,16 +36,26 @@ pub(super) async fn check(db: &Db, report: &mut Report) -> Result<(), VerifyErro
 fn check_pull(pull: &PullAccount, report: &mut Report) {
     let counts = pull.counts;
     if !counts.is_true() {
-        let what = format!("{} resources were fetched and the counts of what became of them do not add up", counts.fetched);
+        let what = format!(
+            "{} resources were fetched and the counts of what became of them do not add up",
+            counts.fetched
+        );
         report.find(("I8", "pull_counts_wrong"), pull.id, what, REPORT_BUG);
     }
     if counts != pull.types {
-        report.find(("I8", "pull_types_wrong"), pull.id, "its counts are not the sum of its types'", REPORT_BUG);
+        report.find(
+            ("I8", "pull_types_wrong"),
+            pull.id,
+            "its counts are not the sum of its types'",
+            REPORT_BUG,
+        );
     }
     let rows = counts.new + counts.changed + counts.deleted;
     match (pull.batch_seq, pull.batch_rows) {
         (None, _) if rows > 0 => {
-            let what = format!("it counts {rows} rows that are new, changed or deleted and names no batch");
+            let what = format!(
+                "it counts {rows} rows that are new, changed or deleted and names no batch"
+            );
             report.find(("I8", "pull_without_batch"), pull.id, what, REPORT_BUG);
         }
         (Some(seq), Some(batch)) if batch != (rows, counts.deleted) => {
@@ -62,11 +73,17 @@ fn check_pull(pull: &PullAccount, report: &mut Report) {
 fn check_export(export: &ExportAccount, report: &mut Report) {
     let counts = export.counts;
     if counts.planned != counts.delivered + counts.skipped + counts.failed {
-        let what = format!("{} rows were planned and the counts of what became of them do not add up", counts.planned);
+        let what = format!(
+            "{} rows were planned and the counts of what became of them do not add up",
+            counts.planned
+        );
         report.find(("I8", "export_counts_wrong"), export.id, what, REPORT_BUG);
     }
     if counts.delivered != export.published_rows {
-        let what = format!("it counts {} rows delivered, and its publications have {}", counts.delivered, export.published_rows);
+        let what = format!(
+            "it counts {} rows delivered, and its publications have {}",
+            counts.delivered, export.published_rows
+        );
         report.find(("I8", "export_rows_wrong"), export.id, what, REPORT_BUG);
     }
     if export.stated != export.published {

@@ -16,8 +16,10 @@ use super::{Report, VerifyError, VerifyOptions};
 
 /// Publication rows read at once.
 const PAGE: u32 = 1000;
-const RESTORE: &str = "restore the file from a backup of the destination; the record store still holds its rows";
-const RESTORE_PUBLICATION: &str = "restore the publication file and the files it names from a backup of the destination";
+const RESTORE: &str =
+    "restore the file from a backup of the destination; the record store still holds its rows";
+const RESTORE_PUBLICATION: &str =
+    "restore the publication file and the files it names from a backup of the destination";
 const REPORT_BUG: &str = "keep the publication and its files as they are and report this as a bug";
 
 pub(super) async fn check(
@@ -32,11 +34,18 @@ pub(super) async fn check(
         Ok(opened) => opened,
         Err(error) => {
             let (kind, action) = match &error {
-                Error::ForeignOwner { .. } => (("I4", "owner_foreign"), "give each destination a location of its own"),
-                Error::NotFound { .. } | Error::Corrupt { .. } => {
-                    (("I4", "owner_missing"), "check that the location is mounted and was not emptied")
-                }
-                _ => (("I1", "destination_unreadable"), "check that the destination can be reached and read, then verify again"),
+                Error::ForeignOwner { .. } => (
+                    ("I4", "owner_foreign"),
+                    "give each destination a location of its own",
+                ),
+                Error::NotFound { .. } | Error::Corrupt { .. } => (
+                    ("I4", "owner_missing"),
+                    "check that the location is mounted and was not emptied",
+                ),
+                _ => (
+                    ("I1", "destination_unreadable"),
+                    "check that the destination can be reached and read, then verify again",
+                ),
             };
             report.find(kind, state.id, error.to_string(), action);
             return Ok(());
@@ -63,7 +72,9 @@ pub(super) async fn check(
 async fn open(state: &DestinationState) -> Result<(FileDestination, Vec<u64>), Error> {
     // Opening makes a missing folder, and nothing is written here.
     if state.location.starts_with('/') && !std::path::Path::new(&state.location).is_dir() {
-        return Err(Error::NotFound { object: ObjectKey::Owner.to_string() });
+        return Err(Error::NotFound {
+            object: ObjectKey::Owner.to_string(),
+        });
     }
     let files = FileDestination::open(&state.location, state.id)?;
     files.confirm_owner().await?;
@@ -94,34 +105,68 @@ struct Check<'a> {
 impl Check<'_> {
     async fn run(mut self, numbers: &[u64]) -> Result<(), VerifyError> {
         let last = self.state.last_publication;
-        let known: Vec<u64> = numbers.iter().copied().filter(|number| *number <= last).chain([last + 1]).collect();
+        let known: Vec<u64> = numbers
+            .iter()
+            .copied()
+            .filter(|number| *number <= last)
+            .chain([last + 1])
+            .collect();
         for missing in gaps(1, &known) {
             self.is_whole = false;
-            let what = format!("publications {} to {} were made and are not there", missing.start(), missing.end());
-            let object = self.name(&ObjectKey::Publication { number: *missing.start() });
-            self.report.find(("I4", "publication_missing"), object, what, RESTORE_PUBLICATION);
+            let what = format!(
+                "publications {} to {} were made and are not there",
+                missing.start(),
+                missing.end()
+            );
+            let object = self.name(&ObjectKey::Publication {
+                number: *missing.start(),
+            });
+            self.report.find(
+                ("I4", "publication_missing"),
+                object,
+                what,
+                RESTORE_PUBLICATION,
+            );
         }
         let rows = self.rows().await?;
         for number in known.iter().copied().filter(|number| *number <= last) {
             self.report.checked.publications += 1;
             let object = self.name(&ObjectKey::Publication { number });
             match self.files.publication(number).await {
-                Ok(Some(publication)) => self.publication(&object, &publication, rows.get(&number)).await?,
+                Ok(Some(publication)) => {
+                    self.publication(&object, &publication, rows.get(&number))
+                        .await?
+                }
                 // Deleted since it was listed.
                 Ok(None) => {
                     self.is_whole = false;
-                    self.report.find(("I4", "publication_missing"), object, "it is not there", RESTORE_PUBLICATION);
+                    self.report.find(
+                        ("I4", "publication_missing"),
+                        object,
+                        "it is not there",
+                        RESTORE_PUBLICATION,
+                    );
                 }
                 Err(error) => {
                     self.is_whole = false;
                     let what = error.to_string();
-                    self.report.find(("I4", "publication_unreadable"), object, what, RESTORE_PUBLICATION);
+                    self.report.find(
+                        ("I4", "publication_unreadable"),
+                        object,
+                        what,
+                        RESTORE_PUBLICATION,
+                    );
                 }
             }
         }
         self.watermarks().await?;
-        if let Some(view) = self.view.take().filter(|_| self.is_whole && self.failed == 0) {
-            view.check(self.db, self.store, &self.keys, self.state, self.report).await?;
+        if let Some(view) = self
+            .view
+            .take()
+            .filter(|_| self.is_whole && self.failed == 0)
+        {
+            view.check(self.db, self.store, &self.keys, self.state, self.report)
+                .await?;
         }
         self.ahead(numbers).await?;
         self.orphans().await;
@@ -136,7 +181,9 @@ impl Check<'_> {
         let (mut rows, mut after) = (HashMap::new(), 0);
         loop {
             let page = self.db.publications(self.state.id, after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(rows) };
+            let Some(last) = page.last() else {
+                return Ok(rows);
+            };
             after = last.number;
             rows.extend(page.into_iter().map(|row| (row.number, row)));
         }
@@ -155,8 +202,16 @@ impl Check<'_> {
             self.report.checked.parts += 1;
             if !self.named.insert(part.path.clone()) {
                 is_sound = false;
-                let what = format!("publication {} lists it, and it is listed before", publication.number);
-                self.report.find(("I2", "part_listed_twice"), self.name(&part.path), what, REPORT_BUG);
+                let what = format!(
+                    "publication {} lists it, and it is listed before",
+                    publication.number
+                );
+                self.report.find(
+                    ("I2", "part_listed_twice"),
+                    self.name(&part.path),
+                    what,
+                    REPORT_BUG,
+                );
             }
             is_sound &= self.part(publication, part, &mut tally).await;
         }
@@ -177,8 +232,16 @@ impl Check<'_> {
     /// The publication with itself and with what the database took over.
     fn agree(&mut self, object: &str, publication: &Publication, row: Option<&PublicationRow>) {
         if publication.format != self.state.format || publication.epoch > self.state.epoch {
-            let what = format!("it is of format {} and epoch {}, which the destination is not", publication.format, publication.epoch);
-            self.report.find(("I4", "publication_foreign"), object, what, RESTORE_PUBLICATION);
+            let what = format!(
+                "it is of format {} and epoch {}, which the destination is not",
+                publication.format, publication.epoch
+            );
+            self.report.find(
+                ("I4", "publication_foreign"),
+                object,
+                what,
+                RESTORE_PUBLICATION,
+            );
         }
         let counts = publication.counts;
         let part_rows: u64 = publication.parts.iter().map(|part| part.row_count).sum();
@@ -191,18 +254,39 @@ impl Check<'_> {
                 "it counts {} rows planned, {} delivered, {} skipped and {} failed; its parts have {part_rows}, its spans {span_rows}",
                 counts.planned, counts.delivered, counts.skipped, counts.failed
             );
-            self.report.find(("I8", "publication_counts_wrong"), object, what, REPORT_BUG);
+            self.report
+                .find(("I8", "publication_counts_wrong"), object, what, REPORT_BUG);
         }
         if publication.burnt && !(publication.parts.is_empty() && publication.spans.is_empty()) {
-            self.report.find(("I4", "burnt_not_empty"), object, "it is burnt and names files or spans", REPORT_BUG);
+            self.report.find(
+                ("I4", "burnt_not_empty"),
+                object,
+                "it is burnt and names files or spans",
+                REPORT_BUG,
+            );
         }
         let Some(row) = row else {
             let action = "restore the database from a backup";
-            return self.report.find(("I4", "publication_row_missing"), object, "the database does not know it", action);
+            return self.report.find(
+                ("I4", "publication_row_missing"),
+                object,
+                "the database does not know it",
+                action,
+            );
         };
-        if (row.export_id, row.plan_id.as_str()) != (publication.export_id, publication.plan_id.as_str()) {
-            let what = format!("it was made by {}, and the database took over that of {}", publication.export_id, row.export_id);
-            self.report.find(("I4", "publication_replaced"), object, what, RESTORE_PUBLICATION);
+        if (row.export_id, row.plan_id.as_str())
+            != (publication.export_id, publication.plan_id.as_str())
+        {
+            let what = format!(
+                "it was made by {}, and the database took over that of {}",
+                publication.export_id, row.export_id
+            );
+            self.report.find(
+                ("I4", "publication_replaced"),
+                object,
+                what,
+                RESTORE_PUBLICATION,
+            );
         }
         let size_bytes: u64 = publication.parts.iter().map(|part| part.size_bytes).sum();
         let stated = (publication.parts.len() as u64, part_rows, size_bytes);
@@ -211,7 +295,12 @@ impl Check<'_> {
                 "it has {} parts, {} rows and {} bytes, and the database {}, {} and {}",
                 stated.0, stated.1, stated.2, row.part_count, row.row_count, row.size_bytes
             );
-            self.report.find(("I8", "publication_totals_wrong"), object, what, RESTORE_PUBLICATION);
+            self.report.find(
+                ("I8", "publication_totals_wrong"),
+                object,
+                what,
+                RESTORE_PUBLICATION,
+            );
         }
     }
 
@@ -234,35 +323,64 @@ impl Check<'_> {
             Ok(fault) => {
                 let what = match fault {
                     PartCheck::Size { size_bytes } => {
-                        format!("it has {size_bytes} bytes and was published with {}", part.size_bytes)
+                        format!(
+                            "it has {size_bytes} bytes and was published with {}",
+                            part.size_bytes
+                        )
                     }
-                    PartCheck::Hash { .. } => "it has not the SHA-256 it was published with".to_owned(),
+                    PartCheck::Hash { .. } => {
+                        "it has not the SHA-256 it was published with".to_owned()
+                    }
                     PartCheck::Missing | PartCheck::Sound(_) => {
-                        let what = format!("publication {} names it and it is not there", publication.number);
-                        self.report.find(("I1", "part_missing"), object, what, RESTORE);
+                        let what = format!(
+                            "publication {} names it and it is not there",
+                            publication.number
+                        );
+                        self.report
+                            .find(("I1", "part_missing"), object, what, RESTORE);
                         return false;
                     }
                 };
-                self.report.find(("I1", "part_changed"), object, what, RESTORE);
+                self.report
+                    .find(("I1", "part_changed"), object, what, RESTORE);
                 return false;
             }
             Err(error) => {
-                self.report.find(("I1", "part_unreadable"), object, error.to_string(), RESTORE);
+                self.report.find(
+                    ("I1", "part_unreadable"),
+                    object,
+                    error.to_string(),
+                    RESTORE,
+                );
                 return false;
             }
         };
         match count_rows(publication.format, &bytes) {
             Ok(row_count) if row_count == part.row_count => {}
             Ok(row_count) => {
-                let what = format!("it has {row_count} rows and was published with {}", part.row_count);
-                self.report.find(("I8", "part_rows_wrong"), &object, what, REPORT_BUG);
+                let what = format!(
+                    "it has {row_count} rows and was published with {}",
+                    part.row_count
+                );
+                self.report
+                    .find(("I8", "part_rows_wrong"), &object, what, REPORT_BUG);
             }
             Err(error) => {
-                self.report.find(("I1", "part_corrupt"), &object, error.to_string(), REPORT_BUG);
+                self.report.find(
+                    ("I1", "part_corrupt"),
+                    &object,
+                    error.to_string(),
+                    REPORT_BUG,
+                );
                 return false;
             }
         }
-        let (keys, mut view) = (&self.keys, self.view.as_mut().filter(|_| publication.epoch == self.state.epoch));
+        let (keys, mut view) = (
+            &self.keys,
+            self.view
+                .as_mut()
+                .filter(|_| publication.epoch == self.state.epoch),
+        );
         let mut misplaced = 0_u64;
         let read = read_rows(publication.format, part.deleted, &bytes, |row| {
             misplaced += u64::from(row.resource_type != part.resource_type);
@@ -276,25 +394,39 @@ impl Check<'_> {
         match read {
             Ok(row_count) => self.report.checked.part_rows += row_count,
             Err(error) => {
-                self.report.find(("I1", "part_corrupt"), &object, error.to_string(), REPORT_BUG);
+                self.report.find(
+                    ("I1", "part_corrupt"),
+                    &object,
+                    error.to_string(),
+                    REPORT_BUG,
+                );
                 return false;
             }
         }
         if misplaced > 0 {
             let what = format!("{misplaced} of its rows are not of its type");
-            self.report.find(("I1", "part_type_wrong"), &object, what, REPORT_BUG);
+            self.report
+                .find(("I1", "part_type_wrong"), &object, what, REPORT_BUG);
         }
         true
     }
 
     /// A span must begin where the one before it ended.
     fn follow(&mut self, object: &str, span: &Span) {
-        let reached = self.reached.insert(span.connection_id, span.to).unwrap_or(0);
-        let what = format!("its span of {} is from {} to {}, after {reached}", span.connection_id, span.from, span.to);
+        let reached = self
+            .reached
+            .insert(span.connection_id, span.to)
+            .unwrap_or(0);
+        let what = format!(
+            "its span of {} is from {} to {}, after {reached}",
+            span.connection_id, span.from, span.to
+        );
         if span.from < reached || span.to <= span.from {
-            self.report.find(("I2", "span_overlap"), object, what, REPORT_BUG);
+            self.report
+                .find(("I2", "span_overlap"), object, what, REPORT_BUG);
         } else if span.from > reached && self.is_whole {
-            self.report.find(("I1", "span_gap"), object, what, REPORT_BUG);
+            self.report
+                .find(("I1", "span_gap"), object, what, REPORT_BUG);
         }
     }
 
@@ -311,22 +443,38 @@ impl Check<'_> {
         let (mut short, mut is_told) = (0, true);
         for span in &publication.spans {
             let connection = span.connection_id.to_string();
-            let named = if names_origin { connection.as_str() } else { "" };
-            let stretch = Stretch { connection: span.connection_id, from: span.from, to: span.to };
-            let Some(rows) = newest_rows(self.db, self.store, &self.keys, stretch, named).await? else {
+            let named = if names_origin {
+                connection.as_str()
+            } else {
+                ""
+            };
+            let stretch = Stretch {
+                connection: span.connection_id,
+                from: span.from,
+                to: span.to,
+            };
+            let Some(rows) = newest_rows(self.db, self.store, &self.keys, stretch, named).await?
+            else {
                 is_told = false;
                 continue;
             };
             let mut expected = 0;
             // What is gone when a connection is first delivered was never there.
-            for (key, row) in rows.into_iter().filter(|(_, row)| span.from > 0 || row.content_hash.is_some()) {
+            for (key, row) in rows
+                .into_iter()
+                .filter(|(_, row)| span.from > 0 || row.content_hash.is_some())
+            {
                 expected += 1;
                 tally.expect(key, row, names_origin);
             }
             short += expected - span.row_count.min(expected);
             if span.row_count > expected || short > publication.counts.failed {
-                let what = format!("its span of {} has {} rows, and the log {expected}", span.connection_id, span.row_count);
-                self.report.find(("I1", "span_rows_wrong"), object, what, REPORT_BUG);
+                let what = format!(
+                    "its span of {} has {} rows, and the log {expected}",
+                    span.connection_id, span.row_count
+                );
+                self.report
+                    .find(("I1", "span_rows_wrong"), object, what, REPORT_BUG);
             }
         }
         if !is_told || !is_sound {
@@ -338,21 +486,40 @@ impl Check<'_> {
         }
         let difference = tally.difference();
         let found = [
-            (("I1", "rows_missing"), difference.missing.saturating_sub(publication.counts.failed), "rows of the logs are not in its parts"),
-            (("I1", "rows_differ"), difference.other, "rows of its parts are not what the logs hold"),
-            (("I2", "rows_twice"), difference.twice, "rows of its parts are there once too often"),
-            (("I2", "rows_unknown"), difference.unknown, "rows of its parts are of resources that its spans do not have"),
+            (
+                ("I1", "rows_missing"),
+                difference.missing.saturating_sub(publication.counts.failed),
+                "rows of the logs are not in its parts",
+            ),
+            (
+                ("I1", "rows_differ"),
+                difference.other,
+                "rows of its parts are not what the logs hold",
+            ),
+            (
+                ("I2", "rows_twice"),
+                difference.twice,
+                "rows of its parts are there once too often",
+            ),
+            (
+                ("I2", "rows_unknown"),
+                difference.unknown,
+                "rows of its parts are of resources that its spans do not have",
+            ),
         ];
         for (kind, count, what) in found.into_iter().filter(|(_, count, _)| *count > 0) {
-            self.report.find(kind, object, format!("{count} {what}"), REPORT_BUG);
+            self.report
+                .find(kind, object, format!("{count} {what}"), REPORT_BUG);
         }
         Ok(())
     }
 
     async fn watermarks(&mut self) -> Result<(), VerifyError> {
-        const BEHIND: &str = "stop exports to this destination and report this as a bug, with the publication";
+        const BEHIND: &str =
+            "stop exports to this destination and report this as a bug, with the publication";
         const AHEAD: &str = "what lies between was not delivered: restore the database from a backup, and report this as a bug";
-        let watermarks: BTreeMap<ConnectionId, u64> = self.state.watermarks.iter().copied().collect();
+        let watermarks: BTreeMap<ConnectionId, u64> =
+            self.state.watermarks.iter().copied().collect();
         for (connection, watermark) in &watermarks {
             let object = format!("{} {connection}", self.state.id);
             let head = match self.db.log_head(*connection).await {
@@ -362,7 +529,8 @@ impl Check<'_> {
             };
             if *watermark > head {
                 let what = format!("its watermark is {watermark}, and the log ends at {head}");
-                self.report.find(("I3", "watermark_beyond_log"), object, what, AHEAD);
+                self.report
+                    .find(("I3", "watermark_beyond_log"), object, what, AHEAD);
             }
         }
         if !self.is_whole {
@@ -374,11 +542,14 @@ impl Check<'_> {
             let watermark = watermarks.get(connection).copied().unwrap_or(0);
             let reached = self.reached.get(connection).copied().unwrap_or(0);
             let object = format!("{} {connection}", self.state.id);
-            let what = format!("its watermark is {watermark}, and the publications reach to {reached}");
+            let what =
+                format!("its watermark is {watermark}, and the publications reach to {reached}");
             if watermark > reached {
-                self.report.find(("I3", "watermark_ahead"), object, what, AHEAD);
+                self.report
+                    .find(("I3", "watermark_ahead"), object, what, AHEAD);
             } else if watermark < reached {
-                self.report.find(("I3", "watermark_behind"), object, what, BEHIND);
+                self.report
+                    .find(("I3", "watermark_behind"), object, what, BEHIND);
             }
         }
         Ok(())
@@ -387,7 +558,11 @@ impl Check<'_> {
     /// Publications above the last one. The next may stand without having been
     /// taken over: a run is about to, or the next run will.
     async fn ahead(&mut self, numbers: &[u64]) -> Result<(), VerifyError> {
-        let ahead: Vec<u64> = numbers.iter().copied().filter(|number| *number > self.state.last_publication).collect();
+        let ahead: Vec<u64> = numbers
+            .iter()
+            .copied()
+            .filter(|number| *number > self.state.last_publication)
+            .collect();
         if ahead.is_empty() {
             return Ok(());
         }
@@ -395,9 +570,13 @@ impl Check<'_> {
         for number in ahead {
             let object = self.name(&ObjectKey::Publication { number });
             if number > now.last_publication + 1 {
-                let what = format!("the database has taken over publications up to {} only", now.last_publication);
+                let what = format!(
+                    "the database has taken over publications up to {} only",
+                    now.last_publication
+                );
                 let action = "do not export to this destination: its database is older than it; restore the newer one";
-                self.report.find(("I4", "publication_ahead"), object, what, action);
+                self.report
+                    .find(("I4", "publication_ahead"), object, what, action);
                 continue;
             }
             match (&now.running, number > now.last_publication) {
@@ -407,7 +586,8 @@ impl Check<'_> {
             }
             // Its files are no orphans.
             if let Ok(Some(publication)) = self.files.publication(number).await {
-                self.named.extend(publication.parts.into_iter().map(|part| part.path));
+                self.named
+                    .extend(publication.parts.into_iter().map(|part| part.path));
             }
         }
         Ok(())
@@ -417,9 +597,13 @@ impl Check<'_> {
     async fn orphans(&mut self) {
         // What a listing cannot show, the parts themselves have told.
         let objects = self.files.list_parts().await.unwrap_or_default();
-        for object in objects.iter().filter(|object| !self.named.contains(&object.path)) {
+        for object in objects
+            .iter()
+            .filter(|object| !self.named.contains(&object.path))
+        {
             let destination = self.state.id;
-            self.report.add_orphan(|| format!("{destination} {}", object.path));
+            self.report
+                .add_orphan(|| format!("{destination} {}", object.path));
         }
     }
 }

@@ -90,7 +90,13 @@ impl Report {
         }
         let (invariant, code) = kind;
         let object = object.to_string();
-        self.findings.push(Finding { invariant, code, object, what: what.into(), action: action.into() });
+        self.findings.push(Finding {
+            invariant,
+            code,
+            object,
+            what: what.into(),
+            action: action.into(),
+        });
     }
 
     pub(super) fn add_orphan(&mut self, name: impl FnOnce() -> String) {

@@ -54,7 +54,11 @@ pub(super) async fn newest_rows(
     stretch: Stretch,
     named: &str,
 ) -> Result<Option<HashMap<Key, LogRow>>, VerifyError> {
-    let Stretch { connection, from, to } = stretch;
+    let Stretch {
+        connection,
+        from,
+        to,
+    } = stretch;
     let head = match db.log_head(connection).await {
         Ok(head) => head.head_seq,
         Err(db::Error::NotFound { .. }) => return Ok(None),
@@ -67,11 +71,22 @@ pub(super) async fn newest_rows(
     }
     let mut newest: HashMap<Key, LogRow> = HashMap::new();
     for batch in &batches {
-        let Ok(reader) = SegmentReader::open(store, &batch.object_key).await else { return Ok(None) };
-        for row in reader.footer().rows().filter(|row| row.batch_seq > from && row.batch_seq <= to) {
+        let Ok(reader) = SegmentReader::open(store, &batch.object_key).await else {
+            return Ok(None);
+        };
+        for row in reader
+            .footer()
+            .rows()
+            .filter(|row| row.batch_seq > from && row.batch_seq <= to)
+        {
             let content_hash = (!row.is_tombstone()).then_some(row.content_hash);
-            let row_of_log = LogRow { batch_seq: row.batch_seq, content_hash };
-            let kept = newest.entry(keys.key(named, row.resource_type, row.id)).or_insert(row_of_log);
+            let row_of_log = LogRow {
+                batch_seq: row.batch_seq,
+                content_hash,
+            };
+            let kept = newest
+                .entry(keys.key(named, row.resource_type, row.id))
+                .or_insert(row_of_log);
             if kept.batch_seq <= row.batch_seq {
                 *kept = row_of_log;
             }
@@ -112,15 +127,19 @@ impl Tally {
     pub(super) fn expect(&mut self, key: Key, row: LogRow, with_seq: bool) {
         let line = self.keys.entry(key).or_default();
         line.expected += 1;
-        line.difference =
-            line.difference.wrapping_sub(print_of(row.content_hash, with_seq.then_some(row.batch_seq)));
+        line.difference = line.difference.wrapping_sub(print_of(
+            row.content_hash,
+            with_seq.then_some(row.batch_seq),
+        ));
     }
 
     /// A row that is there.
     pub(super) fn found(&mut self, key: Key, row: &FileRow<'_>) {
         let line = self.keys.entry(key).or_default();
         line.found += 1;
-        line.difference = line.difference.wrapping_add(print_of(row.content_hash, row.origin.map(|(_, seq)| seq)));
+        line.difference = line
+            .difference
+            .wrapping_add(print_of(row.content_hash, row.origin.map(|(_, seq)| seq)));
     }
 
     pub(super) fn difference(&self) -> Difference {

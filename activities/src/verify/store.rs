@@ -26,7 +26,9 @@ pub(super) async fn check(
     let mut after = None;
     loop {
         let logs = db.log_states(after, PAGE).await?;
-        let Some(last) = logs.last() else { return Ok(()) };
+        let Some(last) = logs.last() else {
+            return Ok(());
+        };
         after = Some(last.connection_id);
         for log in &logs {
             report.checked.connections += 1;
@@ -79,7 +81,10 @@ impl LogCheck<'_> {
             };
             self.report.checked.rows += u64::from(reader.footer().row_count());
             let first_seq = self.next_seq;
-            let is_merged = reader.footer().rows().any(|row| (first_seq..batch.seq).contains(&row.batch_seq));
+            let is_merged = reader
+                .footer()
+                .rows()
+                .any(|row| (first_seq..batch.seq).contains(&row.batch_seq));
             self.is_merged |= is_merged;
             self.follow(batch.seq, is_merged);
             self.compare(batch, first_seq, &reader);
@@ -109,9 +114,18 @@ impl LogCheck<'_> {
 
     fn gap(&mut self, last: u64) {
         self.is_whole = false;
-        let what = format!("batches {} to {last} of its log are not in the catalogue", self.next_seq);
-        let action = "restore the database from a backup; the objects may still be in the record store";
-        self.report.find(("I1", "batch_row_missing"), self.log.connection_id, what, action);
+        let what = format!(
+            "batches {} to {last} of its log are not in the catalogue",
+            self.next_seq
+        );
+        let action =
+            "restore the database from a backup; the objects may still be in the record store";
+        self.report.find(
+            ("I1", "batch_row_missing"),
+            self.log.connection_id,
+            what,
+            action,
+        );
     }
 
     fn batch_error(&mut self, error: &Error, object: &str) {
@@ -119,10 +133,17 @@ impl LogCheck<'_> {
         let (code, action) = match error {
             Error::NotFound { .. } => ("batch_missing", RESTORE),
             Error::Corrupt { .. } => ("batch_corrupt", RESTORE),
-            Error::UnsupportedVersion { .. } => ("batch_newer", "verify with the version of Chartlift that wrote it"),
-            _ => ("batch_unreadable", "check that the record store can be reached and read, then verify again"),
+            Error::UnsupportedVersion { .. } => (
+                "batch_newer",
+                "verify with the version of Chartlift that wrote it",
+            ),
+            _ => (
+                "batch_unreadable",
+                "check that the record store can be reached and read, then verify again",
+            ),
         };
-        self.report.find(("I1", code), object, error.to_string(), action);
+        self.report
+            .find(("I1", code), object, error.to_string(), action);
     }
 
     /// The batch against its row in the catalogue. Its rows carry its number, or,
@@ -130,11 +151,21 @@ impl LogCheck<'_> {
     fn compare(&mut self, batch: &BatchRow, first_seq: u64, reader: &SegmentReader) {
         let (footer, object) = (reader.footer(), batch.object_key.as_str());
         if reader.size_bytes() != batch.size_bytes {
-            let what = format!("it has {} bytes and was written with {}", reader.size_bytes(), batch.size_bytes);
-            self.report.find(("I1", "batch_size_wrong"), object, what, RESTORE);
+            let what = format!(
+                "it has {} bytes and was written with {}",
+                reader.size_bytes(),
+                batch.size_bytes
+            );
+            self.report
+                .find(("I1", "batch_size_wrong"), object, what, RESTORE);
         }
         if footer.connection() != Some(self.log.connection_id) {
-            self.report.find(("I1", "batch_foreign"), object, "it is not of the connection that names it", RESTORE);
+            self.report.find(
+                ("I1", "batch_foreign"),
+                object,
+                "it is not of the connection that names it",
+                RESTORE,
+            );
         }
         let deleted = footer.rows().filter(|row| row.is_tombstone()).count() as u64;
         if (u64::from(footer.row_count()), deleted) != (batch.row_count, batch.deleted_count) {
@@ -144,7 +175,8 @@ impl LogCheck<'_> {
                 batch.row_count,
                 batch.deleted_count
             );
-            self.report.find(("I8", "batch_rows_wrong"), object, what, REPORT_BUG);
+            self.report
+                .find(("I8", "batch_rows_wrong"), object, what, REPORT_BUG);
         }
         let misnumbered = footer.rows().filter(|row| {
             row.batch_seq < first_seq
@@ -154,7 +186,8 @@ impl LogCheck<'_> {
         let misnumbered = misnumbered.count();
         if misnumbered > 0 {
             let what = format!("{misnumbered} of its rows do not carry its batch or settle number");
-            self.report.find(("I1", "batch_misnumbered"), object, what, REPORT_BUG);
+            self.report
+                .find(("I1", "batch_misnumbered"), object, what, REPORT_BUG);
         }
     }
 
@@ -182,12 +215,22 @@ impl LogCheck<'_> {
         }
         if twice > 0 {
             let what = format!("{twice} of its rows are of a resource that it has another row of");
-            self.report.find(("I2", "batch_key_twice"), &batch.object_key, what, REPORT_BUG);
+            self.report.find(
+                ("I2", "batch_key_twice"),
+                &batch.object_key,
+                what,
+                REPORT_BUG,
+            );
         }
         // Without all earlier rows there is nothing to follow from.
         if wrong > 0 && twice == 0 && self.is_whole && !self.is_merged {
             let what = format!("{wrong} of its rows do not follow from the batches before it");
-            self.report.find(("I1", "batch_history_wrong"), &batch.object_key, what, REPORT_BUG);
+            self.report.find(
+                ("I1", "batch_history_wrong"),
+                &batch.object_key,
+                what,
+                REPORT_BUG,
+            );
         }
     }
 
@@ -196,20 +239,31 @@ impl LogCheck<'_> {
         let Some(object) = &self.log.index_key else {
             if self.log.head_seq > 0 {
                 let what = "its log has batches and it names no index";
-                self.report.find(("I1", "index_wrong"), self.log.connection_id, what, CACHE);
+                self.report
+                    .find(("I1", "index_wrong"), self.log.connection_id, what, CACHE);
             }
             return;
         };
         let index = match Index::load(self.store, object).await {
             Ok(index) => index,
-            Err(error) => return self.report.find(("I1", "index_wrong"), object, error.to_string(), CACHE),
+            Err(error) => {
+                return self
+                    .report
+                    .find(("I1", "index_wrong"), object, error.to_string(), CACHE);
+            }
         };
         if !self.is_whole {
             return;
         }
-        let differing = self.index.iter().filter(|entry| index.get(entry.resource_type, entry.id) != Some(*entry));
+        let differing = self
+            .index
+            .iter()
+            .filter(|entry| index.get(entry.resource_type, entry.id) != Some(*entry));
         let differing = differing.count();
-        if index.last_seq() != self.index.last_seq() || index.len() != self.index.len() || differing > 0 {
+        if index.last_seq() != self.index.last_seq()
+            || index.len() != self.index.len()
+            || differing > 0
+        {
             let what = format!(
                 "it ends at batch {} with {} entries, and the batches give {} at {}, {differing} of them others",
                 index.last_seq(),

@@ -6,14 +6,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use db::{
-    BatchRow, Db, NewBatch, NewConnection, NewDestination, NewPlan, NewSource, PlannedSpan, PublicationCommit, PullType,
-    RunKind, SettleCommit, SourceAuth, StepClaim, StepRef,
+    BatchRow, Db, NewBatch, NewConnection, NewDestination, NewPlan, NewSource, PlannedSpan,
+    PublicationCommit, PullType, RunKind, SettleCommit, SourceAuth, StepClaim, StepRef,
 };
 use destination::FileDestination;
 use formats::{PartWriter, RowContext, lists_deletions};
 use model::{
-    BatchId, ConnectionId, DestinationId, ExportCounts, FileFormat, ObjectKey, PUBLICATION_VERSION, Publication,
-    PullCounts, RawResource, Reason, ResourceKey, RunState, Timestamp, Trigger, TypeOutcome, content_hash, read_head,
+    BatchId, ConnectionId, DestinationId, ExportCounts, FileFormat, ObjectKey, PUBLICATION_VERSION,
+    Publication, PullCounts, RawResource, Reason, ResourceKey, RunState, Timestamp, Trigger,
+    TypeOutcome, content_hash, read_head,
 };
 use records::{BatchRef, Index, Numbers, Settle, SpanReader, StagingWriter, Store, settle};
 
@@ -52,25 +53,53 @@ impl Deployment {
     async fn new(format: FileFormat) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = seal::KeyRing::from_base64(&seal::KeyRing::generate()).unwrap();
-        let db = Db::connect(&format!("sqlite://{}", folder.path().join("db").display()), keys).await.unwrap();
+        let db = Db::connect(
+            &format!("sqlite://{}", folder.path().join("db").display()),
+            keys,
+        )
+        .await
+        .unwrap();
         db.migrate().await.unwrap();
         db.open_settle_block(0, 1000).await.unwrap();
         let store = Store::open_local(&folder.path().join("store")).unwrap();
         let location = folder.path().join("out").display().to_string();
         let files = FileDestination::open(&location, DestinationId::new()).unwrap();
         files.claim_owner().await.unwrap();
-        let new = NewDestination { id: files.id(), name: "lake".into(), location, format };
+        let new = NewDestination {
+            id: files.id(),
+            name: "lake".into(),
+            location,
+            format,
+        };
         db.add_destination(&new).await.unwrap();
         let base = "https://portal.example/fhir".to_owned();
-        let source = NewSource { name: "portal".into(), base_url: base.clone(), identity: base, auth: SourceAuth::None };
+        let source = NewSource {
+            name: "portal".into(),
+            base_url: base.clone(),
+            identity: base,
+            auth: SourceAuth::None,
+        };
         let source_id = db.add_source(&source).await.unwrap();
         let mut connections = Vec::new();
         for name in ["ann", "bob"] {
             let patient_id = db.ensure_patient(name).await.unwrap();
-            let new = NewConnection { patient_id, source_id, source_patient_id: name.into(), token: None };
+            let new = NewConnection {
+                patient_id,
+                source_id,
+                source_patient_id: name.into(),
+                token: None,
+            };
             connections.push(db.add_connection(&new).await.unwrap());
         }
-        Self { folder, db, store, files, format, connections, last_parts: Vec::new() }
+        Self {
+            folder,
+            db,
+            store,
+            files,
+            format,
+            connections,
+            last_parts: Vec::new(),
+        }
     }
 
     /// Two connections that share a resource, two pulls each, and an export
@@ -78,19 +107,41 @@ impl Deployment {
     async fn with_history(format: FileFormat) -> Self {
         let mut this = Self::new(format).await;
         for at in 0..2 {
-            this.pull(at, &[("Patient", &format!("person-{at}"), 1), ("Observation", "o", 1), ("Practitioner", "x", 1)], &[], Bend::default())
-                .await;
+            this.pull(
+                at,
+                &[
+                    ("Patient", &format!("person-{at}"), 1),
+                    ("Observation", "o", 1),
+                    ("Practitioner", "x", 1),
+                ],
+                &[],
+                Bend::default(),
+            )
+            .await;
         }
         this.export(Bend::default()).await;
-        this.pull(0, &[("Patient", "person-0", 2), ("Observation", "new", 1)], &["o"], Bend::default()).await;
-        this.pull(0, &[("Patient", "person-0", 3)], &[], Bend::default()).await;
+        this.pull(
+            0,
+            &[("Patient", "person-0", 2), ("Observation", "new", 1)],
+            &["o"],
+            Bend::default(),
+        )
+        .await;
+        this.pull(0, &[("Patient", "person-0", 3)], &[], Bend::default())
+            .await;
         this.export(Bend::default()).await;
         this
     }
 
     async fn claim(&self, kind: RunKind, run_id: String, name: &str) -> (StepRef, String) {
-        let step = StepRef { kind, run_id, name: name.into() };
-        let StepClaim::<()>::Mine { token, .. } = self.db.claim_step(&step).await.unwrap() else { panic!("done") };
+        let step = StepRef {
+            kind,
+            run_id,
+            name: name.into(),
+        };
+        let StepClaim::<()>::Mine { token, .. } = self.db.claim_step(&step).await.unwrap() else {
+            panic!("done")
+        };
         (step, token)
     }
 
@@ -102,12 +153,24 @@ impl Deployment {
         let pull = db.claim_pull(connection, "w").await.unwrap().unwrap();
         let mut writer = StagingWriter::new(connection).unwrap();
         for (name, id, content) in served {
-            let text = format!(r#"{{"resourceType":"{name}","id":"{id}","meta":{{"versionId":"{content}"}},"v":{content}}}"#);
+            let text = format!(
+                r#"{{"resourceType":"{name}","id":"{id}","meta":{{"versionId":"{content}"}},"v":{content}}}"#
+            );
             let head = read_head(text.as_bytes()).unwrap();
-            let resource = RawResource { head, hash: content_hash(text.as_bytes()), text: text.into() };
+            let resource = RawResource {
+                head,
+                hash: content_hash(text.as_bytes()),
+                text: text.into(),
+            };
             writer.push(&resource, Timestamp::now()).unwrap();
         }
-        let key = ObjectKey::Staging { connection, pull, step: "s".into(), token: "t".into(), number: 0 };
+        let key = ObjectKey::Staging {
+            connection,
+            pull,
+            step: "s".into(),
+            token: "t".into(),
+            number: 0,
+        };
         let staged = writer.close(&self.store, &key).await.unwrap();
         let (step, token) = self.claim(RunKind::Pull, pull.to_string(), "settle").await;
         db.begin_settle(pull).await.unwrap();
@@ -117,14 +180,23 @@ impl Deployment {
             None => None,
         };
         let (batch, settle_seq) = (BatchId::new(), db.next_settle_seq().await.unwrap().unwrap());
-        let key = |id: &&str| ResourceKey { resource_type: "Observation".into(), id: (*id).into() };
+        let key = |id: &&str| ResourceKey {
+            resource_type: "Observation".into(),
+            id: (*id).into(),
+        };
         let input = Settle {
             connection,
             staging: &[staged.key],
             index,
-            numbers: Numbers { batch_seq: head.head_seq + 1, settle_seq },
+            numbers: Numbers {
+                batch_seq: head.head_seq + 1,
+                settle_seq,
+            },
             batch,
-            deleted: gone.iter().map(|id| (key(id), Reason::SourceDeleted)).collect(),
+            deleted: gone
+                .iter()
+                .map(|id| (key(id), Reason::SourceDeleted))
+                .collect(),
             settled_at: Timestamp::now(),
         };
         let settled = settle(&self.store, input).await.unwrap();
@@ -133,7 +205,16 @@ impl Deployment {
         for (name, of) in &settled.counts_by_type {
             counts += *of;
             let (resource_type, outcome) = (name.clone(), TypeOutcome::Complete);
-            types.insert(name.clone(), PullType { resource_type, outcome, error_code: None, pages: 1, counts: *of });
+            types.insert(
+                name.clone(),
+                PullType {
+                    resource_type,
+                    outcome,
+                    error_code: None,
+                    pages: 1,
+                    counts: *of,
+                },
+            );
         }
         counts.fetched += u64::from(bend.pull_count);
         let object = settled.batch.unwrap();
@@ -148,7 +229,11 @@ impl Deployment {
                 id: batch,
                 seq: head.head_seq + 1,
                 object_key: object.key,
-                index_key: if bend.old_index { head.index_key.unwrap() } else { object.index_key },
+                index_key: if bend.old_index {
+                    head.index_key.unwrap()
+                } else {
+                    object.index_key
+                },
                 row_count: object.row_count,
                 deleted_count: object.deleted_count,
                 size_bytes: object.size_bytes,
@@ -163,30 +248,67 @@ impl Deployment {
     }
 
     async fn batches(&self, at: usize) -> Vec<BatchRow> {
-        self.db.batches(self.connections[at], 0, u64::MAX >> 1).await.unwrap()
+        self.db
+            .batches(self.connections[at], 0, u64::MAX >> 1)
+            .await
+            .unwrap()
     }
 
     /// One export of everything that is lacking, in one chunk.
-    #[expect(clippy::too_many_lines, reason = "an export from its claim to its end, in the order of its calls")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "an export from its claim to its end, in the order of its calls"
+    )]
     async fn export(&mut self, bend: Bend) {
         let (db, destination) = (self.db.clone(), self.files.id());
-        db.request_export(destination, Some(Trigger::Manual)).await.unwrap();
+        db.request_export(destination, Some(Trigger::Manual))
+            .await
+            .unwrap();
         let export = db.claim_export(destination, "w").await.unwrap().unwrap();
         let row = db.destination(&destination.to_string()).await.unwrap();
         let (number, plan_id) = (row.last_publication + 1, "plan".to_owned());
         let spans: Vec<_> = db.candidates(destination, 10).await.unwrap();
-        let spans: Vec<_> = spans.into_iter().map(|candidate| PlannedSpan { candidate, chunk: 0 }).collect();
-        let (step, token) = self.claim(RunKind::Export, export.to_string(), "plan").await;
-        let plan = NewPlan { plan_id: plan_id.clone(), number, epoch: row.epoch, chunk_count: 1, spans };
-        db.save_plan(export, &step, &token, &plan, &()).await.unwrap();
+        let spans: Vec<_> = spans
+            .into_iter()
+            .map(|candidate| PlannedSpan {
+                candidate,
+                chunk: 0,
+            })
+            .collect();
+        let (step, token) = self
+            .claim(RunKind::Export, export.to_string(), "plan")
+            .await;
+        let plan = NewPlan {
+            plan_id: plan_id.clone(),
+            number,
+            epoch: row.epoch,
+            chunk_count: 1,
+            spans,
+        };
+        db.save_plan(export, &step, &token, &plan, &())
+            .await
+            .unwrap();
 
-        let (step, token) = self.claim(RunKind::Export, export.to_string(), "chunk").await;
+        let (step, token) = self
+            .claim(RunKind::Export, export.to_string(), "chunk")
+            .await;
         let mut writers: BTreeMap<(String, bool), PartWriter> = BTreeMap::new();
         let (mut counts, mut is_first) = (Vec::new(), true);
         for span in db.chunk_spans(export, &plan_id, 0).await.unwrap() {
-            let batches = db.batches(span.connection_id, span.from_seq, span.to_seq).await.unwrap();
-            let batches: Vec<_> = batches.into_iter().map(|row| BatchRef { seq: row.seq, key: row.object_key }).collect();
-            let reader = SpanReader::open(&self.store, &batches, span.from_seq, span.to_seq, None).await.unwrap();
+            let batches = db
+                .batches(span.connection_id, span.from_seq, span.to_seq)
+                .await
+                .unwrap();
+            let batches: Vec<_> = batches
+                .into_iter()
+                .map(|row| BatchRef {
+                    seq: row.seq,
+                    key: row.object_key,
+                })
+                .collect();
+            let reader = SpanReader::open(&self.store, &batches, span.from_seq, span.to_seq, None)
+                .await
+                .unwrap();
             let about = RowContext {
                 source: &span.source_identity,
                 patient_id: span.patient_id,
@@ -194,12 +316,21 @@ impl Deployment {
                 export_id: export,
             };
             let (planned, skipped) = (reader.planned(), reader.skipped());
-            let mut of = ExportCounts { planned, skipped, delivered: planned - skipped, failed: 0 };
+            let mut of = ExportCounts {
+                planned,
+                skipped,
+                delivered: planned - skipped,
+                failed: 0,
+            };
             for (name, _) in reader.types() {
                 let mut rows = reader.rows_of(name);
                 while let Some(frame) = rows.next_frame().await.unwrap() {
                     for row in frame {
-                        let times = match (std::mem::take(&mut is_first), bend.row_left_out, bend.row_twice) {
+                        let times = match (
+                            std::mem::take(&mut is_first),
+                            bend.row_left_out,
+                            bend.row_twice,
+                        ) {
                             (true, true, _) => 0,
                             (true, _, true) => 2,
                             _ => 1,
@@ -208,7 +339,9 @@ impl Deployment {
                         of.planned = of.planned + times - 1;
                         let deleted = lists_deletions(self.format, row.meta.change);
                         let new = || PartWriter::new(self.format, name, deleted, 1 << 20).unwrap();
-                        let writer = writers.entry((name.to_owned(), deleted)).or_insert_with(new);
+                        let writer = writers
+                            .entry((name.to_owned(), deleted))
+                            .or_insert_with(new);
                         for _ in 0..times {
                             writer.push(&about, &row.meta, &row.text).unwrap();
                         }
@@ -224,10 +357,14 @@ impl Deployment {
             parts.push(part.describe(&key));
             self.files.put_part(&key, part.bytes).await.unwrap();
         }
-        db.finish_chunk(export, &plan_id, 0, (&step, &token), &parts, &counts, &()).await.unwrap();
+        db.finish_chunk(export, &plan_id, 0, (&step, &token), &parts, &counts, &())
+            .await
+            .unwrap();
 
         db.begin_publish(export, &plan_id).await.unwrap();
-        let (step, token) = self.claim(RunKind::Export, export.to_string(), "publish").await;
+        let (step, token) = self
+            .claim(RunKind::Export, export.to_string(), "publish")
+            .await;
         let (mut parts, spans, counts) = db.plan_results(export, &plan_id).await.unwrap();
         if bend.part_again {
             parts.append(&mut self.last_parts.clone());
@@ -254,13 +391,20 @@ impl Deployment {
         if bend.watermark {
             publication.spans[0].to += 1;
         }
-        let commit = PublicationCommit { publication: &publication, step: Some((&step, &token, &())) };
+        let commit = PublicationCommit {
+            publication: &publication,
+            step: Some((&step, &token, &())),
+        };
         db.commit_publication(&commit).await.unwrap();
-        db.end_export(export, RunState::Completed, None).await.unwrap();
+        db.end_export(export, RunState::Completed, None)
+            .await
+            .unwrap();
     }
 
     async fn verify(&self) -> Report {
-        verify(&self.db, &self.store, &VerifyOptions { bodies: true }).await.unwrap()
+        verify(&self.db, &self.store, &VerifyOptions { bodies: true })
+            .await
+            .unwrap()
     }
 
     /// Every finding's invariant and code.
@@ -271,8 +415,15 @@ impl Deployment {
         }
         // No word of a resource, no id of the source's.
         let text = format!("{:?}", report.findings);
-        assert!(!text.contains("person-") && !text.contains("portal.example"), "{text}");
-        report.findings.iter().map(|finding| (finding.invariant, finding.code)).collect()
+        assert!(
+            !text.contains("person-") && !text.contains("portal.example"),
+            "{text}"
+        );
+        report
+            .findings
+            .iter()
+            .map(|finding| (finding.invariant, finding.code))
+            .collect()
     }
 
     fn stored(&self, object: &str) -> PathBuf {
@@ -295,11 +446,19 @@ async fn what_is_sound_is_clean_in_every_format() {
     for format in FileFormat::ALL {
         let deployment = Deployment::with_history(*format).await;
         for bodies in [true, false] {
-            let report = verify(&deployment.db, &deployment.store, &VerifyOptions { bodies }).await.unwrap();
+            let report = verify(&deployment.db, &deployment.store, &VerifyOptions { bodies })
+                .await
+                .unwrap();
             assert!(report.is_clean(), "{format}: {:#?}", report.findings);
             let checked = report.checked;
-            assert_eq!((checked.connections, checked.batches, checked.rows), (2, 4, 10));
-            assert_eq!((checked.pulls, checked.exports, checked.publications), (4, 2, 2));
+            assert_eq!(
+                (checked.connections, checked.batches, checked.rows),
+                (2, 4, 10)
+            );
+            assert_eq!(
+                (checked.pulls, checked.exports, checked.publications),
+                (4, 2, 2)
+            );
             assert_eq!((checked.orphans, checked.publications_not_compared), (0, 0));
             // Six rows at first; then a changed patient, a new observation and a deletion.
             assert_eq!(checked.part_rows, if bodies { 9 } else { 0 });
@@ -310,16 +469,37 @@ async fn what_is_sound_is_clean_in_every_format() {
 #[tokio::test]
 async fn what_is_in_flight_is_listed_and_not_judged() {
     let mut deployment = Deployment::with_history(FileFormat::NdjsonGzip).await;
-    deployment.pull(1, &[("Patient", "person-1", 2)], &[], Bend::default()).await;
-    deployment.export(Bend { undecided: true, ..Bend::default() }).await;
+    deployment
+        .pull(1, &[("Patient", "person-1", 2)], &[], Bend::default())
+        .await;
+    deployment
+        .export(Bend {
+            undecided: true,
+            ..Bend::default()
+        })
+        .await;
     let report = deployment.verify().await;
     assert!(report.is_clean(), "{:#?}", report.findings);
-    assert_eq!((report.in_flight.len(), report.checked.publications_ahead), (1, 0));
+    assert_eq!(
+        (report.in_flight.len(), report.checked.publications_ahead),
+        (1, 0)
+    );
     let run = report.in_flight[0].parse().unwrap();
-    deployment.db.end_export(run, RunState::Failed, Some("publish_undecided")).await.unwrap();
+    deployment
+        .db
+        .end_export(run, RunState::Failed, Some("publish_undecided"))
+        .await
+        .unwrap();
     let report = deployment.verify().await;
     assert!(report.is_clean(), "{:#?}", report.findings);
-    assert_eq!((report.in_flight.len(), report.checked.publications_ahead, report.checked.orphans), (0, 1, 0));
+    assert_eq!(
+        (
+            report.in_flight.len(),
+            report.checked.publications_ahead,
+            report.checked.orphans
+        ),
+        (0, 1, 0)
+    );
     let stray = ObjectKey::Publication { number: 4 }.to_string();
     std::fs::write(deployment.delivered(&stray), b"{}").unwrap();
     assert_eq!(deployment.found().await, [("I4", "publication_ahead")]);
@@ -329,7 +509,14 @@ async fn what_is_in_flight_is_listed_and_not_judged() {
 async fn a_damaged_destination_is_found() {
     for format in [FileFormat::Ndjson, FileFormat::Parquet] {
         let deployment = Deployment::with_history(format).await;
-        let part = deployment.files.publication(1).await.unwrap().unwrap().parts.remove(0);
+        let part = deployment
+            .files
+            .publication(1)
+            .await
+            .unwrap()
+            .unwrap()
+            .parts
+            .remove(0);
         let path = deployment.delivered(&part.path);
         let sound = std::fs::read(&path).unwrap();
 
@@ -340,7 +527,9 @@ async fn a_damaged_destination_is_found() {
         std::fs::remove_file(&path).unwrap();
         assert_eq!(deployment.found().await, [("I1", "part_missing")]);
         let sizes = VerifyOptions { bodies: false };
-        let report = verify(&deployment.db, &deployment.store, &sizes).await.unwrap();
+        let report = verify(&deployment.db, &deployment.store, &sizes)
+            .await
+            .unwrap();
         assert_eq!(report.findings[0].code, "part_missing");
         std::fs::write(&path, &sound).unwrap();
 
@@ -351,9 +540,16 @@ async fn a_damaged_destination_is_found() {
 
         let publication = deployment.delivered(&ObjectKey::Publication { number: 1 }.to_string());
         let sound = std::fs::read_to_string(&publication).unwrap();
-        std::fs::write(&publication, sound.replacen("\"row_count\":2", "\"row_count\":3", 1)).unwrap();
+        std::fs::write(
+            &publication,
+            sound.replacen("\"row_count\":2", "\"row_count\":3", 1),
+        )
+        .unwrap();
         let found = deployment.found().await;
-        assert!(found.contains(&("I8", "publication_counts_wrong")), "{found:?}");
+        assert!(
+            found.contains(&("I8", "publication_counts_wrong")),
+            "{found:?}"
+        );
         assert!(found.contains(&("I8", "part_rows_wrong")), "{found:?}");
         std::fs::write(&publication, "{").unwrap();
         let found = deployment.found().await;
@@ -378,7 +574,12 @@ async fn a_damaged_record_store_is_found() {
     // In a frame, and in the footer's end.
     for at in [9, sound.len() - 40] {
         flip(&path, at);
-        assert!(deployment.found().await.starts_with(&[("I1", "batch_corrupt")]));
+        assert!(
+            deployment
+                .found()
+                .await
+                .starts_with(&[("I1", "batch_corrupt")])
+        );
         std::fs::write(&path, &sound).unwrap();
     }
     std::fs::remove_file(&path).unwrap();
@@ -387,12 +588,20 @@ async fn a_damaged_record_store_is_found() {
     let other = deployment.stored(&deployment.batches(0).await[0].object_key);
     std::fs::copy(other, &path).unwrap();
     let found = deployment.found().await;
-    for expected in [("I1", "batch_size_wrong"), ("I1", "batch_misnumbered"), ("I1", "batch_history_wrong")] {
+    for expected in [
+        ("I1", "batch_size_wrong"),
+        ("I1", "batch_misnumbered"),
+        ("I1", "batch_history_wrong"),
+    ] {
         assert!(found.contains(&expected), "{found:?}");
     }
     std::fs::write(&path, &sound).unwrap();
 
-    let head = deployment.db.log_head(deployment.connections[0]).await.unwrap();
+    let head = deployment
+        .db
+        .log_head(deployment.connections[0])
+        .await
+        .unwrap();
     let index = deployment.stored(&head.index_key.unwrap());
     flip(&index, 45);
     assert_eq!(deployment.found().await, [("I1", "index_wrong")]);
@@ -404,15 +613,44 @@ async fn a_damaged_record_store_is_found() {
 async fn what_was_committed_wrong_is_found() {
     let sound = Bend::default();
     let exports: [(Bend, &[(&str, &str)]); 4] = [
-        (Bend { watermark: true, ..sound }, &[("I3", "watermark_beyond_log"), ("I3", "watermark_ahead")]),
-        (Bend { row_left_out: true, ..sound }, &[("I1", "span_rows_wrong"), ("I1", "rows_missing")]),
-        (Bend { row_twice: true, ..sound }, &[("I1", "span_rows_wrong"), ("I2", "rows_twice")]),
-        (Bend { part_again: true, ..sound }, &[("I2", "part_listed_twice"), ("I8", "publication_counts_wrong")]),
+        (
+            Bend {
+                watermark: true,
+                ..sound
+            },
+            &[("I3", "watermark_beyond_log"), ("I3", "watermark_ahead")],
+        ),
+        (
+            Bend {
+                row_left_out: true,
+                ..sound
+            },
+            &[("I1", "span_rows_wrong"), ("I1", "rows_missing")],
+        ),
+        (
+            Bend {
+                row_twice: true,
+                ..sound
+            },
+            &[("I1", "span_rows_wrong"), ("I2", "rows_twice")],
+        ),
+        (
+            Bend {
+                part_again: true,
+                ..sound
+            },
+            &[
+                ("I2", "part_listed_twice"),
+                ("I8", "publication_counts_wrong"),
+            ],
+        ),
     ];
     for (bend, expected) in exports {
         for format in [FileFormat::NdjsonZstd, FileFormat::Parquet] {
             let mut deployment = Deployment::with_history(format).await;
-            deployment.pull(1, &[("Patient", "person-1", 2)], &["o"], sound).await;
+            deployment
+                .pull(1, &[("Patient", "person-1", 2)], &["o"], sound)
+                .await;
             deployment.export(bend).await;
             let found = deployment.found().await;
             for expected in expected {
@@ -421,9 +659,32 @@ async fn what_was_committed_wrong_is_found() {
         }
     }
     let deployment = Deployment::with_history(FileFormat::Ndjson).await;
-    deployment.pull(1, &[("Patient", "person-1", 2)], &[], Bend { pull_count: true, ..sound }).await;
-    assert_eq!(deployment.found().await, [("I8", "pull_counts_wrong"), ("I8", "pull_types_wrong")]);
+    deployment
+        .pull(
+            1,
+            &[("Patient", "person-1", 2)],
+            &[],
+            Bend {
+                pull_count: true,
+                ..sound
+            },
+        )
+        .await;
+    assert_eq!(
+        deployment.found().await,
+        [("I8", "pull_counts_wrong"), ("I8", "pull_types_wrong")]
+    );
     let deployment = Deployment::with_history(FileFormat::Ndjson).await;
-    deployment.pull(1, &[("Patient", "person-1", 2)], &[], Bend { old_index: true, ..sound }).await;
+    deployment
+        .pull(
+            1,
+            &[("Patient", "person-1", 2)],
+            &[],
+            Bend {
+                old_index: true,
+                ..sound
+            },
+        )
+        .await;
     assert_eq!(deployment.found().await, [("I1", "index_wrong")]);
 }

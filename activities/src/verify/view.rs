@@ -38,12 +38,21 @@ struct Faults {
 impl View {
     /// Takes in a row of a file.
     pub(super) fn add(&mut self, key: Key, row: &FileRow<'_>) {
-        let Some((connection, batch_seq)) = row.origin else { return };
+        let Some((connection, batch_seq)) = row.origin else {
+            return;
+        };
         if !self.connections.contains_key(connection) {
-            self.connections.insert(connection.to_owned(), HashMap::new());
+            self.connections
+                .insert(connection.to_owned(), HashMap::new());
         }
-        let Some(rows) = self.connections.get_mut(connection) else { return };
-        let new = ViewRow { batch_seq, content_hash: row.content_hash, is_twice: false };
+        let Some(rows) = self.connections.get_mut(connection) else {
+            return;
+        };
+        let new = ViewRow {
+            batch_seq,
+            content_hash: row.content_hash,
+            is_twice: false,
+        };
         rows.entry(key)
             .and_modify(|kept| {
                 if kept.batch_seq < batch_seq {
@@ -67,17 +76,49 @@ impl View {
         for (connection, watermark) in &state.watermarks {
             let named = connection.to_string();
             let there = self.connections.remove(&named).unwrap_or_default();
-            let stretch = Stretch { connection: *connection, from: 0, to: *watermark };
-            let Some(log) = newest_rows(db, store, keys, stretch, &named).await? else { continue };
-            let faults = compare(&log.into_iter().map(|(key, row)| (key, row.content_hash)).collect(), there);
+            let stretch = Stretch {
+                connection: *connection,
+                from: 0,
+                to: *watermark,
+            };
+            let Some(log) = newest_rows(db, store, keys, stretch, &named).await? else {
+                continue;
+            };
+            let faults = compare(
+                &log.into_iter()
+                    .map(|(key, row)| (key, row.content_hash))
+                    .collect(),
+                there,
+            );
             let found = [
-                (("I1", "view_missing"), faults.missing, "live resources of the log are not in the latest view"),
-                (("I1", "view_differs"), faults.other, "resources of the latest view are not the log's newest"),
-                (("I2", "view_twice"), faults.twice, "resources have more than one newest row"),
-                (("I2", "view_not_gone"), faults.gone, "resources are live in the latest view and not in the log"),
+                (
+                    ("I1", "view_missing"),
+                    faults.missing,
+                    "live resources of the log are not in the latest view",
+                ),
+                (
+                    ("I1", "view_differs"),
+                    faults.other,
+                    "resources of the latest view are not the log's newest",
+                ),
+                (
+                    ("I2", "view_twice"),
+                    faults.twice,
+                    "resources have more than one newest row",
+                ),
+                (
+                    ("I2", "view_not_gone"),
+                    faults.gone,
+                    "resources are live in the latest view and not in the log",
+                ),
             ];
             for (kind, count, what) in found.into_iter().filter(|(_, count, _)| *count > 0) {
-                report.find(kind, format!("{} {connection}", state.id), format!("{count} {what}"), REPORT_BUG);
+                report.find(
+                    kind,
+                    format!("{} {connection}", state.id),
+                    format!("{count} {what}"),
+                    REPORT_BUG,
+                );
             }
         }
         Ok(())
@@ -96,6 +137,9 @@ fn compare(log: &HashMap<Key, Option<ContentHash>>, mut there: HashMap<Key, View
             (None, None) => {}
         }
     }
-    faults.gone += there.values().filter(|row| row.content_hash.is_some()).count() as u64;
+    faults.gone += there
+        .values()
+        .filter(|row| row.content_hash.is_some())
+        .count() as u64;
     faults
 }

@@ -65,10 +65,19 @@ pub(crate) enum ConnectionCommand {
 pub(crate) async fn run(global: &GlobalArguments, command: ConnectionCommand) -> Result<ExitCode> {
     let db = deployment::open(global).await?.db;
     match command {
-        ConnectionCommand::Add { patient, source, source_patient_id, token_file, no_pull } => {
+        ConnectionCommand::Add {
+            patient,
+            source,
+            source_patient_id,
+            token_file,
+            no_pull,
+        } => {
             let token = token_file.as_deref().map(read_token).transpose()?;
             let wants_token = db.source(&source).await?.auth == SourceAuth::Bearer;
-            ensure!(token.is_some() || !wants_token, "source `{source}` wants a bearer token: give --token-file");
+            ensure!(
+                token.is_some() || !wants_token,
+                "source `{source}` wants a bearer token: give --token-file"
+            );
             let id = add_connection(&db, &patient, &source, source_patient_id, token).await?;
             print_line(&id.to_string());
             if !no_pull {
@@ -79,19 +88,29 @@ pub(crate) async fn run(global: &GlobalArguments, command: ConnectionCommand) ->
         ConnectionCommand::List { json } => {
             let connections = all(&db).await?;
             let headers = ["PATIENT", "ID", "SOURCE", "STATUS", "ENABLED", "BATCHES"];
-            print_list(json, &connections, &headers, "no connections yet: `chartlift connection add`", |row| {
-                vec![
-                    or_dash(row.external_id.as_ref()),
-                    row.id.to_string(),
-                    row.source_id.to_string(),
-                    row.status.to_string(),
-                    yes_no(row.enabled),
-                    row.head_seq.to_string(),
-                ]
-            })?;
+            print_list(
+                json,
+                &connections,
+                &headers,
+                "no connections yet: `chartlift connection add`",
+                |row| {
+                    vec![
+                        or_dash(row.external_id.as_ref()),
+                        row.id.to_string(),
+                        row.source_id.to_string(),
+                        row.status.to_string(),
+                        yes_no(row.enabled),
+                        row.head_seq.to_string(),
+                    ]
+                },
+            )?;
         }
-        ConnectionCommand::Enable { connection } => db.set_connection_enabled(connection, true).await?,
-        ConnectionCommand::Disable { connection } => db.set_connection_enabled(connection, false).await?,
+        ConnectionCommand::Enable { connection } => {
+            db.set_connection_enabled(connection, true).await?
+        }
+        ConnectionCommand::Disable { connection } => {
+            db.set_connection_enabled(connection, false).await?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -99,7 +118,9 @@ pub(crate) async fn run(global: &GlobalArguments, command: ConnectionCommand) ->
 async fn all(db: &Db) -> Result<Vec<ConnectionView>> {
     let mut found: Vec<ConnectionView> = Vec::new();
     loop {
-        let page = db.connections(found.last().map(|last| last.id), PAGE).await?;
+        let page = db
+            .connections(found.last().map(|last| last.id), PAGE)
+            .await?;
         let is_last = page.len() < PAGE as usize;
         found.extend(page.into_iter().map(ConnectionView::from));
         if is_last {
@@ -112,13 +133,21 @@ async fn all(db: &Db) -> Result<Vec<ConnectionView>> {
 fn read_token(file: &Path) -> Result<String> {
     let mut text = String::new();
     if file == Path::new("-") {
-        std::io::stdin().take(TOKEN_MAX_BYTES).read_to_string(&mut text).context("read the token from standard input")?;
+        std::io::stdin()
+            .take(TOKEN_MAX_BYTES)
+            .read_to_string(&mut text)
+            .context("read the token from standard input")?;
     } else {
         let open = std::fs::File::open(file).with_context(|| format!("open {}", file.display()))?;
-        open.take(TOKEN_MAX_BYTES).read_to_string(&mut text).with_context(|| format!("read {}", file.display()))?;
+        open.take(TOKEN_MAX_BYTES)
+            .read_to_string(&mut text)
+            .with_context(|| format!("read {}", file.display()))?;
     }
     let token = text.trim();
     ensure!(!token.is_empty(), "the token is empty");
-    ensure!(!token.contains(char::is_whitespace), "the token holds white space: is this the right file?");
+    ensure!(
+        !token.contains(char::is_whitespace),
+        "the token holds white space: is this the right file?"
+    );
     Ok(token.to_owned())
 }

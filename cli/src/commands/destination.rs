@@ -16,7 +16,9 @@ use crate::output::{print_line, print_list, yes_no};
 #[derive(Debug, Subcommand)]
 pub(crate) enum DestinationCommand {
     /// Add a folder; everything there is goes to it, then all that changes; prints its id
-    #[command(after_help = "Example:\n  chartlift destination add lake /data/lake --format parquet")]
+    #[command(
+        after_help = "Example:\n  chartlift destination add lake /data/lake --format parquet"
+    )]
     Add {
         /// A name of your choice
         name: String,
@@ -47,29 +49,53 @@ pub(crate) enum DestinationCommand {
 pub(crate) async fn run(global: &GlobalArguments, command: DestinationCommand) -> Result<ExitCode> {
     let db = deployment::open(global).await?.db;
     match command {
-        DestinationCommand::Add { name, location, format } => {
+        DestinationCommand::Add {
+            name,
+            location,
+            format,
+        } => {
             let id = add_destination(&db, &name, &absolute(&location)?, format).await?;
             print_line(&id.to_string());
         }
         DestinationCommand::List { json } => {
-            let rows: Vec<_> = db.destinations().await?.into_iter().map(DestinationView::from).collect();
-            let headers = ["NAME", "ID", "FORMAT", "LOCATION", "ENABLED", "PUBLICATIONS"];
-            print_list(json, &rows, &headers, "no destinations yet: `chartlift destination add`", |row| {
-                vec![
-                    row.name.clone(),
-                    row.id.to_string(),
-                    row.format.to_string(),
-                    row.location.clone(),
-                    yes_no(row.enabled),
-                    row.last_publication.to_string(),
-                ]
-            })?;
+            let rows: Vec<_> = db
+                .destinations()
+                .await?
+                .into_iter()
+                .map(DestinationView::from)
+                .collect();
+            let headers = [
+                "NAME",
+                "ID",
+                "FORMAT",
+                "LOCATION",
+                "ENABLED",
+                "PUBLICATIONS",
+            ];
+            print_list(
+                json,
+                &rows,
+                &headers,
+                "no destinations yet: `chartlift destination add`",
+                |row| {
+                    vec![
+                        row.name.clone(),
+                        row.id.to_string(),
+                        row.format.to_string(),
+                        row.location.clone(),
+                        yes_no(row.enabled),
+                        row.last_publication.to_string(),
+                    ]
+                },
+            )?;
         }
         DestinationCommand::Enable { destination } => {
-            db.set_destination_enabled(db.destination(&destination).await?.id, true).await?;
+            db.set_destination_enabled(db.destination(&destination).await?.id, true)
+                .await?;
         }
         DestinationCommand::Disable { destination } => {
-            db.set_destination_enabled(db.destination(&destination).await?.id, false).await?;
+            db.set_destination_enabled(db.destination(&destination).await?.id, false)
+                .await?;
         }
     }
     Ok(ExitCode::SUCCESS)

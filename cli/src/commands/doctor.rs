@@ -50,7 +50,11 @@ impl Checks {
 pub(crate) async fn run(global: &GlobalArguments) -> Result<ExitCode> {
     let mut checks = Checks::default();
     check(&mut checks, global).await?;
-    Ok(if checks.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if checks.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 async fn check(checks: &mut Checks, global: &GlobalArguments) -> Result<()> {
@@ -70,7 +74,11 @@ async fn check(checks: &mut Checks, global: &GlobalArguments) -> Result<()> {
         return Ok(());
     };
     let todo = "make the folder of `records.location` writable, with space left";
-    checks.note("record store: written with fsync, read, deleted", check_store(&core).await, todo);
+    checks.note(
+        "record store: written with fsync, read, deleted",
+        check_store(&core).await,
+        todo,
+    );
     check_destinations(checks, &core.db).await
 }
 
@@ -80,12 +88,14 @@ async fn check_temporal(checks: &mut Checks, settings: &Settings) {
         Ok(address) => {
             let connect = worker::connect(&address, &settings.temporal.namespace);
             let connected = tokio::time::timeout(TEMPORAL_PATIENCE, connect).await;
-            connected.unwrap_or_else(|_| bail!("no answer from {address} within {TEMPORAL_PATIENCE:?}"))
+            connected
+                .unwrap_or_else(|_| bail!("no answer from {address} within {TEMPORAL_PATIENCE:?}"))
         }
         Err(error) => Err(error),
     };
     let namespace = &settings.temporal.namespace;
-    let Some(client) = checks.note(&format!("Temporal, namespace `{namespace}`"), reached, todo) else {
+    let Some(client) = checks.note(&format!("Temporal, namespace `{namespace}`"), reached, todo)
+    else {
         return;
     };
     for queue in [steps::PULL_QUEUE, steps::EXPORT_QUEUE] {
@@ -104,7 +114,9 @@ fn address(settings: &Settings) -> Result<String> {
     let none = "none is configured and no `up` or `demo` has run in the data folder";
     let text = std::fs::read(settings.data.dir.join("temporal.json")).context(none)?;
     let state: serde_json::Value = serde_json::from_slice(&text).context("read temporal.json")?;
-    let port = state["port"].as_u64().context("temporal.json names no port")?;
+    let port = state["port"]
+        .as_u64()
+        .context("temporal.json names no port")?;
     Ok(format!("http://127.0.0.1:{port}"))
 }
 
@@ -112,37 +124,66 @@ async fn is_polled(client: &Client, namespace: &str, queue: &str) -> Result<()> 
     for kind in [TaskQueueType::Workflow, TaskQueueType::Activity] {
         let request = DescribeTaskQueueRequest {
             namespace: namespace.to_owned(),
-            task_queue: Some(TaskQueue { name: queue.to_owned(), ..TaskQueue::default() }),
+            task_queue: Some(TaskQueue {
+                name: queue.to_owned(),
+                ..TaskQueue::default()
+            }),
             task_queue_type: kind.into(),
             ..DescribeTaskQueueRequest::default()
         };
         let mut service = client.connection().workflow_service();
         let answer = service.describe_task_queue(request.into_request());
-        let answer = tokio::time::timeout(TEMPORAL_PATIENCE, answer).await.context("no answer in time")?;
+        let answer = tokio::time::timeout(TEMPORAL_PATIENCE, answer)
+            .await
+            .context("no answer in time")?;
         // A status may repeat what was sent; its code is enough.
-        let answer = answer.map_err(|status| anyhow::anyhow!("the server answered {}", status.code()))?;
+        let answer =
+            answer.map_err(|status| anyhow::anyhow!("the server answered {}", status.code()))?;
         ensure!(!answer.into_inner().pollers.is_empty(), "nobody polls it");
     }
     Ok(())
 }
 
 async fn check_store(core: &Core) -> Result<()> {
-    let key = ObjectKey::Probe { token: format!("{}-{}", std::process::id(), Timestamp::now().0) };
+    let key = ObjectKey::Probe {
+        token: format!("{}-{}", std::process::id(), Timestamp::now().0),
+    };
     core.store.put_create(&key, b"chartlift".as_slice()).await?;
     let read = core.store.get(&key.to_string()).await;
-    core.store.objects().delete(&object_store::path::Path::from(key.to_string())).await.context("delete the probe")?;
-    ensure!(read?.as_ref() == b"chartlift", "what was written was not read back");
+    core.store
+        .objects()
+        .delete(&object_store::path::Path::from(key.to_string()))
+        .await
+        .context("delete the probe")?;
+    ensure!(
+        read?.as_ref() == b"chartlift",
+        "what was written was not read back"
+    );
     Ok(())
 }
 
 async fn check_destinations(checks: &mut Checks, db: &Db) -> Result<()> {
     let todo = "mount the folder, give it space and write permission, or `chartlift destination disable` it";
     for destination in db.destinations().await? {
-        let what = format!("destination `{}`{}", destination.name, if destination.enabled { "" } else { " (disabled)" });
+        let what = format!(
+            "destination `{}`{}",
+            destination.name,
+            if destination.enabled {
+                ""
+            } else {
+                " (disabled)"
+            }
+        );
         let checked = async {
             // Opening makes a missing folder, which would hide that it is not mounted.
-            ensure!(is_there(&destination.location), "{} is not there", destination.location);
-            FileDestination::open(&destination.location, destination.id)?.check().await?;
+            ensure!(
+                is_there(&destination.location),
+                "{} is not there",
+                destination.location
+            );
+            FileDestination::open(&destination.location, destination.id)?
+                .check()
+                .await?;
             Ok(())
         };
         checks.note(&what, checked.await, todo);

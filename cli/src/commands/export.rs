@@ -21,8 +21,10 @@ const LOOK: Duration = Duration::from_millis(250);
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExportCommand {
     /// Ask for exports now; prints the id of each run
-    #[command(after_help = "Changes are exported by themselves; this is for when you do not want to wait.\n\n\
-        Examples:\n  chartlift export start lake --wait\n  chartlift export start --all")]
+    #[command(
+        after_help = "Changes are exported by themselves; this is for when you do not want to wait.\n\n\
+        Examples:\n  chartlift export start lake --wait\n  chartlift export start --all"
+    )]
     Start {
         /// Names or ids of destinations
         #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -62,33 +64,64 @@ pub(crate) enum ExportCommand {
 pub(crate) async fn run(global: &GlobalArguments, command: ExportCommand) -> Result<ExitCode> {
     let db = deployment::open(global).await?.db;
     match command {
-        ExportCommand::Start { destinations, all, wait } => {
-            let destinations = if all { enabled(&db).await? } else { named(&db, &destinations).await? };
+        ExportCommand::Start {
+            destinations,
+            all,
+            wait,
+        } => {
+            let destinations = if all {
+                enabled(&db).await?
+            } else {
+                named(&db, &destinations).await?
+            };
             return start(&db, destinations, wait).await;
         }
-        ExportCommand::List { destination, limit, before, json } => {
+        ExportCommand::List {
+            destination,
+            limit,
+            before,
+            json,
+        } => {
             let destination = match destination {
                 Some(name) => Some(db.destination(&name).await?.id),
                 None => None,
             };
             let exports = db.exports(destination, before, limit).await?;
             let exports: Vec<_> = exports.into_iter().map(ExportView::from).collect();
-            let headers = ["ID", "DESTINATION", "STATE", "DELIVERED", "FILES", "SIZE", "CREATED"];
-            print_list(json, &exports, &headers, "no exports: `chartlift export start`", |export| {
-                vec![
-                    export.id.to_string(),
-                    export.destination_id.to_string(),
-                    export.state.to_string(),
-                    grouped(export.counts.delivered),
-                    grouped(export.part_count),
-                    bytes(export.size_bytes),
-                    export.created_at.clone(),
-                ]
-            })?;
+            let headers = [
+                "ID",
+                "DESTINATION",
+                "STATE",
+                "DELIVERED",
+                "FILES",
+                "SIZE",
+                "CREATED",
+            ];
+            print_list(
+                json,
+                &exports,
+                &headers,
+                "no exports: `chartlift export start`",
+                |export| {
+                    vec![
+                        export.id.to_string(),
+                        export.destination_id.to_string(),
+                        export.state.to_string(),
+                        grouped(export.counts.delivered),
+                        grouped(export.part_count),
+                        bytes(export.size_bytes),
+                        export.created_at.clone(),
+                    ]
+                },
+            )?;
         }
         ExportCommand::Show { export, json } => {
             let view = ExportView::whole(db.export(export).await?);
-            if json { print_json(&view)? } else { show(&view) }
+            if json {
+                print_json(&view)?
+            } else {
+                show(&view)
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -96,7 +129,11 @@ pub(crate) async fn run(global: &GlobalArguments, command: ExportCommand) -> Res
 
 async fn enabled(db: &Db) -> Result<Vec<DestinationId>> {
     let all = db.destinations().await?;
-    Ok(all.into_iter().filter(|destination| destination.enabled).map(|destination| destination.id).collect())
+    Ok(all
+        .into_iter()
+        .filter(|destination| destination.enabled)
+        .map(|destination| destination.id)
+        .collect())
 }
 
 async fn named(db: &Db, names: &[String]) -> Result<Vec<DestinationId>> {
@@ -113,7 +150,9 @@ async fn start(db: &Db, destinations: Vec<DestinationId>, wait: bool) -> Result<
     }
     let mut exports = Vec::with_capacity(destinations.len());
     for destination in destinations {
-        let export = db.request_export(destination, Some(Trigger::Manual)).await?;
+        let export = db
+            .request_export(destination, Some(Trigger::Manual))
+            .await?;
         print_line(&export.to_string());
         exports.push(export);
     }
@@ -130,7 +169,11 @@ async fn start(db: &Db, destinations: Vec<DestinationId>, wait: bool) -> Result<
             }
             tokio::time::sleep(LOOK).await;
         };
-        eprintln!("{id} {}{}", export.state, because(export.error_code.as_deref()));
+        eprintln!(
+            "{id} {}{}",
+            export.state,
+            because(export.error_code.as_deref())
+        );
         if export.state != RunState::Completed {
             code = ExitCode::from(1);
         }
@@ -142,12 +185,25 @@ fn show(export: &ExportView) {
     let counts = &export.counts;
     print_line(&format!("export        {}", export.id));
     print_line(&format!("destination   {}", export.destination_id));
-    print_line(&format!("state         {}{}", export.state, because(export.error_code.as_deref())));
+    print_line(&format!(
+        "state         {}{}",
+        export.state,
+        because(export.error_code.as_deref())
+    ));
     print_line(&format!("created       {}", export.created_at));
-    print_line(&format!("started       {}", or_dash(export.started_at.as_ref())));
-    print_line(&format!("finished      {}", or_dash(export.finished_at.as_ref())));
+    print_line(&format!(
+        "started       {}",
+        or_dash(export.started_at.as_ref())
+    ));
+    print_line(&format!(
+        "finished      {}",
+        or_dash(export.finished_at.as_ref())
+    ));
     for trigger in export.triggers.iter().flatten() {
-        print_line(&format!("asked for     {} × {}", trigger.reason, trigger.count));
+        print_line(&format!(
+            "asked for     {} × {}",
+            trigger.reason, trigger.count
+        ));
     }
     print_line(&format!("patients      {}", grouped(export.patients)));
     print_line(&format!(

@@ -22,7 +22,9 @@ const PAGE: u32 = 1_000;
 #[derive(Debug, Subcommand)]
 pub(crate) enum PullCommand {
     /// Ask for pulls; prints the id of each run
-    #[command(after_help = "Examples:\n  chartlift pull start con_0198… --wait\n  chartlift pull start --all")]
+    #[command(
+        after_help = "Examples:\n  chartlift pull start con_0198… --wait\n  chartlift pull start --all"
+    )]
     Start {
         /// The connections to fetch
         #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -62,29 +64,60 @@ pub(crate) enum PullCommand {
 pub(crate) async fn run(global: &GlobalArguments, command: PullCommand) -> Result<ExitCode> {
     let db = deployment::open(global).await?.db;
     match command {
-        PullCommand::Start { connections, all, wait } => {
-            let connections = if all { enabled(&db).await? } else { connections };
+        PullCommand::Start {
+            connections,
+            all,
+            wait,
+        } => {
+            let connections = if all {
+                enabled(&db).await?
+            } else {
+                connections
+            };
             return start(&db, connections, wait).await;
         }
-        PullCommand::List { connection, limit, before, json } => {
+        PullCommand::List {
+            connection,
+            limit,
+            before,
+            json,
+        } => {
             let pulls = db.pulls(connection, before, limit).await?;
             let pulls: Vec<_> = pulls.into_iter().map(PullView::from).collect();
-            let headers = ["ID", "CONNECTION", "STATE", "FETCHED", "NEW", "CHANGED", "CREATED"];
-            print_list(json, &pulls, &headers, "no pulls: `chartlift pull start`", |pull| {
-                vec![
-                    pull.id.to_string(),
-                    pull.connection_id.to_string(),
-                    pull.state.to_string(),
-                    grouped(pull.counts.fetched),
-                    grouped(pull.counts.new),
-                    grouped(pull.counts.changed),
-                    pull.created_at.clone(),
-                ]
-            })?;
+            let headers = [
+                "ID",
+                "CONNECTION",
+                "STATE",
+                "FETCHED",
+                "NEW",
+                "CHANGED",
+                "CREATED",
+            ];
+            print_list(
+                json,
+                &pulls,
+                &headers,
+                "no pulls: `chartlift pull start`",
+                |pull| {
+                    vec![
+                        pull.id.to_string(),
+                        pull.connection_id.to_string(),
+                        pull.state.to_string(),
+                        grouped(pull.counts.fetched),
+                        grouped(pull.counts.new),
+                        grouped(pull.counts.changed),
+                        pull.created_at.clone(),
+                    ]
+                },
+            )?;
         }
         PullCommand::Show { pull, json } => {
             let view = PullView::whole(db.pull(pull).await?, db.pull_types(pull).await?);
-            if json { print_json(&view)? } else { show(&view) }
+            if json {
+                print_json(&view)?
+            } else {
+                show(&view)
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -128,7 +161,9 @@ pub(crate) async fn enabled(db: &Db) -> Result<Vec<ConnectionId>> {
         let page = db.connections(after, PAGE).await?;
         after = page.last().map(|last| last.id);
         let is_last = page.len() < PAGE as usize;
-        let can = page.into_iter().filter(|row| row.enabled && row.status == ConnectionStatus::Active);
+        let can = page
+            .into_iter()
+            .filter(|row| row.enabled && row.status == ConnectionStatus::Active);
         found.extend(can.map(|row| row.id));
         if is_last {
             return Ok(found);
@@ -144,26 +179,59 @@ pub(crate) fn because(code: Option<&str>) -> String {
 fn show(pull: &PullView) {
     print_line(&format!("pull        {}", pull.id));
     print_line(&format!("connection  {}", pull.connection_id));
-    print_line(&format!("state       {}{}", pull.state, because(pull.error_code.as_deref())));
+    print_line(&format!(
+        "state       {}{}",
+        pull.state,
+        because(pull.error_code.as_deref())
+    ));
     print_line(&format!("batch       {}", or_dash(pull.batch_seq)));
     print_line(&format!("created     {}", pull.created_at));
-    print_line(&format!("started     {}", or_dash(pull.started_at.as_ref())));
-    print_line(&format!("finished    {}", or_dash(pull.finished_at.as_ref())));
+    print_line(&format!(
+        "started     {}",
+        or_dash(pull.started_at.as_ref())
+    ));
+    print_line(&format!(
+        "finished    {}",
+        or_dash(pull.finished_at.as_ref())
+    ));
     for trigger in pull.triggers.iter().flatten() {
-        print_line(&format!("asked for   {} × {}", trigger.reason, trigger.count));
+        print_line(&format!(
+            "asked for   {} × {}",
+            trigger.reason, trigger.count
+        ));
     }
     let types = pull.types.as_deref().unwrap_or_default();
     if types.is_empty() {
         return;
     }
-    let headers = ["TYPE", "OUTCOME", "FETCHED", "NEW", "CHANGED", "UNCHANGED", "REJECTED", "DELETED"];
+    let headers = [
+        "TYPE",
+        "OUTCOME",
+        "FETCHED",
+        "NEW",
+        "CHANGED",
+        "UNCHANGED",
+        "REJECTED",
+        "DELETED",
+    ];
     let mut table = Table::new(&headers, 2);
     for of in types {
         let counts = &of.counts;
-        let numbers =
-            [counts.fetched, counts.new, counts.changed, counts.unchanged, counts.rejected, counts.deleted].map(grouped);
+        let numbers = [
+            counts.fetched,
+            counts.new,
+            counts.changed,
+            counts.unchanged,
+            counts.rejected,
+            counts.deleted,
+        ]
+        .map(grouped);
         let outcome = format!("{}{}", of.outcome, because(of.error_code.as_deref()));
-        table.row([of.resource_type.clone(), outcome].into_iter().chain(numbers));
+        table.row(
+            [of.resource_type.clone(), outcome]
+                .into_iter()
+                .chain(numbers),
+        );
     }
     print_line("");
     table.print();

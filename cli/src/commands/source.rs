@@ -18,7 +18,9 @@ use crate::output::{print_line, print_list, yes_no};
 #[derive(Debug, Subcommand)]
 pub(crate) enum SourceCommand {
     /// Add a FHIR R4 server; prints its id
-    #[command(after_help = "Example:\n  chartlift source add clinic https://ehr.example/fhir/r4 --auth bearer")]
+    #[command(
+        after_help = "Example:\n  chartlift source add clinic https://ehr.example/fhir/r4 --auth bearer"
+    )]
     Add {
         /// A name of your choice
         name: String,
@@ -74,18 +76,44 @@ impl From<Source> for SourceView {
 pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Result<ExitCode> {
     let db = deployment::open(global).await?.db;
     match command {
-        SourceCommand::Add { name, base_url, auth } => {
+        SourceCommand::Add {
+            name,
+            base_url,
+            auth,
+        } => {
             print_line(&add_source(&db, &name, &base_url, auth).await?.to_string());
         }
         SourceCommand::List { json } => {
-            let sources: Vec<_> = db.sources().await?.into_iter().map(SourceView::from).collect();
+            let sources: Vec<_> = db
+                .sources()
+                .await?
+                .into_iter()
+                .map(SourceView::from)
+                .collect();
             let headers = ["NAME", "ID", "BASE URL", "ENABLED"];
-            print_list(json, &sources, &headers, "no sources yet: `chartlift source add`", |source| {
-                vec![source.name.clone(), source.id.to_string(), source.base_url.clone(), yes_no(source.enabled)]
-            })?;
+            print_list(
+                json,
+                &sources,
+                &headers,
+                "no sources yet: `chartlift source add`",
+                |source| {
+                    vec![
+                        source.name.clone(),
+                        source.id.to_string(),
+                        source.base_url.clone(),
+                        yes_no(source.enabled),
+                    ]
+                },
+            )?;
         }
-        SourceCommand::Enable { source } => db.set_source_enabled(db.source(&source).await?.id, true).await?,
-        SourceCommand::Disable { source } => db.set_source_enabled(db.source(&source).await?.id, false).await?,
+        SourceCommand::Enable { source } => {
+            db.set_source_enabled(db.source(&source).await?.id, true)
+                .await?
+        }
+        SourceCommand::Disable { source } => {
+            db.set_source_enabled(db.source(&source).await?.id, false)
+                .await?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

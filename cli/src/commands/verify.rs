@@ -13,8 +13,10 @@ use crate::output::{grouped, print_json, print_line};
 
 /// Options of `verify`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit code 1 means that something was found; each finding says what to do.\n\
-    Runs in flight are listed, not judged.")]
+#[command(
+    after_help = "Exit code 1 means that something was found; each finding says what to do.\n\
+    Runs in flight are listed, not judged."
+)]
 pub(crate) struct VerifyArguments {
     /// Print the report as JSON
     #[arg(long)]
@@ -34,7 +36,11 @@ pub(crate) async fn run(global: &GlobalArguments, arguments: &VerifyArguments) -
             print_line(&line);
         }
     }
-    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if report.is_clean() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 /// Verifies a deployment.
@@ -46,7 +52,10 @@ pub(crate) async fn report(core: &Core, bodies: bool) -> Result<Report> {
 pub(crate) fn lines(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     for finding in &report.findings {
-        lines.push(format!("{} {} {}: {}", finding.invariant, finding.code, finding.object, finding.what));
+        lines.push(format!(
+            "{} {} {}: {}",
+            finding.invariant, finding.code, finding.object, finding.what
+        ));
         lines.push(format!("    → {}", finding.action));
     }
     for run in &report.in_flight {
@@ -71,6 +80,10 @@ pub(crate) fn verdict(report: &Report) -> String {
         grouped(checked.connections),
         grouped(checked.parts),
         grouped(checked.publications),
-        if checked.bodies { ", every text read and hashed" } else { "" }
+        if checked.bodies {
+            ", every text read and hashed"
+        } else {
+            ""
+        }
     )
 }

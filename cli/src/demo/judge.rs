@@ -38,7 +38,10 @@ async fn pulls(core: &Core, runs: &Runs) -> Result<Vec<String>> {
         let pull = core.db.pull(*id).await?;
         if pull.state != RunState::Completed {
             let code = because(pull.error_code.as_deref());
-            faults.push(format!("{id} is {}{code}, not completed: `chartlift pull show {id}`", pull.state));
+            faults.push(format!(
+                "{id} is {}{code}, not completed: `chartlift pull show {id}`",
+                pull.state
+            ));
         }
     }
     Ok(faults)
@@ -48,13 +51,21 @@ async fn deliveries(core: &Core, scene: &Scene) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     let connections = core.db.connections(None, u32::MAX).await?;
     for destination in &scene.destinations {
-        let watermarks: BTreeMap<_, _> = core.db.watermarks(destination.id).await?.into_iter().collect();
+        let watermarks: BTreeMap<_, _> = core
+            .db
+            .watermarks(destination.id)
+            .await?
+            .into_iter()
+            .collect();
         let behind = connections.iter().filter(|row| {
-            scene.connections.contains(&row.id) && watermarks.get(&row.id).copied().unwrap_or(0) < row.head_seq
+            scene.connections.contains(&row.id)
+                && watermarks.get(&row.id).copied().unwrap_or(0) < row.head_seq
         });
         let (behind, name) = (behind.count(), &destination.name);
         if behind > 0 {
-            faults.push(format!("{name} lacks something of {behind} connections: `chartlift export list`"));
+            faults.push(format!(
+                "{name} lacks something of {behind} connections: `chartlift export list`"
+            ));
         }
     }
     Ok(faults)

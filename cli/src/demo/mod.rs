@@ -30,9 +30,11 @@ use setup::Scene;
 
 /// Options of `demo`.
 #[derive(Debug, Args)]
-#[command(after_help = "Run again on the same folder, it delivers only what changed: nothing.\n\
+#[command(
+    after_help = "Run again on the same folder, it delivers only what changed: nothing.\n\
     Killed at any moment and started again, it goes on where it was.\n\n\
-    Example:\n  chartlift demo --exit --data-dir /tmp/demo")]
+    Example:\n  chartlift demo --exit --data-dir /tmp/demo"
+)]
 pub(crate) struct DemoArguments {
     /// End when all is delivered and verified; exit code 0 only if it is
     #[arg(long)]
@@ -57,7 +59,9 @@ pub(crate) async fn run(global: &GlobalArguments, arguments: &DemoArguments) -> 
     let urls = Urls {
         api: api.url(),
         portal: portal.base_url().to_string(),
-        temporal: temporal.ui_url().unwrap_or_else(|| temporal.address.clone()),
+        temporal: temporal
+            .ui_url()
+            .unwrap_or_else(|| temporal.address.clone()),
     };
     let is_told = Cell::new(false);
     let story = tell(&core, &scene, &urls, arguments.exit, &is_told);
@@ -84,19 +88,37 @@ struct Urls {
 }
 
 /// Asks for the pulls, waits, and tells. Without `exit` it does not end.
-async fn tell(core: &Core, scene: &Scene, urls: &Urls, exit: bool, is_told: &Cell<bool>) -> Result<ExitCode> {
-    eprintln!("API {}   portal {}   Temporal UI {}", urls.api, urls.portal, urls.temporal);
+async fn tell(
+    core: &Core,
+    scene: &Scene,
+    urls: &Urls,
+    exit: bool,
+    is_told: &Cell<bool>,
+) -> Result<ExitCode> {
+    eprintln!(
+        "API {}   portal {}   Temporal UI {}",
+        urls.api, urls.portal, urls.temporal
+    );
     let began = Instant::now();
-    let runs = progress::ask(&core.db, scene).await.context("ask for the pulls")?;
-    progress::wait(&core.db, &runs).await.context("watch the runs")?;
+    let runs = progress::ask(&core.db, scene)
+        .await
+        .context("ask for the pulls")?;
+    progress::wait(&core.db, &runs)
+        .await
+        .context("watch the runs")?;
     let elapsed = began.elapsed();
 
-    let summary = summary::Summary::of(&core.db, scene, &runs).await.context("sum up")?;
+    let summary = summary::Summary::of(&core.db, scene, &runs)
+        .await
+        .context("sum up")?;
     for line in summary.lines(elapsed) {
         print_line(&line);
     }
     print_line("");
-    print_line(&format!("data         {}", core.settings.data.dir.display()));
+    print_line(&format!(
+        "data         {}",
+        core.settings.data.dir.display()
+    ));
     for (name, line) in reading::lines(scene) {
         print_line(&format!("{name:<11}  {line}"));
     }
@@ -114,5 +136,9 @@ async fn tell(core: &Core, scene: &Scene, urls: &Urls, exit: bool, is_told: &Cel
         eprintln!("stays up — Ctrl-C ends it");
         std::future::pending::<()>().await;
     }
-    Ok(if judged.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if judged.faults.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }

@@ -51,7 +51,10 @@ pub(super) async fn ask(db: &Db, scene: &Scene) -> Result<Runs> {
         .filter_map(|(_, id)| id.parse().ok())
         .collect();
     if !left.is_empty() {
-        eprintln!("going on with {} pulls that were at work before", left.len());
+        eprintln!(
+            "going on with {} pulls that were at work before",
+            left.len()
+        );
     }
     let mut asked = BTreeSet::new();
     for connection in &scene.connections {
@@ -76,14 +79,18 @@ pub(super) async fn wait(db: &Db, runs: &Runs) -> Result<()> {
 
 /// Destinations first: one that stops being due has a run by then.
 async fn is_quiet(db: &Db) -> Result<bool> {
-    Ok(db.due_destinations(Duration::ZERO).await?.is_empty() && open_runs(db).await?.is_empty())
+    Ok(db.due_destinations(Duration::ZERO).await?.is_empty() && db.open_run_count().await? == 0)
 }
 
 async fn open_runs(db: &Db) -> Result<Vec<(RunKind, String)>> {
     let queued = db.queued_runs(Duration::ZERO, RUNS).await?;
     let running = db.still_runs(Duration::ZERO, RUNS).await?;
     let running = running.into_iter().map(|open| open.run);
-    Ok(queued.into_iter().chain(running).map(|run| (run.kind, run.run_id)).collect())
+    Ok(queued
+        .into_iter()
+        .chain(running)
+        .map(|run| (run.kind, run.run_id))
+        .collect())
 }
 
 /// How far the runs are.
@@ -101,8 +108,16 @@ struct Progress {
 
 impl Progress {
     async fn read(db: &Db, runs: &Runs) -> Result<Self> {
-        let mut now = Self { pulls: runs.pulls().count() as u64, ..Self::default() };
-        for pull in db.pulls(None, None, RUNS).await?.iter().filter(|pull| runs.has(&pull.id)) {
+        let mut now = Self {
+            pulls: runs.pulls().count() as u64,
+            ..Self::default()
+        };
+        for pull in db
+            .pulls(None, None, RUNS)
+            .await?
+            .iter()
+            .filter(|pull| runs.has(&pull.id))
+        {
             now.pulls_done += u64::from(pull.state.is_final());
             now.pages += pull.pages;
             now.fetched += pull.counts.fetched;
@@ -120,17 +135,30 @@ impl Progress {
     }
 
     fn pulled(&self) -> String {
-        format!("{} pages, {} resources", grouped(self.pages), grouped(self.fetched))
+        format!(
+            "{} pages, {} resources",
+            grouped(self.pages),
+            grouped(self.fetched)
+        )
     }
 
     fn exported(&self) -> String {
-        format!("{} rows delivered in {} files", grouped(self.delivered), grouped(self.files))
+        format!(
+            "{} rows delivered in {} files",
+            grouped(self.delivered),
+            grouped(self.files)
+        )
     }
 }
 
 enum Display {
-    Bars { pulls: ProgressBar, exports: ProgressBar },
-    Lines { last: Option<(Instant, Progress)> },
+    Bars {
+        pulls: ProgressBar,
+        exports: ProgressBar,
+    },
+    Lines {
+        last: Option<(Instant, Progress)>,
+    },
 }
 
 impl Display {
@@ -140,9 +168,20 @@ impl Display {
         }
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{prefix:8}{bar:24}  {msg}  {elapsed}");
-        let style = style.expect("the template is well-formed").progress_chars("━╸─");
-        let bar = |prefix| bars.add(ProgressBar::new(0).with_style(style.clone()).with_prefix(prefix));
-        Self::Bars { pulls: bar("pulls"), exports: bar("exports") }
+        let style = style
+            .expect("the template is well-formed")
+            .progress_chars("━╸─");
+        let bar = |prefix| {
+            bars.add(
+                ProgressBar::new(0)
+                    .with_style(style.clone())
+                    .with_prefix(prefix),
+            )
+        };
+        Self::Bars {
+            pulls: bar("pulls"),
+            exports: bar("exports"),
+        }
     }
 
     fn show(&mut self, now: &Progress) {
@@ -152,7 +191,9 @@ impl Display {
                 draw(exports, now.exports_done, now.exports, &now.exported());
             }
             Self::Lines { last } => {
-                let is_due = last.as_ref().is_none_or(|(at, shown)| at.elapsed() >= LINE_EVERY && shown != now);
+                let is_due = last
+                    .as_ref()
+                    .is_none_or(|(at, shown)| at.elapsed() >= LINE_EVERY && shown != now);
                 if is_due {
                     print_line(now);
                     *last = Some((Instant::now(), now.clone()));

@@ -57,7 +57,10 @@ mod tests {
 
     #[test]
     fn a_shell_reads_it_as_one_word() {
-        assert_eq!(quoted(r#"a 'b' "c" $d `e` \f"#), r#""a 'b' \"c\" \$d \`e\` \\f""#);
+        assert_eq!(
+            quoted(r#"a 'b' "c" $d `e` \f"#),
+            r#""a 'b' \"c\" \$d \`e\` \\f""#
+        );
     }
 
     #[test]

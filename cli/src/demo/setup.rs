@@ -38,21 +38,44 @@ pub(super) struct Scene {
 pub(super) async fn portal() -> Result<Sandbox> {
     let port = free_port(PORTAL_PORT).context("find a port for the portal")?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    Sandbox::start(SandboxOptions { listen, ..SandboxOptions::default() }).await.context("start the portal")
+    Sandbox::start(SandboxOptions {
+        listen,
+        ..SandboxOptions::default()
+    })
+    .await
+    .context("start the portal")
 }
 
 /// Registers source, patients and destinations that are not there yet.
-pub(super) async fn register(core: &Core, portal: &Sandbox, patients_max: Option<u64>) -> Result<Scene> {
-    let source = source(&core.db, portal.base_url()).await.context("register the portal")?;
-    let patients_max = patients_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
-    let patients: Vec<_> = portal.patients().into_iter().take(patients_max).map(|patient| patient.id).collect();
-    let connections = connections(&core.db, source, patients).await.context("register the patients")?;
+pub(super) async fn register(
+    core: &Core,
+    portal: &Sandbox,
+    patients_max: Option<u64>,
+) -> Result<Scene> {
+    let source = source(&core.db, portal.base_url())
+        .await
+        .context("register the portal")?;
+    let patients_max = patients_max
+        .and_then(|max| usize::try_from(max).ok())
+        .unwrap_or(usize::MAX);
+    let patients: Vec<_> = portal
+        .patients()
+        .into_iter()
+        .take(patients_max)
+        .map(|patient| patient.id)
+        .collect();
+    let connections = connections(&core.db, source, patients)
+        .await
+        .context("register the patients")?;
     let mut destinations = Vec::new();
     for (name, folder, format) in DESTINATIONS {
         let found = destination(core, name, folder, format).await;
         destinations.push(found.with_context(|| format!("register destination {name}"))?);
     }
-    Ok(Scene { connections, destinations })
+    Ok(Scene {
+        connections,
+        destinations,
+    })
 }
 
 async fn source(db: &Db, base_url: &Url) -> Result<SourceId> {
@@ -75,7 +98,11 @@ async fn source(db: &Db, base_url: &Url) -> Result<SourceId> {
 }
 
 /// One connection a patient, under a name that is not the portal's.
-async fn connections(db: &Db, source: SourceId, patients: Vec<String>) -> Result<Vec<ConnectionId>> {
+async fn connections(
+    db: &Db,
+    source: SourceId,
+    patients: Vec<String>,
+) -> Result<Vec<ConnectionId>> {
     let known = db.connections(None, u32::MAX).await?;
     let known: BTreeMap<_, _> = known
         .into_iter()
@@ -86,17 +113,28 @@ async fn connections(db: &Db, source: SourceId, patients: Vec<String>) -> Result
     for (number, patient) in (1..).zip(patients) {
         let external_id = format!("sandbox:{number:02}");
         match known.get(&external_id) {
-            Some(row) if row.enabled && row.status == ConnectionStatus::Active => connections.push(row.id),
+            Some(row) if row.enabled && row.status == ConnectionStatus::Active => {
+                connections.push(row.id)
+            }
             Some(row) => eprintln!("{} is not pulled: it is disabled or not active", row.id),
-            None => connections.push(add_connection(db, &external_id, SOURCE, patient, None).await?),
+            None => {
+                connections.push(add_connection(db, &external_id, SOURCE, patient, None).await?)
+            }
         }
     }
     Ok(connections)
 }
 
-async fn destination(core: &Core, name: &str, folder: &str, format: FileFormat) -> Result<Destination> {
+async fn destination(
+    core: &Core,
+    name: &str,
+    folder: &str,
+    format: FileFormat,
+) -> Result<Destination> {
     let folder = core.settings.data.dir.join(folder);
-    let location = folder.to_str().context("the data folder's path is not UTF-8 text")?;
+    let location = folder
+        .to_str()
+        .context("the data folder's path is not UTF-8 text")?;
     match core.db.destination(name).await {
         Err(db::Error::NotFound { .. }) => {
             add_destination(&core.db, name, location, format).await?;

@@ -50,9 +50,16 @@ impl Summary {
             }
         }
         for (at, destination) in scene.destinations.iter().enumerate() {
-            let mut of = OfDestination { name: destination.name.clone(), ..OfDestination::default() };
+            let mut of = OfDestination {
+                name: destination.name.clone(),
+                ..OfDestination::default()
+            };
             for part in new_parts(db, destination, &mut of).await? {
-                let delivered = &mut summary.types.entry(part.resource_type).or_default().delivered;
+                let delivered = &mut summary
+                    .types
+                    .entry(part.resource_type)
+                    .or_default()
+                    .delivered;
                 delivered.resize(delivered.len().max(at + 1), 0);
                 delivered[at] += part.row_count;
                 of.rows += part.row_count;
@@ -66,14 +73,26 @@ impl Summary {
 
     /// The table and what stands under it.
     pub(super) fn lines(&self, elapsed: Duration) -> Vec<String> {
-        let mut headers = vec!["resource type", "fetched", "new", "changed", "unchanged", "other"];
+        let mut headers = vec![
+            "resource type",
+            "fetched",
+            "new",
+            "changed",
+            "unchanged",
+            "other",
+        ];
         headers.extend(self.destinations.iter().map(|of| of.name.as_str()));
         let mut table = Table::new(&headers, 1);
         for (name, of) in &self.types {
-            let delivered = (0..self.destinations.len()).map(|at| of.delivered.get(at).copied().unwrap_or(0));
+            let delivered =
+                (0..self.destinations.len()).map(|at| of.delivered.get(at).copied().unwrap_or(0));
             table.row(row(name, &of.pulled, delivered));
         }
-        table.row(row("all", &self.total, self.destinations.iter().map(|of| of.rows)));
+        table.row(row(
+            "all",
+            &self.total,
+            self.destinations.iter().map(|of| of.rows),
+        ));
         let mut lines = vec![String::new()];
         lines.extend(table.lines());
         lines.extend(self.other());
@@ -104,7 +123,11 @@ impl Summary {
             (of.ignored, "not asked for"),
             (of.rejected, "rejected (no usable id or type)"),
         ];
-        let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        let parts: Vec<_> = parts
+            .iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, what)| format!("{n} {what}"))
+            .collect();
         (!parts.is_empty()).then(|| format!("other: {}", parts.join(", ")))
     }
 }
@@ -112,18 +135,25 @@ impl Summary {
 fn row(name: &str, of: &PullCounts, delivered: impl Iterator<Item = u64>) -> Vec<String> {
     let other = of.repeated + of.superseded + of.ignored + of.rejected;
     let counts = [of.fetched, of.new, of.changed, of.unchanged, other];
-    std::iter::once(name.to_owned()).chain(counts.into_iter().chain(delivered).map(grouped)).collect()
+    std::iter::once(name.to_owned())
+        .chain(counts.into_iter().chain(delivered).map(grouped))
+        .collect()
 }
 
 /// The parts published since the scene was set.
-async fn new_parts(db: &Db, destination: &Destination, of: &mut OfDestination) -> Result<Vec<Part>> {
+async fn new_parts(
+    db: &Db,
+    destination: &Destination,
+    of: &mut OfDestination,
+) -> Result<Vec<Part>> {
     let files = FileDestination::open(&destination.location, destination.id)?;
     let (mut parts, mut after) = (Vec::new(), destination.last_publication);
     loop {
         let page = db.publications(destination.id, after, PAGE).await?;
         for row in &page {
             let publication = files.publication(row.number).await?;
-            let publication = publication.with_context(|| format!("publication {} is not there", row.number))?;
+            let publication =
+                publication.with_context(|| format!("publication {} is not there", row.number))?;
             of.publications += 1;
             parts.extend(publication.parts);
         }

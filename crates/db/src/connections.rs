@@ -122,13 +122,24 @@ impl Db {
         let id = ConnectionId::new();
         let row = id.to_string();
         let patient = self.keys.seal(
-            Place { column: "connections.source_patient_id", row: &row },
+            Place {
+                column: "connections.source_patient_id",
+                row: &row,
+            },
             new.source_patient_id.as_bytes(),
         )?;
         let token = new
             .token
             .as_ref()
-            .map(|token| self.keys.seal(Place { column: "connections.token", row: &row }, token.as_bytes()))
+            .map(|token| {
+                self.keys.seal(
+                    Place {
+                        column: "connections.token",
+                        row: &row,
+                    },
+                    token.as_bytes(),
+                )
+            })
             .transpose()?;
         sqlx::query(
             "INSERT INTO connections (id, patient_id, source_id, status, enabled, source_patient_id_sealed, \
@@ -153,7 +164,11 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn connections(&self, after: Option<ConnectionId>, limit: u32) -> Result<Vec<ConnectionSummary>> {
+    pub async fn connections(
+        &self,
+        after: Option<ConnectionId>,
+        limit: u32,
+    ) -> Result<Vec<ConnectionSummary>> {
         let text = format!(
             "SELECT {SUMMARY} FROM connections JOIN patients ON patients.id = connections.patient_id \
              JOIN sources ON sources.id = connections.source_id WHERE connections.id > $1 ORDER BY connections.id LIMIT $2"
@@ -183,16 +198,28 @@ impl Db {
             .bind(&row_id)
             .fetch_optional(&self.reader)
             .await?
-            .ok_or_else(|| Error::NotFound { noun: "connection", id: row_id.clone() })?;
+            .ok_or_else(|| Error::NotFound {
+                noun: "connection",
+                id: row_id.clone(),
+            })?;
         let open = |column: &str, sealed: &str| {
-            let plain = self.keys.open(Place { column, row: &row_id }, sealed)?;
+            let plain = self.keys.open(
+                Place {
+                    column,
+                    row: &row_id,
+                },
+                sealed,
+            )?;
             String::from_utf8(plain).map_err(|_| crate::row::corrupt(column))
         };
         Ok(Connection {
             summary: read_summary(&row)?,
             base_url: row.text("base_url")?,
             source_identity: row.text("identity")?,
-            source_patient_id: open("connections.source_patient_id", &row.text("source_patient_id_sealed")?)?,
+            source_patient_id: open(
+                "connections.source_patient_id",
+                &row.text("source_patient_id_sealed")?,
+            )?,
             token: row
                 .raw::<Option<String>>("token_sealed")?
                 .map(|sealed| open("connections.token", &sealed))
@@ -211,7 +238,10 @@ impl Db {
             .execute(&self.writer)
             .await?;
         if done.rows_affected() == 0 {
-            return Err(Error::NotFound { noun: "connection", id: id.to_string() });
+            return Err(Error::NotFound {
+                noun: "connection",
+                id: id.to_string(),
+            });
         }
         Ok(())
     }
@@ -220,7 +250,11 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn set_connection_status(&self, id: ConnectionId, status: ConnectionStatus) -> Result<()> {
+    pub async fn set_connection_status(
+        &self,
+        id: ConnectionId,
+        status: ConnectionStatus,
+    ) -> Result<()> {
         sqlx::query("UPDATE connections SET status = $1 WHERE id = $2")
             .bind(status.as_str())
             .bind(id.to_string())
@@ -235,14 +269,25 @@ impl Db {
     /// [`Error::NotFound`].
     pub async fn set_connection_token(&self, id: ConnectionId, token: &str) -> Result<()> {
         let row = id.to_string();
-        let sealed = self.keys.seal(Place { column: "connections.token", row: &row }, token.as_bytes())?;
-        let done = sqlx::query("UPDATE connections SET token_sealed = $1, status = 'active' WHERE id = $2")
-            .bind(sealed)
-            .bind(&row)
-            .execute(&self.writer)
-            .await?;
+        let sealed = self.keys.seal(
+            Place {
+                column: "connections.token",
+                row: &row,
+            },
+            token.as_bytes(),
+        )?;
+        let done = sqlx::query(
+            "UPDATE connections SET token_sealed = $1, status = 'active' WHERE id = $2",
+        )
+        .bind(sealed)
+        .bind(&row)
+        .execute(&self.writer)
+        .await?;
         if done.rows_affected() == 0 {
-            return Err(Error::NotFound { noun: "connection", id: row });
+            return Err(Error::NotFound {
+                noun: "connection",
+                id: row,
+            });
         }
         Ok(())
     }

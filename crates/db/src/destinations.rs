@@ -45,8 +45,7 @@ pub struct Destination {
     pub created_at: Timestamp,
 }
 
-const COLUMNS: &str =
-    "id, name, location, format, enabled, epoch, last_publication, failures, not_before, created_at";
+const COLUMNS: &str = "id, name, location, format, enabled, epoch, last_publication, failures, not_before, created_at";
 
 fn read(row: &AnyRow) -> Result<Destination> {
     Ok(Destination {
@@ -95,7 +94,11 @@ impl Db {
                 format!("there is a destination named `{}`, or one at {}, already", new.name, new.location)
             })
         })?;
-        sqlx::query(MARK).bind(now).bind(&id).execute(&mut *tx).await?;
+        sqlx::query(MARK)
+            .bind(now)
+            .bind(&id)
+            .execute(&mut *tx)
+            .await?;
         add_pending(&mut tx, new.id, Trigger::DestinationAdded).await?;
         tx.commit().await?;
         Ok(())
@@ -107,7 +110,9 @@ impl Db {
     /// [`Error::Unavailable`].
     pub async fn destinations(&self) -> Result<Vec<Destination>> {
         let text = format!("SELECT {COLUMNS} FROM destinations ORDER BY name");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(&self.reader).await?;
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .fetch_all(&self.reader)
+            .await?;
         rows.iter().map(read).collect()
     }
 
@@ -117,8 +122,14 @@ impl Db {
     /// [`Error::NotFound`].
     pub async fn destination(&self, id_or_name: &str) -> Result<Destination> {
         let text = format!("SELECT {COLUMNS} FROM destinations WHERE id = $1 OR name = $1");
-        let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(id_or_name).fetch_optional(&self.writer).await?;
-        read(&row.ok_or_else(|| Error::NotFound { noun: "destination", id: id_or_name.to_owned() })?)
+        let row = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(id_or_name)
+            .fetch_optional(&self.writer)
+            .await?;
+        read(&row.ok_or_else(|| Error::NotFound {
+            noun: "destination",
+            id: id_or_name.to_owned(),
+        })?)
     }
 
     /// Enables a destination, which then catches up from where it was, or
@@ -139,7 +150,11 @@ impl Db {
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() > 0 && enabled {
-            sqlx::query(MARK).bind(now).bind(id.to_string()).execute(&mut *tx).await?;
+            sqlx::query(MARK)
+                .bind(now)
+                .bind(id.to_string())
+                .execute(&mut *tx)
+                .await?;
             add_pending(&mut tx, id, Trigger::Reactivated).await?;
         }
         tx.commit().await?;
@@ -151,7 +166,11 @@ impl Db {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn recompute_marks(&self) -> Result<()> {
-        sqlx::query(MARK).bind(Timestamp::now().0).bind("").execute(&self.writer).await?;
+        sqlx::query(MARK)
+            .bind(Timestamp::now().0)
+            .bind("")
+            .execute(&self.writer)
+            .await?;
         Ok(())
     }
 }

@@ -116,10 +116,28 @@ impl Db {
                 .fetch_all(&self.reader)
                 .await?;
             for row in &rows {
-                found.push(DueRun { kind, run_id: row.text("id")?, subject_id: row.text("subject_id")? });
+                found.push(DueRun {
+                    kind,
+                    run_id: row.text("id")?,
+                    subject_id: row.text("subject_id")?,
+                });
             }
         }
         Ok(found)
+    }
+
+    /// How many runs are queued or running.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`].
+    pub async fn open_run_count(&self) -> Result<u64> {
+        let row = sqlx::query(
+            "SELECT (SELECT COUNT(*) FROM pulls WHERE state IN ('queued', 'running')) + \
+             (SELECT COUNT(*) FROM exports WHERE state IN ('queued', 'running')) AS open_count",
+        )
+        .fetch_one(&self.writer)
+        .await?;
+        row.count("open_count")
     }
 
     /// Running runs that nobody has touched for `age`.
@@ -142,8 +160,15 @@ impl Db {
                 .fetch_all(&self.reader)
                 .await?;
             for row in &rows {
-                let run = DueRun { kind, run_id: row.text("id")?, subject_id: row.text("subject_id")? };
-                found.push(OpenRun { run, workflow_run_id: row.text("workflow_run_id")? });
+                let run = DueRun {
+                    kind,
+                    run_id: row.text("id")?,
+                    subject_id: row.text("subject_id")?,
+                };
+                found.push(OpenRun {
+                    run,
+                    workflow_run_id: row.text("workflow_run_id")?,
+                });
             }
         }
         Ok(found)

@@ -55,7 +55,9 @@ impl Error {
     /// Turns a unique violation into a conflict that says what to do.
     pub(crate) fn unique(error: sqlx::Error, what: impl FnOnce() -> String) -> Self {
         match &error {
-            sqlx::Error::Database(inner) if inner.is_unique_violation() => Self::Conflict { what: what() },
+            sqlx::Error::Database(inner) if inner.is_unique_violation() => {
+                Self::Conflict { what: what() }
+            }
             _ => Self::Unavailable(error),
         }
     }

@@ -85,7 +85,11 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Conflict`] for a disabled destination.
-    pub async fn request_export(&self, destination: DestinationId, trigger: Option<Trigger>) -> Result<ExportId> {
+    pub async fn request_export(
+        &self,
+        destination: DestinationId,
+        trigger: Option<Trigger>,
+    ) -> Result<ExportId> {
         let (now, name) = (Timestamp::now().0, destination.to_string());
         let mut tx = self.writer.begin().await?;
         if trigger == Some(Trigger::Manual) {
@@ -105,15 +109,18 @@ impl Db {
         .bind(&name)
         .execute(&mut *tx)
         .await?;
-        let row = sqlx::query("SELECT id FROM exports WHERE destination_id = $1 AND state = 'queued'")
-            .bind(&name)
-            .fetch_optional(&mut *tx)
-            .await?;
+        let row =
+            sqlx::query("SELECT id FROM exports WHERE destination_id = $1 AND state = 'queued'")
+                .bind(&name)
+                .fetch_optional(&mut *tx)
+                .await?;
         let Some(row) = row else {
             drop(tx);
             self.destination(&name).await?;
             return Err(Error::Conflict {
-                what: format!("destination {name} is disabled: `chartlift destination enable {name}` first"),
+                what: format!(
+                    "destination {name} is disabled: `chartlift destination enable {name}` first"
+                ),
             });
         };
         let id: ExportId = row.word("id")?;
@@ -126,7 +133,10 @@ impl Db {
         .bind(&name)
         .execute(&mut *tx)
         .await?;
-        sqlx::query("DELETE FROM pending_triggers WHERE destination_id = $1").bind(&name).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM pending_triggers WHERE destination_id = $1")
+            .bind(&name)
+            .execute(&mut *tx)
+            .await?;
         if let Some(trigger) = trigger {
             add_trigger(&mut tx, &id.to_string(), trigger).await?;
         }
@@ -141,7 +151,11 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn claim_export(&self, destination: DestinationId, workflow_run_id: &str) -> Result<Option<ExportId>> {
+    pub async fn claim_export(
+        &self,
+        destination: DestinationId,
+        workflow_run_id: &str,
+    ) -> Result<Option<ExportId>> {
         let (now, name) = (Timestamp::now().0, destination.to_string());
         let mut tx = self.writer.begin().await?;
         sqlx::query(
@@ -164,10 +178,11 @@ impl Db {
         .bind(&name)
         .execute(&mut *tx)
         .await?;
-        let row = sqlx::query("SELECT id FROM exports WHERE destination_id = $1 AND state = 'running'")
-            .bind(&name)
-            .fetch_optional(&mut *tx)
-            .await?;
+        let row =
+            sqlx::query("SELECT id FROM exports WHERE destination_id = $1 AND state = 'running'")
+                .bind(&name)
+                .fetch_optional(&mut *tx)
+                .await?;
         tx.commit().await?;
         row.map(|row| row.word("id")).transpose()
     }
@@ -178,8 +193,14 @@ impl Db {
     /// [`Error::NotFound`].
     pub async fn export(&self, id: ExportId) -> Result<Export> {
         let text = format!("SELECT {COLUMNS} FROM exports WHERE id = $1");
-        let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(id.to_string()).fetch_optional(&self.reader).await?;
-        let mut export = read(&row.ok_or_else(|| Error::NotFound { noun: "export", id: id.to_string() })?)?;
+        let row = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(id.to_string())
+            .fetch_optional(&self.reader)
+            .await?;
+        let mut export = read(&row.ok_or_else(|| Error::NotFound {
+            noun: "export",
+            id: id.to_string(),
+        })?)?;
         export.triggers = triggers_of(&self.reader, &id.to_string()).await?;
         Ok(export)
     }
@@ -215,7 +236,12 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn end_export(&self, id: ExportId, state: RunState, error_code: Option<&str>) -> Result<()> {
+    pub async fn end_export(
+        &self,
+        id: ExportId,
+        state: RunState,
+        error_code: Option<&str>,
+    ) -> Result<()> {
         let now = Timestamp::now();
         let mut tx = self.writer.begin().await?;
         let ended = sqlx::query(
@@ -264,7 +290,9 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(6 * 3600);
 /// How long a destination is left alone after so many failures in a row: 1 min,
 /// doubling up to 6 h.
 fn back_off(failures: u64) -> Duration {
-    let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(9);
+    let doublings = u32::try_from(failures.saturating_sub(1))
+        .unwrap_or(u32::MAX)
+        .min(9);
     Duration::from_secs(60 << doublings).min(BACK_OFF_MAX)
 }
 
@@ -294,7 +322,11 @@ pub(crate) async fn triggers_of(pool: &sqlx::AnyPool, run_id: &str) -> Result<Ve
         .await?;
     rows.iter()
         .map(|row| {
-            Ok(TriggerCount { reason: row.word("reason")?, count: row.count("count")?, first_at: row.time("first_at")? })
+            Ok(TriggerCount {
+                reason: row.word("reason")?,
+                count: row.count("count")?,
+                first_at: row.time("first_at")?,
+            })
         })
         .collect()
 }
@@ -305,6 +337,9 @@ mod tests {
 
     #[test]
     fn back_off_doubles_up_to_six_hours() {
-        assert_eq!([1, 2, 3, 9, 10, 99].map(|n| back_off(n).as_secs() / 60), [1, 2, 4, 256, 360, 360]);
+        assert_eq!(
+            [1, 2, 3, 9, 10, 99].map(|n| back_off(n).as_secs() / 60),
+            [1, 2, 4, 256, 360, 360]
+        );
     }
 }

@@ -35,7 +35,9 @@ pub use pulls::{Pull, PullType};
 pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};
 pub use sources::{NewSource, Source, SourceAuth};
 pub use steps::{NewStaging, StepClaim, StepRef};
-pub use verify::{DestinationProgress, DestinationState, ExportAccount, ExportTotals, LogState, PullAccount};
+pub use verify::{
+    DestinationProgress, DestinationState, ExportAccount, ExportTotals, LogState, PullAccount,
+};
 
 /// The result of a database call.
 pub type Result<T> = std::result::Result<T, Error>;

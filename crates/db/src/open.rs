@@ -44,25 +44,31 @@ impl Db {
         };
         let options = AnyConnectOptions::from_str(&url)?;
         let pool = |size: u32| {
-            AnyPoolOptions::new().max_connections(size).after_connect(|connection, _| {
-                Box::pin(async move {
-                    // FULL: a commit that was answered survives a power cut.
-                    for pragma in [
-                        "PRAGMA busy_timeout = 15000",
-                        "PRAGMA journal_mode = WAL",
-                        "PRAGMA synchronous = FULL",
-                        "PRAGMA foreign_keys = ON",
-                    ] {
-                        connection.execute(sqlx::query(pragma)).await?;
-                    }
-                    Ok(())
+            AnyPoolOptions::new()
+                .max_connections(size)
+                .after_connect(|connection, _| {
+                    Box::pin(async move {
+                        // FULL: a commit that was answered survives a power cut.
+                        for pragma in [
+                            "PRAGMA busy_timeout = 15000",
+                            "PRAGMA journal_mode = WAL",
+                            "PRAGMA synchronous = FULL",
+                            "PRAGMA foreign_keys = ON",
+                        ] {
+                            connection.execute(sqlx::query(pragma)).await?;
+                        }
+                        Ok(())
+                    })
                 })
-            })
         };
         // SQLite has one writer; a pool of one makes waiting for it fair and silent.
         let writer = pool(1).connect_with(options.clone()).await?;
         let reader = pool(4).connect_with(options).await?;
-        Ok(Self { writer, reader, keys: Arc::new(keys) })
+        Ok(Self {
+            writer,
+            reader,
+            keys: Arc::new(keys),
+        })
     }
 
     /// Applies the migrations that are missing.
@@ -81,10 +87,21 @@ impl Db {
     /// [`Error::Unavailable`].
     pub async fn migration_state(&self) -> Result<MigrationState> {
         let mut connection = self.writer.acquire().await?;
-        let failed = |error: sqlx::migrate::MigrateError| Error::Migration { what: error.to_string() };
-        connection.ensure_migrations_table("_sqlx_migrations").await.map_err(failed)?;
-        let applied = connection.list_applied_migrations("_sqlx_migrations").await.map_err(failed)?;
-        Ok(MigrationState { applied: applied.len(), known: MIGRATIONS.iter().count() })
+        let failed = |error: sqlx::migrate::MigrateError| Error::Migration {
+            what: error.to_string(),
+        };
+        connection
+            .ensure_migrations_table("_sqlx_migrations")
+            .await
+            .map_err(failed)?;
+        let applied = connection
+            .list_applied_migrations("_sqlx_migrations")
+            .await
+            .map_err(failed)?;
+        Ok(MigrationState {
+            applied: applied.len(),
+            known: MIGRATIONS.iter().count(),
+        })
     }
 
     /// Closes the pools; the file can then be copied or removed.

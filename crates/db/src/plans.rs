@@ -69,7 +69,11 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn candidates(&self, destination: DestinationId, limit: u32) -> Result<Vec<Candidate>> {
+    pub async fn candidates(
+        &self,
+        destination: DestinationId,
+        limit: u32,
+    ) -> Result<Vec<Candidate>> {
         let rows = sqlx::query(
             "SELECT connections.id AS id, connections.head_seq AS head_seq, connections.index_key AS index_key, \
              COALESCE(CASE WHEN watermarks.epoch = destinations.epoch THEN watermarks.seq END, 0) AS from_seq, \
@@ -152,12 +156,14 @@ impl Db {
     /// # Errors
     /// [`Error::Lost`] if it has none, or another than `plan_id`.
     pub async fn fixed_plan(&self, export: ExportId, plan_id: &str) -> Result<(u64, u64)> {
-        let row = sqlx::query("SELECT plan_number, plan_epoch FROM exports WHERE id = $1 AND plan_id = $2")
-            .bind(export.to_string())
-            .bind(plan_id)
-            .fetch_optional(&self.writer)
-            .await?
-            .ok_or(Error::Lost)?;
+        let row = sqlx::query(
+            "SELECT plan_number, plan_epoch FROM exports WHERE id = $1 AND plan_id = $2",
+        )
+        .bind(export.to_string())
+        .bind(plan_id)
+        .fetch_optional(&self.writer)
+        .await?
+        .ok_or(Error::Lost)?;
         Ok((row.count("plan_number")?, row.count("plan_epoch")?))
     }
 
@@ -177,7 +183,12 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn chunk_spans(&self, export: ExportId, plan_id: &str, chunk: u64) -> Result<Vec<ChunkSpan>> {
+    pub async fn chunk_spans(
+        &self,
+        export: ExportId,
+        plan_id: &str,
+        chunk: u64,
+    ) -> Result<Vec<ChunkSpan>> {
         let rows = sqlx::query(
             "SELECT export_spans.connection_id AS connection_id, connections.patient_id AS patient_id, \
              sources.identity AS identity, export_spans.from_seq AS from_seq, export_spans.to_seq AS to_seq, \
@@ -272,7 +283,13 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn fail_chunk(&self, export: ExportId, plan_id: &str, chunk: u64, error_code: &str) -> Result<()> {
+    pub async fn fail_chunk(
+        &self,
+        export: ExportId,
+        plan_id: &str,
+        chunk: u64,
+        error_code: &str,
+    ) -> Result<()> {
         sqlx::query(
             "UPDATE export_spans SET state = 'failed', error_code = $1, counts = (SELECT '{\"planned\":' || \
              COALESCE(SUM(row_count), 0) || ',\"failed\":' || COALESCE(SUM(row_count), 0) || '}' FROM batches \

@@ -52,7 +52,11 @@ impl Db {
         .bind(plan_id)
         .execute(&self.writer)
         .await?;
-        if moved.rows_affected() == 0 { Err(Error::Lost) } else { Ok(()) }
+        if moved.rows_affected() == 0 {
+            Err(Error::Lost)
+        } else {
+            Ok(())
+        }
     }
 
     /// What the chunks of a plan wrote: parts and spans, in a fixed order, and
@@ -60,7 +64,11 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn plan_results(&self, export: ExportId, plan_id: &str) -> Result<(Vec<Part>, Vec<Span>, ExportCounts)> {
+    pub async fn plan_results(
+        &self,
+        export: ExportId,
+        plan_id: &str,
+    ) -> Result<(Vec<Part>, Vec<Span>, ExportCounts)> {
         let rows = sqlx::query(
             "SELECT path, resource_type, deleted, row_count, size_bytes, sha256 FROM parts \
              WHERE export_id = $1 AND plan_id = $2 ORDER BY resource_type, chunk, ordinal",
@@ -116,7 +124,10 @@ impl Db {
     /// # Errors
     /// [`Error::Lost`] if another attempt holds the step; [`Error::Conflict`] if
     /// publications before this one were never taken over.
-    pub async fn commit_publication<R: Serialize + Sync>(&self, commit: &PublicationCommit<'_, R>) -> Result<()> {
+    pub async fn commit_publication<R: Serialize + Sync>(
+        &self,
+        commit: &PublicationCommit<'_, R>,
+    ) -> Result<()> {
         let publication = commit.publication;
         let destination = publication.destination_id.to_string();
         let now = Timestamp::now().0;
@@ -157,7 +168,12 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn publications(&self, destination: DestinationId, after: u64, limit: u32) -> Result<Vec<PublicationRow>> {
+    pub async fn publications(
+        &self,
+        destination: DestinationId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<PublicationRow>> {
         let rows = sqlx::query(
             "SELECT number, export_id, plan_id, part_count, row_count, size_bytes, created_at FROM publications \
              WHERE destination_id = $1 AND number > $2 ORDER BY number LIMIT $3",
@@ -186,7 +202,10 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn watermarks(&self, destination: DestinationId) -> Result<Vec<(model::ConnectionId, u64)>> {
+    pub async fn watermarks(
+        &self,
+        destination: DestinationId,
+    ) -> Result<Vec<(model::ConnectionId, u64)>> {
         let rows = sqlx::query(
             "SELECT watermarks.connection_id AS connection_id, watermarks.seq AS seq FROM watermarks \
              JOIN destinations ON destinations.id = watermarks.destination_id AND destinations.epoch = watermarks.epoch \
@@ -195,12 +214,17 @@ impl Db {
         .bind(destination.to_string())
         .fetch_all(&self.reader)
         .await?;
-        rows.iter().map(|row| Ok((row.word("connection_id")?, row.count("seq")?))).collect()
+        rows.iter()
+            .map(|row| Ok((row.word("connection_id")?, row.count("seq")?)))
+            .collect()
     }
 }
 
 /// A publication that was not the next one must have been taken over before.
-async fn refuse_gap(tx: &mut sqlx::Transaction<'_, sqlx::Any>, publication: &Publication) -> Result<()> {
+async fn refuse_gap(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    publication: &Publication,
+) -> Result<()> {
     let row = sqlx::query("SELECT last_publication FROM destinations WHERE id = $1")
         .bind(publication.destination_id.to_string())
         .fetch_one(&mut **tx)
@@ -208,13 +232,20 @@ async fn refuse_gap(tx: &mut sqlx::Transaction<'_, sqlx::Any>, publication: &Pub
     let last = row.count("last_publication")?;
     if last < publication.number {
         return Err(Error::Conflict {
-            what: format!("publication {} cannot follow publication {last}: `chartlift verify` shows what is missing", publication.number),
+            what: format!(
+                "publication {} cannot follow publication {last}: `chartlift verify` shows what is missing",
+                publication.number
+            ),
         });
     }
     Ok(())
 }
 
-async fn insert_publication(tx: &mut sqlx::Transaction<'_, sqlx::Any>, publication: &Publication, now: i64) -> Result<()> {
+async fn insert_publication(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    publication: &Publication,
+    now: i64,
+) -> Result<()> {
     sqlx::query(
         "INSERT INTO publications (destination_id, number, export_id, plan_id, burnt, part_count, row_count, \
          size_bytes, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -267,7 +298,10 @@ async fn add_to_export(
     now: i64,
 ) -> Result<()> {
     let id = publication.export_id.to_string();
-    let row = sqlx::query("SELECT counts FROM exports WHERE id = $1").bind(&id).fetch_optional(&mut **tx).await?;
+    let row = sqlx::query("SELECT counts FROM exports WHERE id = $1")
+        .bind(&id)
+        .fetch_optional(&mut **tx)
+        .await?;
     let Some(row) = row else { return Ok(()) };
     let mut counts: ExportCounts = row.json("counts")?;
     counts += publication.counts;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use model::{ConnectionId, PullCounts, PullId, RunPhase, RunState, Timestamp, Trigger, TypeOutcome};
+use model::{
+    ConnectionId, PullCounts, PullId, RunPhase, RunState, Timestamp, Trigger, TypeOutcome,
+};
 use serde::Serialize;
 use sqlx::any::AnyRow;
 
@@ -88,7 +90,14 @@ impl Db {
         let summary = self.connection(connection).await?.summary;
         if !summary.enabled || summary.status != model::ConnectionStatus::Active {
             return Err(Error::Conflict {
-                what: format!("connection {connection} is {}: it cannot be pulled", if summary.enabled { summary.status.as_str() } else { "disabled, or its source is" }),
+                what: format!(
+                    "connection {connection} is {}: it cannot be pulled",
+                    if summary.enabled {
+                        summary.status.as_str()
+                    } else {
+                        "disabled, or its source is"
+                    }
+                ),
             });
         }
         let (now, id) = (Timestamp::now().0, PullId::new());
@@ -119,7 +128,11 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn claim_pull(&self, connection: ConnectionId, workflow_run_id: &str) -> Result<Option<PullId>> {
+    pub async fn claim_pull(
+        &self,
+        connection: ConnectionId,
+        workflow_run_id: &str,
+    ) -> Result<Option<PullId>> {
         let now = Timestamp::now().0;
         let mut tx = self.writer.begin().await?;
         sqlx::query(
@@ -141,10 +154,11 @@ impl Db {
         .bind(connection.to_string())
         .execute(&mut *tx)
         .await?;
-        let row = sqlx::query("SELECT id FROM pulls WHERE connection_id = $1 AND state = 'running'")
-            .bind(connection.to_string())
-            .fetch_optional(&mut *tx)
-            .await?;
+        let row =
+            sqlx::query("SELECT id FROM pulls WHERE connection_id = $1 AND state = 'running'")
+                .bind(connection.to_string())
+                .fetch_optional(&mut *tx)
+                .await?;
         tx.commit().await?;
         row.map(|row| row.word("id")).transpose()
     }
@@ -180,8 +194,14 @@ impl Db {
     /// [`Error::NotFound`].
     pub async fn pull(&self, id: PullId) -> Result<Pull> {
         let text = format!("SELECT {COLUMNS} FROM pulls WHERE id = $1");
-        let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(id.to_string()).fetch_optional(&self.reader).await?;
-        let mut pull = read(&row.ok_or_else(|| Error::NotFound { noun: "pull", id: id.to_string() })?)?;
+        let row = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(id.to_string())
+            .fetch_optional(&self.reader)
+            .await?;
+        let mut pull = read(&row.ok_or_else(|| Error::NotFound {
+            noun: "pull",
+            id: id.to_string(),
+        })?)?;
         pull.triggers = triggers_of(&self.reader, &id.to_string()).await?;
         Ok(pull)
     }
@@ -191,7 +211,12 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn pulls(&self, connection: Option<ConnectionId>, before: Option<PullId>, limit: u32) -> Result<Vec<Pull>> {
+    pub async fn pulls(
+        &self,
+        connection: Option<ConnectionId>,
+        before: Option<PullId>,
+        limit: u32,
+    ) -> Result<Vec<Pull>> {
         let text = format!(
             "SELECT {COLUMNS} FROM pulls WHERE ($1 = '' OR connection_id = $1) AND ($2 = '' OR id < $2) \
              ORDER BY id DESC LIMIT $3"

@@ -21,7 +21,9 @@ pub(crate) trait Columns {
     }
 
     fn optional_count(&self, column: &str) -> Result<Option<u64>> {
-        self.raw::<Option<i64>>(column)?.map(|n| u64::try_from(n).map_err(|_| corrupt(column))).transpose()
+        self.raw::<Option<i64>>(column)?
+            .map(|n| u64::try_from(n).map_err(|_| corrupt(column)))
+            .transpose()
     }
 
     fn flag(&self, column: &str) -> Result<bool> {
@@ -46,7 +48,9 @@ pub(crate) trait Columns {
     }
 
     fn optional_word<T: FromStr>(&self, column: &str) -> Result<Option<T>> {
-        self.raw::<Option<String>>(column)?.map(|text| text.parse().map_err(|_| corrupt(column))).transpose()
+        self.raw::<Option<String>>(column)?
+            .map(|text| text.parse().map_err(|_| corrupt(column)))
+            .transpose()
     }
 
     fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T> {
@@ -70,7 +74,9 @@ impl Columns for AnyRow {
 }
 
 pub(crate) fn corrupt(column: &str) -> Error {
-    Error::Corrupt { column: column.to_owned() }
+    Error::Corrupt {
+        column: column.to_owned(),
+    }
 }
 
 /// A number as the BIGINT it is stored as.

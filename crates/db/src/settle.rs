@@ -106,7 +106,11 @@ impl Db {
             .bind(pull.to_string())
             .execute(&self.writer)
             .await?;
-        if moved.rows_affected() == 0 { Err(Error::Lost) } else { Ok(()) }
+        if moved.rows_affected() == 0 {
+            Err(Error::Lost)
+        } else {
+            Ok(())
+        }
     }
 
     /// Where a connection's log stands.
@@ -114,11 +118,15 @@ impl Db {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn log_head(&self, connection: ConnectionId) -> Result<LogHead> {
-        let row = sqlx::query("SELECT log_version, head_seq, index_key FROM connections WHERE id = $1")
-            .bind(connection.to_string())
-            .fetch_optional(&self.writer)
-            .await?
-            .ok_or_else(|| Error::NotFound { noun: "connection", id: connection.to_string() })?;
+        let row =
+            sqlx::query("SELECT log_version, head_seq, index_key FROM connections WHERE id = $1")
+                .bind(connection.to_string())
+                .fetch_optional(&self.writer)
+                .await?
+                .ok_or_else(|| Error::NotFound {
+                    noun: "connection",
+                    id: connection.to_string(),
+                })?;
         Ok(LogHead {
             log_version: row.count("log_version")?,
             head_seq: row.count("head_seq")?,
@@ -130,7 +138,12 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn batches(&self, connection: ConnectionId, from: u64, to: u64) -> Result<Vec<BatchRow>> {
+    pub async fn batches(
+        &self,
+        connection: ConnectionId,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<BatchRow>> {
         let rows = sqlx::query(
             "SELECT seq, object_key, settle_seq, row_count, deleted_count, size_bytes FROM batches \
              WHERE connection_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq",
@@ -166,7 +179,12 @@ impl Db {
         .fetch_all(&self.writer)
         .await?;
         rows.iter()
-            .map(|row| Ok(StagingRow { object_key: row.text("object_key")?, row_count: row.count("row_count")? }))
+            .map(|row| {
+                Ok(StagingRow {
+                    object_key: row.text("object_key")?,
+                    row_count: row.count("row_count")?,
+                })
+            })
             .collect()
     }
 
@@ -174,11 +192,17 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if one is not an `R`.
-    pub async fn step_receipts<R: serde::de::DeserializeOwned>(&self, run_id: &str, prefix: &str) -> Result<Vec<(String, R)>> {
-        let rows = sqlx::query("SELECT name, receipt FROM steps WHERE run_id = $1 AND state = 'done' ORDER BY name")
-            .bind(run_id)
-            .fetch_all(&self.writer)
-            .await?;
+    pub async fn step_receipts<R: serde::de::DeserializeOwned>(
+        &self,
+        run_id: &str,
+        prefix: &str,
+    ) -> Result<Vec<(String, R)>> {
+        let rows = sqlx::query(
+            "SELECT name, receipt FROM steps WHERE run_id = $1 AND state = 'done' ORDER BY name",
+        )
+        .bind(run_id)
+        .fetch_all(&self.writer)
+        .await?;
         let mut found = Vec::new();
         for row in &rows {
             let name = row.text("name")?;
@@ -207,7 +231,9 @@ impl Db {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn settle_block_end(&self) -> Result<u64> {
-        let row = sqlx::query("SELECT block_end FROM counters WHERE name = 'settle_seq'").fetch_one(&self.writer).await?;
+        let row = sqlx::query("SELECT block_end FROM counters WHERE name = 'settle_seq'")
+            .fetch_one(&self.writer)
+            .await?;
         row.count("block_end")
     }
 
@@ -217,11 +243,13 @@ impl Db {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn open_settle_block(&self, old_end: u64, new_end: u64) -> Result<()> {
-        sqlx::query("UPDATE counters SET block_end = $1 WHERE name = 'settle_seq' AND block_end = $2")
-            .bind(bigint(new_end))
-            .bind(bigint(old_end))
-            .execute(&self.writer)
-            .await?;
+        sqlx::query(
+            "UPDATE counters SET block_end = $1 WHERE name = 'settle_seq' AND block_end = $2",
+        )
+        .bind(bigint(new_end))
+        .bind(bigint(old_end))
+        .execute(&self.writer)
+        .await?;
         Ok(())
     }
 
@@ -231,7 +259,10 @@ impl Db {
     /// # Errors
     /// [`Error::LogMoved`] if the log is no longer as it was read;
     /// [`Error::Lost`] if another attempt holds the step.
-    pub async fn commit_settle<R: Serialize + Sync>(&self, commit: &SettleCommit<'_, R>) -> Result<()> {
+    pub async fn commit_settle<R: Serialize + Sync>(
+        &self,
+        commit: &SettleCommit<'_, R>,
+    ) -> Result<()> {
         let now = Timestamp::now();
         let mut tx = self.writer.begin().await?;
         finish_step(&mut tx, commit.step, commit.token, commit.receipt).await?;
@@ -333,13 +364,15 @@ pub(crate) async fn insert_event(
     subject: &str,
     body: &serde_json::Value,
 ) -> Result<()> {
-    sqlx::query("INSERT INTO events (id, type, subject_id, body, created_at) VALUES ($1, $2, $3, $4, $5)")
-        .bind(model::EventId::new().to_string())
-        .bind(kind)
-        .bind(subject)
-        .bind(body.to_string())
-        .bind(Timestamp::now().0)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "INSERT INTO events (id, type, subject_id, body, created_at) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(model::EventId::new().to_string())
+    .bind(kind)
+    .bind(subject)
+    .bind(body.to_string())
+    .bind(Timestamp::now().0)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }

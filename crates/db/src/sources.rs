@@ -33,7 +33,9 @@ impl std::str::FromStr for SourceAuth {
         match word {
             "none" => Ok(Self::None),
             "bearer" => Ok(Self::Bearer),
-            _ => Err(format!("`{word}` is not a way to authenticate; valid values are none, bearer")),
+            _ => Err(format!(
+                "`{word}` is not a way to authenticate; valid values are none, bearer"
+            )),
         }
     }
 }
@@ -105,7 +107,10 @@ impl Db {
         .await
         .map_err(|error| {
             Error::unique(error, || {
-                format!("there is a source named `{}`, or one at {}, already", new.name, new.identity)
+                format!(
+                    "there is a source named `{}`, or one at {}, already",
+                    new.name, new.identity
+                )
             })
         })?;
         Ok(id)
@@ -117,7 +122,9 @@ impl Db {
     /// [`Error::Unavailable`].
     pub async fn sources(&self) -> Result<Vec<Source>> {
         let text = format!("SELECT {COLUMNS} FROM sources ORDER BY name");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(&self.reader).await?;
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .fetch_all(&self.reader)
+            .await?;
         rows.iter().map(read).collect()
     }
 
@@ -127,8 +134,14 @@ impl Db {
     /// [`Error::NotFound`].
     pub async fn source(&self, id_or_name: &str) -> Result<Source> {
         let text = format!("SELECT {COLUMNS} FROM sources WHERE id = $1 OR name = $1");
-        let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(id_or_name).fetch_optional(&self.reader).await?;
-        read(&row.ok_or_else(|| Error::NotFound { noun: "source", id: id_or_name.to_owned() })?)
+        let row = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(id_or_name)
+            .fetch_optional(&self.reader)
+            .await?;
+        read(&row.ok_or_else(|| Error::NotFound {
+            noun: "source",
+            id: id_or_name.to_owned(),
+        })?)
     }
 
     /// Corrects where a source's API begins; its identity stays.
@@ -142,7 +155,10 @@ impl Db {
             .execute(&self.writer)
             .await?;
         if done.rows_affected() == 0 {
-            return Err(Error::NotFound { noun: "source", id: id.to_string() });
+            return Err(Error::NotFound {
+                noun: "source",
+                id: id.to_string(),
+            });
         }
         Ok(())
     }
@@ -158,7 +174,10 @@ impl Db {
             .execute(&self.writer)
             .await?;
         if done.rows_affected() == 0 {
-            return Err(Error::NotFound { noun: "source", id: id.to_string() });
+            return Err(Error::NotFound {
+                noun: "source",
+                id: id.to_string(),
+            });
         }
         Ok(())
     }

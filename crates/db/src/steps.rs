@@ -5,8 +5,8 @@
 
 use model::Timestamp;
 use seal::Place;
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::row::{Columns, bigint, json};
 use crate::{Db, Error, Result, RunKind};
@@ -68,8 +68,15 @@ impl Db {
         let now = Timestamp::now().0;
         let token = model::EventId::new().to_string().split_off(4);
         let mut tx = self.writer.begin().await?;
-        let open = format!("UPDATE {} SET updated_at = $1 WHERE id = $2 AND state = 'running'", step.kind.table());
-        let open = sqlx::query(sqlx::AssertSqlSafe(open)).bind(now).bind(&step.run_id).execute(&mut *tx).await?;
+        let open = format!(
+            "UPDATE {} SET updated_at = $1 WHERE id = $2 AND state = 'running'",
+            step.kind.table()
+        );
+        let open = sqlx::query(sqlx::AssertSqlSafe(open))
+            .bind(now)
+            .bind(&step.run_id)
+            .execute(&mut *tx)
+            .await?;
         if open.rows_affected() == 0 {
             // The step itself may have ended the run: its answer was lost.
             return Ok(StepClaim::Done(receipt_of(&mut tx, step).await?));
@@ -91,7 +98,15 @@ impl Db {
             Some(row) => {
                 let sealed = row.raw::<Option<String>>("progress_sealed")?;
                 let place = step.sealed_row();
-                let open = |text: String| self.keys.open(Place { column: PROGRESS, row: &place }, &text);
+                let open = |text: String| {
+                    self.keys.open(
+                        Place {
+                            column: PROGRESS,
+                            row: &place,
+                        },
+                        &text,
+                    )
+                };
                 StepClaim::Mine {
                     token,
                     idle_attempts: row.count("idle_attempts")?,
@@ -119,8 +134,17 @@ impl Db {
         let mut tx = self.writer.begin().await?;
         finish_step(&mut tx, step, token, receipt).await?;
         for (name, progress) in planned {
-            let planned = StepRef { name: name.clone(), ..step.clone() };
-            let sealed = self.keys.seal(Place { column: PROGRESS, row: &planned.sealed_row() }, progress)?;
+            let planned = StepRef {
+                name: name.clone(),
+                ..step.clone()
+            };
+            let sealed = self.keys.seal(
+                Place {
+                    column: PROGRESS,
+                    row: &planned.sealed_row(),
+                },
+                progress,
+            )?;
             sqlx::query(
                 "INSERT INTO steps (run_id, name, token, state, attempts, idle_attempts, progress_sealed, updated_at) \
                  VALUES ($1, $2, '', 'running', 0, 0, $3, $4)",
@@ -150,7 +174,13 @@ impl Db {
         receipt: Option<&R>,
     ) -> Result<()> {
         let now = Timestamp::now().0;
-        let sealed = self.keys.seal(Place { column: PROGRESS, row: &step.sealed_row() }, progress)?;
+        let sealed = self.keys.seal(
+            Place {
+                column: PROGRESS,
+                row: &step.sealed_row(),
+            },
+            progress,
+        )?;
         let mut tx = self.writer.begin().await?;
         let saved = sqlx::query(
             "UPDATE steps SET progress_sealed = $1, idle_attempts = 0, updated_at = $2, state = $3, receipt = $4 \
@@ -190,12 +220,16 @@ impl Db {
 }
 
 /// The receipt of a finished step; an unfinished one is lost.
-async fn receipt_of<R: DeserializeOwned>(tx: &mut sqlx::Transaction<'_, sqlx::Any>, step: &StepRef) -> Result<R> {
-    let row = sqlx::query("SELECT receipt FROM steps WHERE run_id = $1 AND name = $2 AND state = 'done'")
-        .bind(&step.run_id)
-        .bind(&step.name)
-        .fetch_optional(&mut **tx)
-        .await?;
+async fn receipt_of<R: DeserializeOwned>(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    step: &StepRef,
+) -> Result<R> {
+    let row =
+        sqlx::query("SELECT receipt FROM steps WHERE run_id = $1 AND name = $2 AND state = 'done'")
+            .bind(&step.run_id)
+            .bind(&step.name)
+            .fetch_optional(&mut **tx)
+            .await?;
     row.ok_or(Error::Lost)?.json("receipt")
 }
 
@@ -217,5 +251,9 @@ pub(crate) async fn finish_step<R: Serialize>(
     .bind(token)
     .execute(&mut **tx)
     .await?;
-    if done.rows_affected() == 0 { Err(Error::Lost) } else { Ok(()) }
+    if done.rows_affected() == 0 {
+        Err(Error::Lost)
+    } else {
+        Ok(())
+    }
 }

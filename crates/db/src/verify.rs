@@ -4,7 +4,9 @@
 //! What must agree with itself is read in one statement each: two statements may
 //! have a commit between them.
 
-use model::{ConnectionId, DestinationId, ExportCounts, ExportId, FileFormat, PullCounts, PullId, RunState};
+use model::{
+    ConnectionId, DestinationId, ExportCounts, ExportId, FileFormat, PullCounts, PullId, RunState,
+};
 
 use crate::row::Columns;
 use crate::{Db, Error, Result};
@@ -134,7 +136,9 @@ impl Db {
                     watermarks: Vec::new(),
                 });
             }
-            let watermark = row.optional_word("connection_id")?.zip(row.optional_count("seq")?);
+            let watermark = row
+                .optional_word("connection_id")?
+                .zip(row.optional_count("seq")?);
             if let Some((state, watermark)) = states.last_mut().zip(watermark) {
                 state.watermarks.push(watermark);
             }
@@ -146,7 +150,10 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub async fn destination_progress(&self, destination: DestinationId) -> Result<DestinationProgress> {
+    pub async fn destination_progress(
+        &self,
+        destination: DestinationId,
+    ) -> Result<DestinationProgress> {
         let row = sqlx::query(
             "SELECT destinations.last_publication AS last_publication, exports.id AS running FROM destinations \
              LEFT JOIN exports ON exports.destination_id = destinations.id AND exports.state = 'running' \
@@ -166,12 +173,18 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn log_states(&self, after: Option<ConnectionId>, limit: u32) -> Result<Vec<LogState>> {
-        let rows = sqlx::query("SELECT id, head_seq, index_key FROM connections WHERE id > $1 ORDER BY id LIMIT $2")
-            .bind(after.map(|id| id.to_string()).unwrap_or_default())
-            .bind(i64::from(limit))
-            .fetch_all(&self.reader)
-            .await?;
+    pub async fn log_states(
+        &self,
+        after: Option<ConnectionId>,
+        limit: u32,
+    ) -> Result<Vec<LogState>> {
+        let rows = sqlx::query(
+            "SELECT id, head_seq, index_key FROM connections WHERE id > $1 ORDER BY id LIMIT $2",
+        )
+        .bind(after.map(|id| id.to_string()).unwrap_or_default())
+        .bind(i64::from(limit))
+        .fetch_all(&self.reader)
+        .await?;
         rows.iter()
             .map(|row| {
                 Ok(LogState {
@@ -188,7 +201,11 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn pull_accounts(&self, after: Option<PullId>, limit: u32) -> Result<Vec<PullAccount>> {
+    pub async fn pull_accounts(
+        &self,
+        after: Option<PullId>,
+        limit: u32,
+    ) -> Result<Vec<PullAccount>> {
         let rows = sqlx::query(
             "SELECT pulls.id AS id, pulls.state AS state, pulls.counts AS counts, pulls.batch_seq AS batch_seq, \
              batches.row_count AS row_count, batches.deleted_count AS deleted_count FROM pulls \
@@ -209,18 +226,26 @@ impl Db {
                     counts: row.json("counts")?,
                     types: PullCounts::default(),
                     batch_seq: row.optional_count("batch_seq")?,
-                    batch_rows: row.optional_count("row_count")?.zip(row.optional_count("deleted_count")?),
+                    batch_rows: row
+                        .optional_count("row_count")?
+                        .zip(row.optional_count("deleted_count")?),
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        let Some((first, last)) = accounts.first().map(|of| of.id).zip(accounts.last().map(|of| of.id)) else {
+        let Some((first, last)) = accounts
+            .first()
+            .map(|of| of.id)
+            .zip(accounts.last().map(|of| of.id))
+        else {
             return Ok(accounts);
         };
-        let rows = sqlx::query("SELECT pull_id, counts FROM pull_types WHERE pull_id >= $1 AND pull_id <= $2")
-            .bind(first.to_string())
-            .bind(last.to_string())
-            .fetch_all(&self.reader)
-            .await?;
+        let rows = sqlx::query(
+            "SELECT pull_id, counts FROM pull_types WHERE pull_id >= $1 AND pull_id <= $2",
+        )
+        .bind(first.to_string())
+        .bind(last.to_string())
+        .fetch_all(&self.reader)
+        .await?;
         for row in &rows {
             let id: PullId = row.word("pull_id")?;
             if let Ok(at) = accounts.binary_search_by_key(&id, |account| account.id) {
@@ -235,7 +260,11 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn export_accounts(&self, after: Option<ExportId>, limit: u32) -> Result<Vec<ExportAccount>> {
+    pub async fn export_accounts(
+        &self,
+        after: Option<ExportId>,
+        limit: u32,
+    ) -> Result<Vec<ExportAccount>> {
         let rows = sqlx::query(
             "SELECT exports.id AS id, exports.state AS state, exports.counts AS counts, \
              exports.part_count AS part_count, exports.size_bytes AS size_bytes, \

@@ -75,8 +75,10 @@ impl FileDestination {
 
 /// Puts the files that were listed before in front, each once.
 fn add(files: &mut Vec<File>, before: Vec<File>) {
-    let mut all: Vec<File> =
-        before.into_iter().filter(|old| files.iter().all(|new| new.url != old.url)).collect();
+    let mut all: Vec<File> = before
+        .into_iter()
+        .filter(|old| files.iter().all(|new| new.url != old.url))
+        .collect();
     all.append(files);
     *files = all;
 }

@@ -49,16 +49,27 @@ pub fn read_rows(
     let mut row_count = 0;
     let mut line = |line: &[u8]| {
         row_count += 1;
-        let row = if deleted { read_deletion(line, &mut each) } else { read_resource(line, &mut each) };
-        row.ok_or(Error::Corrupt { format, what: "a line is not what it should be" })
+        let row = if deleted {
+            read_deletion(line, &mut each)
+        } else {
+            read_resource(line, &mut each)
+        };
+        row.ok_or(Error::Corrupt {
+            format,
+            what: "a line is not what it should be",
+        })
     };
     match format {
         FileFormat::Parquet => return read_parquet(file, each),
         FileFormat::Ndjson => read_lines(format, &file[..], &mut line)?,
         FileFormat::NdjsonGzip => read_gzip(file, &mut line)?,
         FileFormat::NdjsonZstd => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(&file[..])
-                .map_err(|_| Error::Corrupt { format, what: "a zstd frame cannot be read" })?;
+            let decoder = zstd::stream::read::Decoder::with_buffer(&file[..]).map_err(|_| {
+                Error::Corrupt {
+                    format,
+                    what: "a zstd frame cannot be read",
+                }
+            })?;
             read_lines(format, BufReader::new(decoder), &mut line)?;
         }
     }
@@ -67,17 +78,27 @@ pub fn read_rows(
 
 type EachLine<'a> = dyn FnMut(&[u8]) -> Result<(), Error> + 'a;
 
-fn read_lines(format: FileFormat, mut text: impl BufRead, each: &mut EachLine<'_>) -> Result<(), Error> {
+fn read_lines(
+    format: FileFormat,
+    mut text: impl BufRead,
+    each: &mut EachLine<'_>,
+) -> Result<(), Error> {
     let mut line = Vec::new();
     loop {
         line.clear();
         let size = text
             .read_until(b'\n', &mut line)
-            .map_err(|_| Error::Corrupt { format, what: "it cannot be decompressed" })?;
+            .map_err(|_| Error::Corrupt {
+                format,
+                what: "it cannot be decompressed",
+            })?;
         if size == 0 {
             return Ok(());
         }
-        let line = line.strip_suffix(b"\n").ok_or(Error::Corrupt { format, what: "its last line has no end" })?;
+        let line = line.strip_suffix(b"\n").ok_or(Error::Corrupt {
+            format,
+            what: "its last line has no end",
+        })?;
         each(line)?;
     }
 }
@@ -92,7 +113,10 @@ fn read_gzip(file: &[u8], each: &mut EachLine<'_>) -> Result<(), Error> {
         let mut end = start;
         let size = (0..2).find_map(|_| {
             let from = end + GZIP_MEMBER_SIZE_BYTES_MIN;
-            let next = file.get(from..)?.windows(GZIP_HEADER.len()).position(|bytes| bytes == GZIP_HEADER);
+            let next = file
+                .get(from..)?
+                .windows(GZIP_HEADER.len())
+                .position(|bytes| bytes == GZIP_HEADER);
             end = next.map_or(file.len(), |at| from + at);
             let member = &file[start..end];
             let length = u32::from_le_bytes(*member.last_chunk::<4>()?) as usize;
@@ -100,9 +124,15 @@ fn read_gzip(file: &[u8], each: &mut EachLine<'_>) -> Result<(), Error> {
                 return None;
             }
             text.resize(length, 0);
-            decompressor.gzip_decompress(member, &mut text).ok().filter(|size| *size == length)
+            decompressor
+                .gzip_decompress(member, &mut text)
+                .ok()
+                .filter(|size| *size == length)
         });
-        size.ok_or(Error::Corrupt { format, what: "a gzip member cannot be read" })?;
+        size.ok_or(Error::Corrupt {
+            format,
+            what: "a gzip member cannot be read",
+        })?;
         read_lines(format, &text[..], each)?;
         start = end;
     }
@@ -112,7 +142,12 @@ fn read_gzip(file: &[u8], each: &mut EachLine<'_>) -> Result<(), Error> {
 fn read_resource(line: &[u8], each: &mut impl FnMut(FileRow<'_>)) -> Option<()> {
     let head = read_head(line).ok()?;
     let hash = content_hash(line);
-    each(FileRow { origin: None, resource_type: &head.resource_type, id: &head.id, content_hash: Some(hash) });
+    each(FileRow {
+        origin: None,
+        resource_type: &head.resource_type,
+        id: &head.id,
+        content_hash: Some(hash),
+    });
     Some(())
 }
 
@@ -122,17 +157,38 @@ fn read_deletion(line: &[u8], each: &mut impl FnMut(FileRow<'_>)) -> Option<()> 
     let url = bundle.pointer("/entry/0/request/url")?.as_str()?;
     // An id may hold a slash; a type does not.
     let (resource_type, id) = url.split_once('/')?;
-    each(FileRow { origin: None, resource_type, id, content_hash: None });
+    each(FileRow {
+        origin: None,
+        resource_type,
+        id,
+        content_hash: None,
+    });
     Some(())
 }
 
 fn read_parquet(file: &Bytes, mut each: impl FnMut(FileRow<'_>)) -> Result<u64, Error> {
-    let corrupt = |what| Error::Corrupt { format: FileFormat::Parquet, what };
+    let corrupt = |what| Error::Corrupt {
+        format: FileFormat::Parquet,
+        what,
+    };
     let unreadable = |_| corrupt("its rows cannot be read");
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(|_| corrupt("its footer cannot be read"))?;
-    let columns = ["resource_type", "id", "connection_id", "change", "batch_seq", "content_hash", "resource"];
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone())
+        .map_err(|_| corrupt("its footer cannot be read"))?;
+    let columns = [
+        "resource_type",
+        "id",
+        "connection_id",
+        "change",
+        "batch_seq",
+        "content_hash",
+        "resource",
+    ];
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
-    let reader = builder.with_projection(mask).with_batch_size(BATCH_ROW_COUNT).build().map_err(unreadable)?;
+    let reader = builder
+        .with_projection(mask)
+        .with_batch_size(BATCH_ROW_COUNT)
+        .build()
+        .map_err(unreadable)?;
     let mut row_count = 0;
     for batch in reader {
         let batch = batch.map_err(|_| corrupt("its rows cannot be read"))?;
@@ -144,17 +200,28 @@ fn read_parquet(file: &Bytes, mut each: impl FnMut(FileRow<'_>)) -> Result<u64, 
 
 fn read_batch(batch: &RecordBatch, each: &mut impl FnMut(FileRow<'_>)) -> Result<(), &'static str> {
     const SCHEMA: &str = "it has not the published columns";
-    let text = |name| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>()).ok_or(SCHEMA);
+    let text = |name| {
+        batch
+            .column_by_name(name)
+            .and_then(|column| column.as_string_opt::<i32>())
+            .ok_or(SCHEMA)
+    };
     let (types, ids, connections) = (text("resource_type")?, text("id")?, text("connection_id")?);
     let (changes, hashes, resources) = (text("change")?, text("content_hash")?, text("resource")?);
-    let seqs = batch.column_by_name("batch_seq").and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let seqs = batch
+        .column_by_name("batch_seq")
+        .and_then(|column| column.as_primitive_opt::<Int64Type>());
     let seqs = seqs.ok_or(SCHEMA)?;
     for row in 0..batch.num_rows() {
         let is_deletion = changes.value(row) == Change::Deleted.as_str();
         if is_deletion != resources.is_null(row) {
             return Err("a deletion has a resource, or another row has none");
         }
-        let hash = if is_deletion { None } else { Some(checked(row, types, ids, hashes, resources)?) };
+        let hash = if is_deletion {
+            None
+        } else {
+            Some(checked(row, types, ids, hashes, resources)?)
+        };
         let seq = u64::try_from(seqs.value(row)).map_err(|_| "a batch number is negative")?;
         each(FileRow {
             origin: Some((connections.value(row), seq)),
@@ -206,11 +273,22 @@ mod tests {
         for n in 0..count {
             let id = format!("a/\\\"é{n}");
             let (quoted, padding) = (serde_json::to_string(&id).unwrap(), "x ".repeat(n % 700));
-            let text = format!(r#"{{"resourceType":"Observation","id":{quoted},"v":1.10,"p":"{padding}"}}"#);
+            let text = format!(
+                r#"{{"resourceType":"Observation","id":{quoted},"v":1.10,"p":"{padding}"}}"#
+            );
             let row = RowMeta {
-                head: Head { resource_type: "Observation".into(), id, version_id: None, last_updated: None },
+                head: Head {
+                    resource_type: "Observation".into(),
+                    id,
+                    version_id: None,
+                    last_updated: None,
+                },
                 change,
-                reason: if change == Change::Deleted { Reason::Absent } else { Reason::None },
+                reason: if change == Change::Deleted {
+                    Reason::Absent
+                } else {
+                    Reason::None
+                },
                 content_hash: content_hash(text.as_bytes()),
                 fetched_at: Timestamp(0),
                 batch_seq: 3,
@@ -229,21 +307,41 @@ mod tests {
                 let bytes = file(format, change, 3000);
                 let mut at = 0;
                 let count = read_rows(format, deleted, &bytes, |row| {
-                    assert_eq!((row.resource_type, row.id), ("Observation", format!("a/\\\"é{at}").as_str()));
+                    assert_eq!(
+                        (row.resource_type, row.id),
+                        ("Observation", format!("a/\\\"é{at}").as_str())
+                    );
                     assert_eq!(row.content_hash.is_none(), change == Change::Deleted);
-                    assert_eq!(row.origin.map(|(_, seq)| seq), (format == FileFormat::Parquet).then_some(3));
+                    assert_eq!(
+                        row.origin.map(|(_, seq)| seq),
+                        (format == FileFormat::Parquet).then_some(3)
+                    );
                     at += 1;
                 });
                 assert_eq!((count.unwrap(), at), (3000, 3000), "{format}");
-                assert_eq!(read_rows(format, deleted, &file(format, change, 0), |_| ()).unwrap(), 0);
+                assert_eq!(
+                    read_rows(format, deleted, &file(format, change, 0), |_| ()).unwrap(),
+                    0
+                );
                 let cut = bytes.slice(..bytes.len() - 5);
-                assert!(read_rows(format, deleted, &cut, |_| ()).is_err(), "{format}");
+                assert!(
+                    read_rows(format, deleted, &cut, |_| ()).is_err(),
+                    "{format}"
+                );
             }
         }
         let texts: [&[u8]; 3] = [b"{}\n", b"\n", b"{\"resourceType\":\"Bundle\"}\n"];
         for text in texts {
             for deleted in [false, true] {
-                assert!(read_rows(FileFormat::Ndjson, deleted, &Bytes::from_static(text), |_| ()).is_err());
+                assert!(
+                    read_rows(
+                        FileFormat::Ndjson,
+                        deleted,
+                        &Bytes::from_static(text),
+                        |_| ()
+                    )
+                    .is_err()
+                );
             }
         }
     }

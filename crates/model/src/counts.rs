@@ -36,7 +36,13 @@ impl PullCounts {
     #[must_use]
     pub fn is_true(&self) -> bool {
         self.fetched
-            == self.new + self.changed + self.unchanged + self.repeated + self.superseded + self.ignored + self.rejected
+            == self.new
+                + self.changed
+                + self.unchanged
+                + self.repeated
+                + self.superseded
+                + self.ignored
+                + self.rejected
     }
 }
 

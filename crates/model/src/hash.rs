@@ -60,14 +60,22 @@ pub fn content_hash(text: &[u8]) -> ContentHash {
 }
 
 /// Feeds the `meta` member without the server's version, or nothing of it.
-fn hash_meta(hasher: &mut Sha256, text: &[u8], meta: &crate::json::Member, separator: &mut &'static [u8]) {
+fn hash_meta(
+    hasher: &mut Sha256,
+    text: &[u8],
+    meta: &crate::json::Member,
+    separator: &mut &'static [u8],
+) {
     let Some(inner) = members(text, meta.value.start) else {
         hasher.update(std::mem::replace(separator, b","));
         hasher.update(&text[meta.whole.clone()]);
         return;
     };
     let volatile = |key| key_is(text, key, "versionId") || key_is(text, key, "lastUpdated");
-    let mut kept = inner.iter().filter(|member| !volatile(&member.key)).peekable();
+    let mut kept = inner
+        .iter()
+        .filter(|member| !volatile(&member.key))
+        .peekable();
     if kept.peek().is_none() {
         return;
     }
@@ -95,15 +103,30 @@ mod tests {
     #[test]
     fn the_servers_version_does_not_count() {
         let text = r#"{"resourceType":"X","meta":{"versionId":"1","profile":["p"],"lastUpdated":"2024"},"id":"1"}"#;
-        assert_eq!(content_hash(text.as_bytes()), plain(r#"{"resourceType":"X","meta":{"profile":["p"]},"id":"1"}"#));
-        assert_eq!(content_hash(br#"{"meta":{"lastUpdated":"2024"},"id":"1"}"#), plain(r#"{"id":"1"}"#));
-        assert_eq!(content_hash(br#"{"id":"1","meta":{"lastUpdated":"2024"}}"#), plain(r#"{"id":"1"}"#));
+        assert_eq!(
+            content_hash(text.as_bytes()),
+            plain(r#"{"resourceType":"X","meta":{"profile":["p"]},"id":"1"}"#)
+        );
+        assert_eq!(
+            content_hash(br#"{"meta":{"lastUpdated":"2024"},"id":"1"}"#),
+            plain(r#"{"id":"1"}"#)
+        );
+        assert_eq!(
+            content_hash(br#"{"id":"1","meta":{"lastUpdated":"2024"}}"#),
+            plain(r#"{"id":"1"}"#)
+        );
         assert_eq!(content_hash(br#"{"meta":{}}"#), plain("{}"));
     }
 
     #[test]
     fn number_text_counts() {
-        assert_ne!(content_hash(br#"{"v":1.10}"#), content_hash(br#"{"v":1.1}"#));
-        assert_eq!(content_hash(br#"{"v":{"meta":{"versionId":"1"}}}"#), plain(r#"{"v":{"meta":{"versionId":"1"}}}"#));
+        assert_ne!(
+            content_hash(br#"{"v":1.10}"#),
+            content_hash(br#"{"v":1.1}"#)
+        );
+        assert_eq!(
+            content_hash(br#"{"v":{"meta":{"versionId":"1"}}}"#),
+            plain(r#"{"v":{"meta":{"versionId":"1"}}}"#)
+        );
     }
 }

@@ -84,7 +84,11 @@ pub(crate) fn members(text: &[u8], start: usize) -> Option<Vec<Member>> {
             return None;
         }
         let end = value_end(text, key_end + 1)?;
-        found.push(Member { whole: at..end, key: at..key_end, value: key_end + 1..end });
+        found.push(Member {
+            whole: at..end,
+            key: at..key_end,
+            value: key_end + 1..end,
+        });
         match text.get(end)? {
             b',' => at = end + 1,
             b'}' => return Some(found),
@@ -105,7 +109,9 @@ pub(crate) fn key_is(text: &[u8], key: &Range<usize>, name: &str) -> bool {
 fn unescape(quoted: &[u8]) -> Option<Cow<'_, str>> {
     let inner = quoted.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     if inner.contains(&b'\\') {
-        serde_json::from_slice::<String>(quoted).ok().map(Cow::Owned)
+        serde_json::from_slice::<String>(quoted)
+            .ok()
+            .map(Cow::Owned)
     } else {
         std::str::from_utf8(inner).ok().map(Cow::Borrowed)
     }
@@ -154,7 +160,9 @@ pub fn compact(text: &[u8]) -> Cow<'_, [u8]> {
 pub fn read_head(text: &[u8]) -> Result<Head, RejectReason> {
     let members = members(text, 0).ok_or(RejectReason::NotAnObject)?;
     let only = |name: &str, reason: RejectReason| {
-        let mut named = members.iter().filter(|member| key_is(text, &member.key, name));
+        let mut named = members
+            .iter()
+            .filter(|member| key_is(text, &member.key, name));
         let first = named.next().ok_or(reason)?;
         if named.next().is_some() {
             return Err(reason);
@@ -169,10 +177,14 @@ pub fn read_head(text: &[u8]) -> Result<Head, RejectReason> {
     if id.is_empty() {
         return Err(RejectReason::Id);
     }
-    let meta = members.iter().find(|member| key_is(text, &member.key, "meta"));
+    let meta = members
+        .iter()
+        .find(|member| key_is(text, &member.key, "meta"));
     let meta_text = |name: &str| {
         let inner = self::members(text, meta?.value.start)?;
-        let member = inner.into_iter().find(|member| key_is(text, &member.key, name))?;
+        let member = inner
+            .into_iter()
+            .find(|member| key_is(text, &member.key, name))?;
         unescape(&text[member.value]).map(Cow::into_owned)
     };
     Ok(Head {
@@ -218,13 +230,35 @@ mod tests {
 
     #[test]
     fn head_reads_what_is_there_and_refuses_the_rest() {
-        let head = read_head(br#"{"meta":{"versionId":"3","x":{"id":"no"}},"resourceType":"Patient","id":"a\"b"}"#).unwrap();
-        assert_eq!((head.id.as_str(), head.version_id.as_deref(), head.last_updated), ("a\"b", Some("3"), None));
+        let head = read_head(
+            br#"{"meta":{"versionId":"3","x":{"id":"no"}},"resourceType":"Patient","id":"a\"b"}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (
+                head.id.as_str(),
+                head.version_id.as_deref(),
+                head.last_updated
+            ),
+            ("a\"b", Some("3"), None)
+        );
         assert_eq!(read_head(br#"{"id":"1"}"#), Err(RejectReason::ResourceType));
-        assert_eq!(read_head(br#"{"resourceType":"../x","id":"1"}"#), Err(RejectReason::ResourceType));
-        assert_eq!(read_head(br#"{"resourceType":"Patient","id":""}"#), Err(RejectReason::Id));
-        assert_eq!(read_head(br#"{"resourceType":"Patient","id":"1","id":"2"}"#), Err(RejectReason::Id));
-        assert_eq!(read_head(br#"{"resourceType":"Patient","id":1}"#), Err(RejectReason::Id));
+        assert_eq!(
+            read_head(br#"{"resourceType":"../x","id":"1"}"#),
+            Err(RejectReason::ResourceType)
+        );
+        assert_eq!(
+            read_head(br#"{"resourceType":"Patient","id":""}"#),
+            Err(RejectReason::Id)
+        );
+        assert_eq!(
+            read_head(br#"{"resourceType":"Patient","id":"1","id":"2"}"#),
+            Err(RejectReason::Id)
+        );
+        assert_eq!(
+            read_head(br#"{"resourceType":"Patient","id":1}"#),
+            Err(RejectReason::Id)
+        );
         assert_eq!(read_head(b"[1]"), Err(RejectReason::NotAnObject));
         assert_eq!(read_head(b"{\"a\":"), Err(RejectReason::NotAnObject));
     }

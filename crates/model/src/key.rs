@@ -88,25 +88,63 @@ pub enum ObjectKey {
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Staging { connection, pull, step, token, number } => {
-                write!(f, "connections/{connection}/staging/{pull}/{step}/{token}-{number:05}.ndjson.zst")
+            Self::Staging {
+                connection,
+                pull,
+                step,
+                token,
+                number,
+            } => {
+                write!(
+                    f,
+                    "connections/{connection}/staging/{pull}/{step}/{token}-{number:05}.ndjson.zst"
+                )
             }
-            Self::Batch { connection, seq, batch } => {
-                write!(f, "connections/{connection}/batches/{seq:012}-{batch}.ndjson.zst")
+            Self::Batch {
+                connection,
+                seq,
+                batch,
+            } => {
+                write!(
+                    f,
+                    "connections/{connection}/batches/{seq:012}-{batch}.ndjson.zst"
+                )
             }
-            Self::Index { connection, seq, batch } => {
-                write!(f, "connections/{connection}/index/{seq:012}-{batch}.index.zst")
+            Self::Index {
+                connection,
+                seq,
+                batch,
+            } => {
+                write!(
+                    f,
+                    "connections/{connection}/index/{seq:012}-{batch}.index.zst"
+                )
             }
             Self::SettleSeq => f.write_str("_chartlift/seq.json"),
             Self::Probe { token } => write!(f, "_chartlift/probe/{token}"),
             Self::Owner => f.write_str("_chartlift/owner.json"),
             Self::Publication { number } => write!(f, "_chartlift/publications/{number:020}.json"),
-            Self::ParquetPart { resource_type, export, hash } => {
+            Self::ParquetPart {
+                resource_type,
+                export,
+                hash,
+            } => {
                 write!(f, "tables/{resource_type}/{export}/{hash}.zstd.parquet")
             }
-            Self::NdjsonPart { resource_type, export, number, hash, format, deleted } => {
+            Self::NdjsonPart {
+                resource_type,
+                export,
+                number,
+                hash,
+                format,
+                deleted,
+            } => {
                 let folder = if *deleted { "deleted/" } else { "" };
-                write!(f, "ndjson/{export}/{folder}{resource_type}.{number:03}-{hash}.{}", format.extension())
+                write!(
+                    f,
+                    "ndjson/{export}/{folder}{resource_type}.{number:03}-{hash}.{}",
+                    format.extension()
+                )
             }
             Self::Manifest { export } => write!(f, "ndjson/{export}/manifest.json"),
         }

@@ -20,11 +20,15 @@ mod time;
 pub use counts::{ExportCounts, PullCounts};
 pub use format::FileFormat;
 pub use hash::{ContentHash, content_hash};
-pub use id::{BatchId, ConnectionId, DestinationId, EventId, ExportId, IdError, PatientId, PullId, SourceId};
+pub use id::{
+    BatchId, ConnectionId, DestinationId, EventId, ExportId, IdError, PatientId, PullId, SourceId,
+};
 pub use json::{compact, read_head, references};
 pub use key::ObjectKey;
 pub use publication::{PUBLICATION_VERSION, Part, Publication, Span};
-pub use resource::{Head, RawResource, RejectReason, SHARED_TYPES, is_resource_type, is_shared_type};
+pub use resource::{
+    Head, RawResource, RejectReason, SHARED_TYPES, is_resource_type, is_shared_type,
+};
 pub use row::{Change, Reason, ResourceKey, RowMeta};
 pub use state::{ConnectionStatus, RunPhase, RunState, Trigger, TypeOutcome, WordError};
 pub use time::{Timestamp, fhir_instant};

@@ -55,7 +55,12 @@ pub fn is_resource_type(name: &str) -> bool {
 
 /// Types that several patients' records share. Never tombstoned by absence.
 pub const SHARED_TYPES: &[&str] = &[
-    "Location", "Medication", "Organization", "Practitioner", "PractitionerRole", "Questionnaire",
+    "Location",
+    "Medication",
+    "Organization",
+    "Practitioner",
+    "PractitionerRole",
+    "Questionnaire",
 ];
 
 /// Whether resources of this type are met through several patients' pulls.

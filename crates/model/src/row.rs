@@ -62,6 +62,9 @@ pub struct ResourceKey {
 
 impl From<&Head> for ResourceKey {
     fn from(head: &Head) -> Self {
-        Self { resource_type: head.resource_type.clone(), id: head.id.clone() }
+        Self {
+            resource_type: head.resource_type.clone(),
+            id: head.id.clone(),
+        }
     }
 }

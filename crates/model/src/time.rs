@@ -14,14 +14,19 @@ impl Timestamp {
     /// The time now, by this machine's clock.
     #[must_use]
     pub fn now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 
     /// This time and `duration` more.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// How long from `earlier` to this time; nothing if it is not earlier.
@@ -45,7 +50,9 @@ impl fmt::Display for Timestamp {
 /// version order needs instants, since offsets differ. Partial dates give none.
 #[must_use]
 pub fn fhir_instant(text: &str) -> Option<Timestamp> {
-    text.parse::<jiff::Timestamp>().ok().map(|time| Timestamp(time.as_microsecond()))
+    text.parse::<jiff::Timestamp>()
+        .ok()
+        .map(|time| Timestamp(time.as_microsecond()))
 }
 
 #[cfg(test)]

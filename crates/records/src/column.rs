@@ -57,7 +57,9 @@ impl Column<'_> {
 
     /// An index into a table of `count` entries.
     pub(crate) fn index(&mut self, count: usize) -> Option<u16> {
-        u16::try_from(self.u64()?).ok().filter(|index| usize::from(*index) < count)
+        u16::try_from(self.u64()?)
+            .ok()
+            .filter(|index| usize::from(*index) < count)
     }
 
     pub(crate) fn i64(&mut self) -> Option<i64> {
@@ -79,7 +81,11 @@ pub(crate) struct TextEnds<'a> {
 
 impl<'a> TextEnds<'a> {
     pub(crate) fn new(lengths: &'a [u8], text: &'a str) -> Self {
-        Self { lengths: Column(lengths), text, at: 0 }
+        Self {
+            lengths: Column(lengths),
+            text,
+            at: 0,
+        }
     }
 
     /// The end of the next text.

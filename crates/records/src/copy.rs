@@ -33,7 +33,9 @@ pub(crate) async fn carry(
     let footer = reader.footer();
     let frame_of = |wanted: &Wanted| footer.location(wanted.row).map(|location| location.frame);
     for group in wanted.chunk_by(|a, b| frame_of(a) == frame_of(b)) {
-        let stamped = group.iter().map(|wanted| (wanted.row, stamp(footer.row(wanted.row), *wanted, numbers)));
+        let stamped = group
+            .iter()
+            .map(|wanted| (wanted.row, stamp(footer.row(wanted.row), *wanted, numbers)));
         let Some(number) = group.first().and_then(frame_of) else {
             for (_, row) in stamped {
                 writer.push_tombstone_ref(row)?;
@@ -42,8 +44,11 @@ pub(crate) async fn carry(
         };
         let frame = footer.frames()[number as usize];
         let compressed = reader.compressed_frame(number as usize).await?;
-        let wanted_bytes: u64 =
-            group.iter().filter_map(|wanted| footer.location(wanted.row)).map(|at| u64::from(at.length) + 1).sum();
+        let wanted_bytes: u64 = group
+            .iter()
+            .filter_map(|wanted| footer.location(wanted.row))
+            .map(|at| u64::from(at.length) + 1)
+            .sum();
         let is_worth_copying = frame.raw_bytes >= COPY_RAW_BYTES_MIN
             && wanted_bytes * 100 >= u64::from(frame.raw_bytes) * COPY_PERCENT_MIN;
         if is_worth_copying {
@@ -63,6 +68,14 @@ pub(crate) async fn carry(
 fn stamp<'a>(row: RowRef<'a>, wanted: Wanted, numbers: Option<Numbers>) -> RowRef<'a> {
     match numbers {
         None => row,
-        Some(Numbers { batch_seq, settle_seq }) => RowRef { change: wanted.change, batch_seq, settle_seq, ..row },
+        Some(Numbers {
+            batch_seq,
+            settle_seq,
+        }) => RowRef {
+            change: wanted.change,
+            batch_seq,
+            settle_seq,
+            ..row
+        },
     }
 }

@@ -26,7 +26,9 @@ pub enum Error {
         what: &'static str,
     },
     /// The object was written by a newer Chartlift: upgrade this one.
-    #[error("object `{object}` has format version {version}, and this Chartlift reads up to {version_max}")]
+    #[error(
+        "object `{object}` has format version {version}, and this Chartlift reads up to {version_max}"
+    )]
     UnsupportedVersion {
         /// Its name.
         object: String,
@@ -73,7 +75,10 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn corrupt(object: &str, what: &'static str) -> Self {
-        Self::Corrupt { object: object.to_owned(), what }
+        Self::Corrupt {
+            object: object.to_owned(),
+            what,
+        }
     }
 
     /// Sorts what the object store said by what the caller does about it.
@@ -83,7 +88,9 @@ impl Error {
         match source {
             E::NotFound { .. } => Self::NotFound { object },
             E::AlreadyExists { .. } => Self::AlreadyExists { object },
-            E::PermissionDenied { .. } | E::Unauthenticated { .. } => Self::Denied { object, source },
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
+                Self::Denied { object, source }
+            }
             source => Self::Unavailable { object, source },
         }
     }

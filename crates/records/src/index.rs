@@ -73,7 +73,10 @@ impl Index {
     /// The index of an empty log.
     #[must_use]
     pub fn new() -> Self {
-        Self { object: "index in memory".to_owned(), ..Self::default() }
+        Self {
+            object: "index in memory".to_owned(),
+            ..Self::default()
+        }
     }
 
     /// Reads an index object.
@@ -96,7 +99,9 @@ impl Index {
         let mut readers = futures::stream::iter(batches)
             .map(|batch| {
                 let store = store.clone();
-                async move { Ok::<_, Error>((batch.seq, SegmentReader::open(&store, &batch.key).await?)) }
+                async move {
+                    Ok::<_, Error>((batch.seq, SegmentReader::open(&store, &batch.key).await?))
+                }
             })
             .buffered(OPEN_CONCURRENCY);
         while let Some((seq, reader)) = readers.try_next().await? {
@@ -111,7 +116,9 @@ impl Index {
     /// [`Error::Invalid`] where it is not newer; [`Error::TooLarge`].
     pub fn apply(&mut self, seq: u64, footer: &Footer) -> Result<(), Error> {
         if seq <= self.last_seq {
-            return Err(Error::Invalid { what: "batches must be applied to an index in order" });
+            return Err(Error::Invalid {
+                what: "batches must be applied to an index in order",
+            });
         }
         for (number, row) in (0..).zip(footer.rows()) {
             let hash = self.keys.hash(row.resource_type, row.id);
@@ -200,7 +207,9 @@ impl Index {
 
     fn entry(&self, slot: usize) -> IndexEntry<'_> {
         let entry = &self.entries[slot];
-        let start = slot.checked_sub(1).map_or(0, |before| self.entries[before].id_end);
+        let start = slot
+            .checked_sub(1)
+            .map_or(0, |before| self.entries[before].id_end);
         IndexEntry {
             resource_type: &self.types[usize::from(entry.type_index)],
             id: &self.ids[start as usize..entry.id_end as usize],
@@ -215,8 +224,9 @@ impl Index {
         let type_index = match self.type_indexes.get(resource_type) {
             Some(index) => *index,
             None => {
-                let index = u16::try_from(self.types.len())
-                    .map_err(|_| Error::Invalid { what: "too many resource types" })?;
+                let index = u16::try_from(self.types.len()).map_err(|_| Error::Invalid {
+                    what: "too many resource types",
+                })?;
                 self.types.push(resource_type.to_owned());
                 self.type_indexes.insert(resource_type.to_owned(), index);
                 index
@@ -225,7 +235,11 @@ impl Index {
         self.ids.push_str(id);
         let size_bytes = self.ids.len() as u64;
         if size_bytes > RAW_BYTES_MAX {
-            return Err(Error::TooLarge { what: "index", size_bytes, size_bytes_max: RAW_BYTES_MAX });
+            return Err(Error::TooLarge {
+                what: "index",
+                size_bytes,
+                size_bytes_max: RAW_BYTES_MAX,
+            });
         }
         self.entries.push(Entry {
             type_index,

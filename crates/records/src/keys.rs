@@ -21,7 +21,11 @@ impl KeyTable {
     /// A table that grows no more up to `count` keys.
     pub(crate) fn with_capacity(count: usize) -> Self {
         let heads = HashMap::with_capacity_and_hasher(count, BuildHasherDefault::default());
-        Self { heads, next: Vec::with_capacity(count), state: RandomState::new() }
+        Self {
+            heads,
+            next: Vec::with_capacity(count),
+            state: RandomState::new(),
+        }
     }
 
     pub(crate) fn hash(&self, resource_type: &str, id: &str) -> u64 {
@@ -43,7 +47,8 @@ impl KeyTable {
     /// Adds a key that is not there yet; its slot is the number of keys before.
     pub(crate) fn add(&mut self, hash: u64) -> u32 {
         let slot = u32::try_from(self.next.len()).unwrap_or(NONE);
-        self.next.push(self.heads.insert(hash, slot).unwrap_or(NONE));
+        self.next
+            .push(self.heads.insert(hash, slot).unwrap_or(NONE));
         slot
     }
 }

@@ -26,8 +26,8 @@ pub use error::Error;
 pub use index::{BatchRef, Index, IndexEntry};
 pub use merge::merge;
 pub use segment::{
-    FOOTER_RAW_BYTES_MAX, FRAME_RAW_BYTES, Footer, Frame, Location, RESOURCE_BYTES_MAX, RowRef, SEGMENT_VERSION,
-    Segment, SegmentReader, SegmentWriter, frame_texts,
+    FOOTER_RAW_BYTES_MAX, FRAME_RAW_BYTES, Footer, Frame, Location, RESOURCE_BYTES_MAX, RowRef,
+    SEGMENT_VERSION, Segment, SegmentReader, SegmentWriter, frame_texts,
 };
 pub use settle::{BatchObject, Numbers, Settle, Settled, settle};
 pub use span::{ExportRow, SpanReader, TypeRows};

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    BatchId, Change, ConnectionId, ObjectKey, PullCounts, Reason, ResourceKey, Timestamp, fhir_instant, is_shared_type,
+    BatchId, Change, ConnectionId, ObjectKey, PullCounts, Reason, ResourceKey, Timestamp,
+    fhir_instant, is_shared_type,
 };
 
 use crate::copy::{Wanted, carry};
@@ -80,14 +81,30 @@ pub struct Settled {
 /// [`Error::Invalid`] where the index knows the batch's number already, or a
 /// deletion has no reason; [`Error::TooLarge`], and what the store says.
 pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> {
-    let Settle { connection, staging, index, numbers, batch, deleted, settled_at } = input;
+    let Settle {
+        connection,
+        staging,
+        index,
+        numbers,
+        batch,
+        deleted,
+        settled_at,
+    } = input;
     let mut index = index.unwrap_or_default();
     if index.last_seq() >= numbers.batch_seq {
-        return Err(Error::Invalid { what: "the index knows the number of the batch to settle already" });
+        return Err(Error::Invalid {
+            what: "the index knows the number of the batch to settle already",
+        });
     }
     let mut readers = open_all(store, staging.to_vec()).await?;
-    if let Some(alien) = readers.iter().find(|reader| reader.footer().connection() != Some(connection)) {
-        return Err(Error::corrupt(alien.object(), "it is staging of another connection"));
+    if let Some(alien) = readers
+        .iter()
+        .find(|reader| reader.footer().connection() != Some(connection))
+    {
+        return Err(Error::corrupt(
+            alien.object(),
+            "it is staging of another connection",
+        ));
     }
     let mut counts = Counts::new();
     let staged = newest_staged(&readers, &mut counts)?;
@@ -96,14 +113,24 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
     for key in tombstones.keys() {
         counts.entry(&key.resource_type).or_default().deleted += 1;
     }
-    let counts_by_type = counts.into_iter().map(|(name, counts)| (name.to_owned(), counts)).collect();
+    let counts_by_type = counts
+        .into_iter()
+        .map(|(name, counts)| (name.to_owned(), counts))
+        .collect();
     if wanted.iter().all(Vec::is_empty) && tombstones.is_empty() {
-        return Ok(Settled { batch: None, counts_by_type });
+        return Ok(Settled {
+            batch: None,
+            counts_by_type,
+        });
     }
     // The keys are not needed any more; from here on the memory is the batch's.
     drop(staged);
     let mut writer = SegmentWriter::new(Some(connection))?;
-    for (reader, wanted) in readers.iter_mut().zip(&wanted).filter(|(_, wanted)| !wanted.is_empty()) {
+    for (reader, wanted) in readers
+        .iter_mut()
+        .zip(&wanted)
+        .filter(|(_, wanted)| !wanted.is_empty())
+    {
         reader.load(STAGING_WHOLE_BYTES_MAX).await?;
         carry(&mut writer, reader, wanted, Some(numbers)).await?;
         reader.unload();
@@ -113,10 +140,22 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
         writer.push_tombstone_ref(tombstone(key, *reason, &index, numbers, settled_at))?;
     }
     let written = writer.finish_chunks()?;
-    let key = ObjectKey::Batch { connection, seq: numbers.batch_seq, batch };
-    let index_key = ObjectKey::Index { connection, seq: numbers.batch_seq, batch };
+    let key = ObjectKey::Batch {
+        connection,
+        seq: numbers.batch_seq,
+        batch,
+    };
+    let index_key = ObjectKey::Index {
+        connection,
+        seq: numbers.batch_seq,
+        batch,
+    };
     store.put_create(&key, written.to_payload()).await?;
-    let (row_count, size_bytes, footer) = (written.footer.row_count(), written.size_bytes, written.footer);
+    let (row_count, size_bytes, footer) = (
+        written.footer.row_count(),
+        written.size_bytes,
+        written.footer,
+    );
     drop(written.chunks);
     index.apply(numbers.batch_seq, &footer)?;
     let index_size_bytes = index.save(store, &index_key).await?;
@@ -128,7 +167,10 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
         index_key: index_key.to_string(),
         index_size_bytes,
     };
-    Ok(Settled { batch: Some(batch), counts_by_type })
+    Ok(Settled {
+        batch: Some(batch),
+        counts_by_type,
+    })
 }
 
 /// Counts by type, while the footers that name the types are at hand.
@@ -141,7 +183,13 @@ struct Staged {
 }
 
 impl Staged {
-    fn find(&self, readers: &[SegmentReader], hash: u64, resource_type: &str, id: &str) -> Option<u32> {
+    fn find(
+        &self,
+        readers: &[SegmentReader],
+        hash: u64,
+        resource_type: &str,
+        id: &str,
+    ) -> Option<u32> {
         self.keys.find(hash, |slot| {
             let (reader, row) = self.rows[slot as usize];
             readers[reader as usize].footer().key(row) == (resource_type, id)
@@ -151,9 +199,18 @@ impl Staged {
 
 /// Keeps one version of each key: the newest by `lastUpdated` where both have an
 /// instant, else the later served. Counts fetched, repeated and superseded.
-fn newest_staged<'a>(readers: &'a [SegmentReader], counts: &mut Counts<'a>) -> Result<Staged, Error> {
-    let row_count = readers.iter().map(|reader| reader.footer().row_count() as usize).sum();
-    let mut staged = Staged { keys: KeyTable::with_capacity(row_count), rows: Vec::with_capacity(row_count) };
+fn newest_staged<'a>(
+    readers: &'a [SegmentReader],
+    counts: &mut Counts<'a>,
+) -> Result<Staged, Error> {
+    let row_count = readers
+        .iter()
+        .map(|reader| reader.footer().row_count() as usize)
+        .sum();
+    let mut staged = Staged {
+        keys: KeyTable::with_capacity(row_count),
+        rows: Vec::with_capacity(row_count),
+    };
     for (reader_number, reader) in (0..).zip(readers) {
         for (number, row) in (0..).zip(reader.footer().rows()) {
             if row.is_tombstone() {
@@ -184,7 +241,10 @@ fn newest_staged<'a>(readers: &'a [SegmentReader], counts: &mut Counts<'a>) -> R
 
 /// Whether `later`, served after `kept`, is an older version nevertheless.
 fn is_older(later: RowRef<'_>, kept: RowRef<'_>) -> bool {
-    let instants = (later.last_updated.and_then(fhir_instant), kept.last_updated.and_then(fhir_instant));
+    let instants = (
+        later.last_updated.and_then(fhir_instant),
+        kept.last_updated.and_then(fhir_instant),
+    );
     matches!(instants, (Some(later), Some(kept)) if later < kept)
 }
 
@@ -198,11 +258,15 @@ fn confirmed(
     let mut tombstones = BTreeMap::new();
     for (key, reason) in deleted {
         if reason == Reason::None {
-            return Err(Error::Invalid { what: "a deletion must say why" });
+            return Err(Error::Invalid {
+                what: "a deletion must say why",
+            });
         }
         let (resource_type, id) = (key.resource_type.as_str(), key.id.as_str());
         let hash = staged.keys.hash(resource_type, id);
-        let is_known = index.get(resource_type, id).is_some_and(|entry| !entry.is_tombstone);
+        let is_known = index
+            .get(resource_type, id)
+            .is_some_and(|entry| !entry.is_tombstone);
         let is_forbidden = reason == Reason::Absent && is_shared_type(resource_type);
         if !is_known || is_forbidden || staged.find(readers, hash, resource_type, id).is_some() {
             continue;
@@ -227,7 +291,9 @@ fn differing<'a>(
     for (reader, number) in &staged.rows {
         let row = readers[*reader as usize].footer().row(*number);
         let counts = counts.entry(row.resource_type).or_default();
-        let known = index.get(row.resource_type, row.id).filter(|entry| !entry.is_tombstone);
+        let known = index
+            .get(row.resource_type, row.id)
+            .filter(|entry| !entry.is_tombstone);
         let change = match known {
             None => {
                 counts.new += 1;
@@ -242,7 +308,10 @@ fn differing<'a>(
                 continue;
             }
         };
-        wanted[*reader as usize].push(Wanted { row: *number, change });
+        wanted[*reader as usize].push(Wanted {
+            row: *number,
+            change,
+        });
     }
     for rows in &mut wanted {
         rows.sort_unstable_by_key(|wanted| wanted.row);
@@ -254,7 +323,10 @@ fn tombstone<'a>(
     key: &'a ResourceKey,
     reason: Reason,
     index: &Index,
-    Numbers { batch_seq, settle_seq }: Numbers,
+    Numbers {
+        batch_seq,
+        settle_seq,
+    }: Numbers,
     settled_at: Timestamp,
 ) -> RowRef<'a> {
     let last = index.get(&key.resource_type, &key.id);

@@ -58,20 +58,38 @@ impl SpanReader {
     ) -> Result<Self, Error> {
         // A batch holds rows up to its own number: those at or below `from` hold
         // nothing, merged ones above `to` may.
-        let mut batches: Vec<_> = batches.iter().filter(|batch| batch.seq > from).cloned().collect();
+        let mut batches: Vec<_> = batches
+            .iter()
+            .filter(|batch| batch.seq > from)
+            .cloned()
+            .collect();
         batches.sort();
         if let Some(index) = index {
             if index.last_seq() < to {
-                return Err(Error::Invalid { what: "the index ends before the span does" });
+                return Err(Error::Invalid {
+                    what: "the index ends before the span does",
+                });
             }
-            let used: BTreeSet<u64> = index.iter().map(|entry| entry.batch_seq).filter(|seq| *seq > from).collect();
+            let used: BTreeSet<u64> = index
+                .iter()
+                .map(|entry| entry.batch_seq)
+                .filter(|seq| *seq > from)
+                .collect();
             batches.retain(|batch| used.contains(&batch.seq));
-            let missing = used.iter().find(|seq| batches.iter().all(|batch| batch.seq != **seq));
+            let missing = used
+                .iter()
+                .find(|seq| batches.iter().all(|batch| batch.seq != **seq));
             if let Some(seq) = missing {
-                return Err(Error::NotFound { object: format!("batch {seq} named by {}", index.object()) });
+                return Err(Error::NotFound {
+                    object: format!("batch {seq} named by {}", index.object()),
+                });
             }
         }
-        let readers = open_all(store, batches.iter().map(|batch| batch.key.clone()).collect()).await?;
+        let readers = open_all(
+            store,
+            batches.iter().map(|batch| batch.key.clone()).collect(),
+        )
+        .await?;
         let (selected, planned) = match index {
             Some(index) => {
                 let selected = newest_by_index(&readers, &batches, index, from, to)?;
@@ -97,7 +115,12 @@ impl SpanReader {
                 None => drop(rows.insert(resource_type.to_owned(), vec![at])),
             }
         }
-        Ok(Self { readers, rows, planned, skipped })
+        Ok(Self {
+            readers,
+            rows,
+            planned,
+            skipped,
+        })
     }
 
     /// How many rows the span has.
@@ -115,14 +138,19 @@ impl SpanReader {
 
     /// The types there are rows of, sorted, and how many rows.
     pub fn types(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.rows.iter().map(|(name, rows)| (name.as_str(), rows.len() as u64))
+        self.rows
+            .iter()
+            .map(|(name, rows)| (name.as_str(), rows.len() as u64))
     }
 
     /// The rows of one type: by batch, then by row. The order is the same each
     /// time the same span is opened.
     #[must_use]
     pub fn rows_of(&self, resource_type: &str) -> TypeRows<'_> {
-        TypeRows { span: self, rest: self.rows.get(resource_type).map_or(&[], Vec::as_slice) }
+        TypeRows {
+            span: self,
+            rest: self.rows.get(resource_type).map_or(&[], Vec::as_slice),
+        }
     }
 }
 
@@ -137,7 +165,9 @@ impl TypeRows<'_> {
     /// Leaves out the next `row_count` rows: an attempt goes on where another
     /// stopped.
     pub fn skip_rows(&mut self, row_count: u64) {
-        let count = usize::try_from(row_count).unwrap_or(usize::MAX).min(self.rest.len());
+        let count = usize::try_from(row_count)
+            .unwrap_or(usize::MAX)
+            .min(self.rest.len());
         self.rest = &self.rest[count..];
     }
 
@@ -147,12 +177,19 @@ impl TypeRows<'_> {
     /// # Errors
     /// Those of [`SegmentReader::read_frame`].
     pub async fn next_frame(&mut self) -> Result<Option<Vec<ExportRow>>, Error> {
-        let Some(&(reader_number, first)) = self.rest.first() else { return Ok(None) };
+        let Some(&(reader_number, first)) = self.rest.first() else {
+            return Ok(None);
+        };
         let reader = &self.span.readers[reader_number as usize];
         let footer = reader.footer();
         let frame = footer.location(first).map(|location| location.frame);
-        let is_next = |at: &&At| at.0 == reader_number && footer.location(at.1).map(|at| at.frame) == frame;
-        let count_max = if frame.is_some() { usize::MAX } else { TOMBSTONE_COUNT };
+        let is_next =
+            |at: &&At| at.0 == reader_number && footer.location(at.1).map(|at| at.frame) == frame;
+        let count_max = if frame.is_some() {
+            usize::MAX
+        } else {
+            TOMBSTONE_COUNT
+        };
         let count = self.rest.iter().take(count_max).take_while(is_next).count();
         let text = match frame {
             Some(frame) => reader.read_frame(frame as usize).await?,
@@ -162,19 +199,28 @@ impl TypeRows<'_> {
         self.rest = rest;
         let row = |at: &At| ExportRow {
             meta: footer.row(at.1).to_meta(),
-            text: footer.location(at.1).map_or_else(Bytes::new, |at| slice(&text, at.offset, at.length)),
+            text: footer
+                .location(at.1)
+                .map_or_else(Bytes::new, |at| slice(&text, at.offset, at.length)),
         };
         Ok(Some(here.iter().map(row).collect()))
     }
 }
 
 /// Opens objects in their order, several at a time.
-pub(crate) async fn open_all(store: &Store, objects: Vec<String>) -> Result<Vec<SegmentReader>, Error> {
+pub(crate) async fn open_all(
+    store: &Store,
+    objects: Vec<String>,
+) -> Result<Vec<SegmentReader>, Error> {
     let open = |object: String| {
         let store = store.clone();
         async move { SegmentReader::open(&store, &object).await }
     };
-    futures::stream::iter(objects).map(open).buffered(OPEN_CONCURRENCY).try_collect().await
+    futures::stream::iter(objects)
+        .map(open)
+        .buffered(OPEN_CONCURRENCY)
+        .try_collect()
+        .await
 }
 
 /// The newest row of each key among the batches `(from, to]` of `readers`, which
@@ -227,15 +273,20 @@ fn newest_by_index(
         if entry.is_tombstone && from == 0 {
             continue;
         }
-        let Some(reader) = numbers.get(&entry.batch_seq) else { continue };
+        let Some(reader) = numbers.get(&entry.batch_seq) else {
+            continue;
+        };
         let footer = readers[*reader as usize].footer();
-        let row = (entry.row < footer.row_count()).then(|| footer.row(entry.row)).filter(|row| {
-            row.id == entry.id
-                && row.resource_type == entry.resource_type
-                && row.content_hash == entry.content_hash
-                && row.is_tombstone() == entry.is_tombstone
-        });
-        let row = row.ok_or_else(|| Error::corrupt(index.object(), "an entry does not match its batch"))?;
+        let row = (entry.row < footer.row_count())
+            .then(|| footer.row(entry.row))
+            .filter(|row| {
+                row.id == entry.id
+                    && row.resource_type == entry.resource_type
+                    && row.content_hash == entry.content_hash
+                    && row.is_tombstone() == entry.is_tombstone
+            });
+        let row =
+            row.ok_or_else(|| Error::corrupt(index.object(), "an entry does not match its batch"))?;
         if row.batch_seq > from && row.batch_seq <= to {
             selected.push((*reader, entry.row));
         }

@@ -48,9 +48,19 @@ impl StagingWriter {
     ///
     /// # Errors
     /// [`Error::Invalid`] where zstd finds no memory.
-    pub fn with_limits(connection: ConnectionId, raw_bytes_max: u64, age_max: Duration) -> Result<Self, Error> {
+    pub fn with_limits(
+        connection: ConnectionId,
+        raw_bytes_max: u64,
+        age_max: Duration,
+    ) -> Result<Self, Error> {
         let segment = SegmentWriter::new(Some(connection))?;
-        Ok(Self { segment, row_count: 0, first_row_at: None, raw_bytes_max, age_max })
+        Ok(Self {
+            segment,
+            row_count: 0,
+            first_row_at: None,
+            raw_bytes_max,
+            age_max,
+        })
     }
 
     /// Adds a resource, in the order in which it was served.
@@ -68,7 +78,9 @@ impl StagingWriter {
     #[must_use]
     pub fn ready(&self) -> bool {
         self.segment.raw_bytes() >= self.raw_bytes_max
-            || self.first_row_at.is_some_and(|first| first.elapsed() >= self.age_max)
+            || self
+                .first_row_at
+                .is_some_and(|first| first.elapsed() >= self.age_max)
     }
 
     /// Whether nothing was pushed: then there is nothing to close.
@@ -85,6 +97,10 @@ impl StagingWriter {
     pub async fn close(self, store: &Store, key: &ObjectKey) -> Result<StagingObject, Error> {
         let written = self.segment.finish_chunks()?;
         store.put_create(key, written.to_payload()).await?;
-        Ok(StagingObject { key: key.to_string(), row_count: self.row_count, size_bytes: written.size_bytes })
+        Ok(StagingObject {
+            key: key.to_string(),
+            row_count: self.row_count,
+            size_bytes: written.size_bytes,
+        })
     }
 }

@@ -52,10 +52,14 @@ impl Store {
         let object = folder.display().to_string();
         let source = |source| Error::Unavailable {
             object: object.clone(),
-            source: object_store::Error::Generic { store: "LocalFileSystem", source },
+            source: object_store::Error::Generic {
+                store: "LocalFileSystem",
+                source,
+            },
         };
         std::fs::create_dir_all(folder).map_err(|error| source(Box::new(error)))?;
-        let objects = LocalFileSystem::new_with_prefix(folder).map_err(|error| source(Box::new(error)))?;
+        let objects =
+            LocalFileSystem::new_with_prefix(folder).map_err(|error| source(Box::new(error)))?;
         Ok(Self::new(Arc::new(objects.with_fsync(true))))
     }
 
@@ -72,14 +76,29 @@ impl Store {
     /// # Errors
     /// [`Error::AlreadyExists`] where the name holds other bytes, and what the
     /// store says.
-    pub async fn put_create(&self, key: &ObjectKey, bytes: impl Into<PutPayload>) -> Result<(), Error> {
+    pub async fn put_create(
+        &self,
+        key: &ObjectKey,
+        bytes: impl Into<PutPayload>,
+    ) -> Result<(), Error> {
         let (object, payload) = (key.to_string(), bytes.into());
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.objects.put_opts(&path(&object)?, payload.clone(), options).await {
+        let options = PutOptions {
+            mode: PutMode::Create,
+            ..PutOptions::default()
+        };
+        match self
+            .objects
+            .put_opts(&path(&object)?, payload.clone(), options)
+            .await
+        {
             Ok(_) => Ok(()),
             Err(object_store::Error::AlreadyExists { .. }) => {
                 let there = self.get(&object).await?;
-                if is_same(&payload, &there) { Ok(()) } else { Err(Error::AlreadyExists { object }) }
+                if is_same(&payload, &there) {
+                    Ok(())
+                } else {
+                    Err(Error::AlreadyExists { object })
+                }
             }
             Err(error) => Err(Error::from_store(&object, error)),
         }
@@ -93,7 +112,9 @@ impl Store {
     pub async fn put(&self, key: &ObjectKey, bytes: impl Into<PutPayload>) -> Result<(), Error> {
         let object = key.to_string();
         let result = self.objects.put(&path(&object)?, bytes.into()).await;
-        result.map(drop).map_err(|error| Error::from_store(&object, error))
+        result
+            .map(drop)
+            .map_err(|error| Error::from_store(&object, error))
     }
 
     /// The whole of an object.
@@ -102,7 +123,9 @@ impl Store {
     /// [`Error::NotFound`], and what the store says.
     pub async fn get(&self, object: &str) -> Result<Bytes, Error> {
         let got = self.get_opts(object, GetOptions::default()).await?;
-        got.bytes().await.map_err(|error| Error::from_store(object, error))
+        got.bytes()
+            .await
+            .map_err(|error| Error::from_store(object, error))
     }
 
     /// The bytes `range` of an object.
@@ -113,7 +136,11 @@ impl Store {
         let wanted = range.end.saturating_sub(range.start);
         let result = self.objects.get_range(&path(object)?, range).await;
         let bytes = result.map_err(|error| Error::from_store(object, error))?;
-        if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(Error::corrupt(object, "it is cut short")) }
+        if bytes.len() as u64 == wanted {
+            Ok(bytes)
+        } else {
+            Err(Error::corrupt(object, "it is cut short"))
+        }
     }
 
     /// An object, as `options` ask for it.
@@ -131,19 +158,29 @@ impl Store {
     /// [`Error::NotFound`], and what the store says.
     pub async fn size_bytes(&self, object: &str) -> Result<u64, Error> {
         let result = self.objects.head(&path(object)?).await;
-        Ok(result.map_err(|error| Error::from_store(object, error))?.size)
+        Ok(result
+            .map_err(|error| Error::from_store(object, error))?
+            .size)
     }
 
     /// Up to the last `count` bytes of an object, and its size.
     pub(crate) async fn get_tail(&self, object: &str, count: u64) -> Result<(Bytes, u64), Error> {
-        let options = GetOptions { range: Some(GetRange::Suffix(count)), ..GetOptions::default() };
+        let options = GetOptions {
+            range: Some(GetRange::Suffix(count)),
+            ..GetOptions::default()
+        };
         match self.objects.get_opts(&path(object)?, options).await {
             Ok(got) => {
                 let size_bytes = got.meta.size;
-                let bytes = got.bytes().await.map_err(|error| Error::from_store(object, error))?;
+                let bytes = got
+                    .bytes()
+                    .await
+                    .map_err(|error| Error::from_store(object, error))?;
                 Ok((bytes, size_bytes))
             }
-            Err(error @ object_store::Error::NotFound { .. }) => Err(Error::from_store(object, error)),
+            Err(error @ object_store::Error::NotFound { .. }) => {
+                Err(Error::from_store(object, error))
+            }
             // Azure knows no suffix ranges, and an empty object has no range at all.
             Err(_) => {
                 let size_bytes = self.size_bytes(object).await?;
@@ -186,7 +223,9 @@ impl Store {
 }
 
 fn path(object: &str) -> Result<Path, Error> {
-    Path::parse(object).map_err(|_| Error::Invalid { what: "an object name is not a path" })
+    Path::parse(object).map_err(|_| Error::Invalid {
+        what: "an object name is not a path",
+    })
 }
 
 fn is_same(payload: &PutPayload, bytes: &Bytes) -> bool {

@@ -7,8 +7,10 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use model::{Change, ConnectionId, Head, RawResource, Reason, RowMeta, Timestamp, content_hash, read_head};
 use chartlift_records::{Error, Index, Segment, SegmentWriter};
+use model::{
+    Change, ConnectionId, Head, RawResource, Reason, RowMeta, Timestamp, content_hash, read_head,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 const OBJECT: &str = "connections/con_x/batches/1";
@@ -22,12 +24,20 @@ fn resource(resource_type: &str, id: usize, padding: usize) -> RawResource {
         "p".repeat(padding)
     );
     let head = read_head(text.as_bytes()).unwrap();
-    RawResource { head, hash: content_hash(text.as_bytes()), text: text.into() }
+    RawResource {
+        head,
+        hash: content_hash(text.as_bytes()),
+        text: text.into(),
+    }
 }
 
 fn tombstone(resource_type: &str, id: &str) -> RowMeta {
-    let head =
-        Head { resource_type: resource_type.into(), id: id.into(), version_id: None, last_updated: Some("x".into()) };
+    let head = Head {
+        resource_type: resource_type.into(),
+        id: id.into(),
+        version_id: None,
+        last_updated: Some("x".into()),
+    };
     RowMeta {
         head,
         change: Change::Deleted,
@@ -43,7 +53,12 @@ fn segment(row_count: usize) -> Bytes {
     let mut writer = SegmentWriter::new(Some(ConnectionId::new())).unwrap();
     for id in 0..row_count {
         let name = ["Observation", "Patient", "Binary"][id % 3];
-        writer.push(&resource(name, id, id * 7), Timestamp(1_000_000 * id as i64)).unwrap();
+        writer
+            .push(
+                &resource(name, id, id * 7),
+                Timestamp(1_000_000 * id as i64),
+            )
+            .unwrap();
     }
     if row_count > 0 {
         writer.push_tombstone(&tombstone("Group", "g")).unwrap();
@@ -66,9 +81,15 @@ fn copy_all(source: &Segment, bytes: &Bytes) -> Result<SegmentWriter, Error> {
         if source.read_frame(number).is_err() {
             continue;
         }
-        let compressed = bytes.slice(frame.offset as usize..frame.offset as usize + frame.size_bytes as usize);
+        let compressed =
+            bytes.slice(frame.offset as usize..frame.offset as usize + frame.size_bytes as usize);
         let rows = frame.first_row..frame.first_row + (frame.row_count - 1).max(1);
-        writer.copy_frame(footer, frame, compressed, rows.map(|row| (row, footer.row(row))))?;
+        writer.copy_frame(
+            footer,
+            frame,
+            compressed,
+            rows.map(|row| (row, footer.row(row))),
+        )?;
     }
     Ok(writer)
 }
@@ -80,7 +101,9 @@ static INDEXES: LazyLock<Vec<Bytes>> = LazyLock::new(|| {
     let mut indexes = vec![index.encode().unwrap()];
     for seq in 1..=2 {
         let bytes = segment(20 * seq as usize);
-        index.apply(seq, Segment::parse(OBJECT, bytes).unwrap().footer()).unwrap();
+        index
+            .apply(seq, Segment::parse(OBJECT, bytes).unwrap().footer())
+            .unwrap();
         indexes.push(index.encode().unwrap());
     }
     indexes
@@ -132,7 +155,11 @@ fn hostile_segment(kind: u8, which: u8, flips: &[Flip], arbitrary: &[u8]) -> Vec
     match kind % 8 {
         0 => return arbitrary.to_vec(),
         1 => flip(&mut bytes, flips),
-        2 => bytes.truncate(flips.first().map_or(0, |flip| usize::from(flip.0) % (bytes.len() + 1))),
+        2 => bytes.truncate(
+            flips
+                .first()
+                .map_or(0, |flip| usize::from(flip.0) % (bytes.len() + 1)),
+        ),
         3 => {
             flip(&mut raw, flips);
             bytes = put_together(&frames, &raw, &pack(&raw));
@@ -148,12 +175,21 @@ fn hostile_segment(kind: u8, which: u8, flips: &[Flip], arbitrary: &[u8]) -> Vec
         }
         6 => {
             // The first frame with its checksum put right.
-            let Some(frame) = Segment::parse(OBJECT, valid.clone()).unwrap().footer().frames().first().copied() else {
+            let Some(frame) = Segment::parse(OBJECT, valid.clone())
+                .unwrap()
+                .footer()
+                .frames()
+                .first()
+                .copied()
+            else {
                 return bytes;
             };
             let size = frame.size_bytes as usize;
             flip(&mut frames[..size], flips);
-            let (old, new) = (frame.checksum.to_le_bytes(), xxh3_64(&frames[..size]).to_le_bytes());
+            let (old, new) = (
+                frame.checksum.to_le_bytes(),
+                xxh3_64(&frames[..size]).to_le_bytes(),
+            );
             let at = raw.windows(8).position(|window| window == old).unwrap();
             raw[at..at + 8].copy_from_slice(&new);
             bytes = put_together(&frames, &raw, &pack(&raw));
@@ -171,7 +207,11 @@ fn hostile_index(kind: u8, which: u8, flips: &[Flip], arbitrary: &[u8]) -> Vec<u
     match kind % 5 {
         0 => return arbitrary.to_vec(),
         1 => flip(&mut bytes, flips),
-        2 => bytes.truncate(flips.first().map_or(0, |flip| usize::from(flip.0) % (bytes.len() + 1))),
+        2 => bytes.truncate(
+            flips
+                .first()
+                .map_or(0, |flip| usize::from(flip.0) % (bytes.len() + 1)),
+        ),
         3 => {
             let mut raw = zstd::bulk::decompress(&bytes[body..], raw_bytes).unwrap();
             flip(&mut raw, flips);
@@ -188,7 +228,13 @@ fn hostile_index(kind: u8, which: u8, flips: &[Flip], arbitrary: &[u8]) -> Vec<u
 }
 
 fn assert_names_the_object(error: &Error) {
-    assert!(matches!(error, Error::Corrupt { .. } | Error::UnsupportedVersion { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::Corrupt { .. } | Error::UnsupportedVersion { .. }
+        ),
+        "{error}"
+    );
     assert_eq!(error.object(), Some(OBJECT));
 }
 
@@ -216,13 +262,22 @@ fn read_everything(bytes: Bytes) {
 /// The most memory this process has used, in KiB, where the system says.
 fn peak_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix("kB")?.trim().parse().ok()
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?
+        .trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse()
+        .ok()
 }
 
 #[test]
 fn hostile_bytes_are_typed_errors() {
-    let executions =
-        std::env::var("CHARTLIFT_FUZZ_EXECUTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000);
+    let executions = std::env::var("CHARTLIFT_FUZZ_EXECUTIONS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(20_000);
     let done = AtomicUsize::new(0);
     bolero::check!()
         .with_type::<(bool, u8, u8, Vec<Flip>, Vec<u8>)>()
@@ -242,7 +297,11 @@ fn hostile_bytes_are_typed_errors() {
         });
     let done = done.load(Ordering::Relaxed);
     assert!(done >= executions, "only {done} of {executions}");
-    assert!(peak_kib().is_none_or(|peak| peak < 512 << 10), "{:?} KiB", peak_kib());
+    assert!(
+        peak_kib().is_none_or(|peak| peak < 512 << 10),
+        "{:?} KiB",
+        peak_kib()
+    );
 }
 
 #[test]
@@ -268,7 +327,9 @@ fn bombs_are_refused_or_small() {
     let raw = vec![0; 100 << 20];
     let body = pack(&raw);
     assert!(body.len() < 16 << 10);
-    assert_names_the_object(&Segment::parse(OBJECT, put_together(&[], &raw, &body).into()).unwrap_err());
+    assert_names_the_object(
+        &Segment::parse(OBJECT, put_together(&[], &raw, &body).into()).unwrap_err(),
+    );
     // A footer that claims 2^40 bytes, and one that claims more than zstd can make.
     for claim in [1_u64 << 40, 100 << 20] {
         let mut bytes = put_together(&[], &[], &pack(&[]));

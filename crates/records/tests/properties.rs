@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chartlift_records::{
+    BatchRef, Index, Numbers, SegmentReader, Settle, Settled, SpanReader, StagingWriter, Store,
+    merge, settle,
+};
 use model::{
-    BatchId, Change, ConnectionId, ObjectKey, PullCounts, PullId, RawResource, Reason, ResourceKey, Timestamp,
-    content_hash, fhir_instant, read_head,
+    BatchId, Change, ConnectionId, ObjectKey, PullCounts, PullId, RawResource, Reason, ResourceKey,
+    Timestamp, content_hash, fhir_instant, read_head,
 };
 use object_store::memory::InMemory;
-use chartlift_records::{
-    BatchRef, Index, Numbers, SegmentReader, Settle, Settled, SpanReader, StagingWriter, Store, merge, settle,
-};
 
 const TYPES: [&str; 4] = ["Observation", "Patient", "Condition", "Location"];
 
@@ -42,11 +43,18 @@ fn resource((kind, id, content, version): Served) -> RawResource {
         "x".repeat(padding)
     );
     let head = read_head(text.as_bytes()).unwrap();
-    RawResource { head, hash: content_hash(text.as_bytes()), text: text.into() }
+    RawResource {
+        head,
+        hash: content_hash(text.as_bytes()),
+        text: text.into(),
+    }
 }
 
 fn key_of(kind: u8, id: u8) -> ResourceKey {
-    ResourceKey { resource_type: TYPES[usize::from(kind % 4)].to_owned(), id: format!("ü{}", id % 12) }
+    ResourceKey {
+        resource_type: TYPES[usize::from(kind % 4)].to_owned(),
+        id: format!("ü{}", id % 12),
+    }
 }
 
 /// What a row must say.
@@ -80,9 +88,17 @@ impl Oracle {
                 kept.insert(key, new);
                 continue;
             };
-            *(if old.hash == new.hash { &mut count.repeated } else { &mut count.superseded }) += 1;
-            let instant = |resource: &RawResource| resource.head.last_updated.as_deref().and_then(fhir_instant);
-            let is_older = instant(&new).zip(instant(old)).is_some_and(|(new, old)| new < old);
+            *(if old.hash == new.hash {
+                &mut count.repeated
+            } else {
+                &mut count.superseded
+            }) += 1;
+            let instant = |resource: &RawResource| {
+                resource.head.last_updated.as_deref().and_then(fhir_instant)
+            };
+            let is_older = instant(&new)
+                .zip(instant(old))
+                .is_some_and(|(new, old)| new < old);
             if !is_older {
                 kept.insert(key, new);
             }
@@ -91,13 +107,32 @@ impl Oracle {
         let mut rows = Vec::new();
         for (kind, id, by_source) in gone {
             let key = key_of(*kind, *id);
-            let Some(old) = self.live.get(&key).filter(|row| row.change != Change::Deleted) else { continue };
+            let Some(old) = self
+                .live
+                .get(&key)
+                .filter(|row| row.change != Change::Deleted)
+            else {
+                continue;
+            };
             if kept.contains_key(&key) || (!by_source && key.resource_type == "Location") {
                 continue;
             }
-            let reason = if *by_source { Reason::SourceDeleted } else { Reason::Absent };
-            let row = Row { change: Change::Deleted, reason, hash: old.hash, text: Bytes::new(), batch_seq };
-            match rows.iter_mut().find(|(other, _): &&mut (ResourceKey, Row)| *other == key) {
+            let reason = if *by_source {
+                Reason::SourceDeleted
+            } else {
+                Reason::Absent
+            };
+            let row = Row {
+                change: Change::Deleted,
+                reason,
+                hash: old.hash,
+                text: Bytes::new(),
+                batch_seq,
+            };
+            match rows
+                .iter_mut()
+                .find(|(other, _): &&mut (ResourceKey, Row)| *other == key)
+            {
                 Some((_, there)) if *by_source => *there = row,
                 Some(_) => {}
                 None => {
@@ -108,7 +143,11 @@ impl Oracle {
         }
         for (key, new) in kept {
             let count = counts.entry(key.resource_type.clone()).or_default();
-            let change = match self.live.get(&key).filter(|row| row.change != Change::Deleted) {
+            let change = match self
+                .live
+                .get(&key)
+                .filter(|row| row.change != Change::Deleted)
+            {
                 None => Change::New,
                 Some(old) if old.hash != new.hash => Change::Changed,
                 Some(_) => {
@@ -116,8 +155,21 @@ impl Oracle {
                     continue;
                 }
             };
-            *(if change == Change::New { &mut count.new } else { &mut count.changed }) += 1;
-            rows.push((key, Row { change, reason: Reason::None, hash: new.hash, text: new.text, batch_seq }));
+            *(if change == Change::New {
+                &mut count.new
+            } else {
+                &mut count.changed
+            }) += 1;
+            rows.push((
+                key,
+                Row {
+                    change,
+                    reason: Reason::None,
+                    hash: new.hash,
+                    text: new.text,
+                    batch_seq,
+                },
+            ));
         }
         if !rows.is_empty() {
             self.head = batch_seq;
@@ -129,7 +181,10 @@ impl Oracle {
 
     /// The newest row of each key in (from, to], and how many there are in all.
     fn span(&self, from: u64, to: u64) -> (BTreeMap<ResourceKey, Row>, u64) {
-        let in_span = self.log.iter().filter(|(_, row)| row.batch_seq > from && row.batch_seq <= to);
+        let in_span = self
+            .log
+            .iter()
+            .filter(|(_, row)| row.batch_seq > from && row.batch_seq <= to);
         let row_count = in_span.clone().count() as u64;
         let mut newest: BTreeMap<_, _> = in_span.cloned().collect();
         newest.retain(|_, row| from > 0 || row.change != Change::Deleted);
@@ -150,62 +205,116 @@ impl Log {
         for (number, object) in (0..).zip(objects.iter().filter(|object| !object.is_empty())) {
             let mut writer = StagingWriter::new(self.connection).unwrap();
             for served in object {
-                writer.push(&resource(*served), Timestamp(i64::from(served.3))).unwrap();
+                writer
+                    .push(&resource(*served), Timestamp(i64::from(served.3)))
+                    .unwrap();
             }
             let (step, token) = ("all".to_owned(), "t".to_owned());
-            let key = ObjectKey::Staging { connection: self.connection, pull, step, token, number };
+            let key = ObjectKey::Staging {
+                connection: self.connection,
+                pull,
+                step,
+                token,
+                number,
+            };
             let staged = writer.close(&self.store, &key).await.unwrap();
             assert_eq!(staged.row_count, object.len() as u64);
-            assert_eq!(self.store.size_bytes(&staged.key).await.unwrap(), staged.size_bytes);
+            assert_eq!(
+                self.store.size_bytes(&staged.key).await.unwrap(),
+                staged.size_bytes
+            );
             staging.push(staged.key);
         }
         let index = match &self.index_key {
             Some(key) => Some(Index::load(&self.store, key).await.unwrap()),
             None => None,
         };
-        let reason = |by_source| if by_source { Reason::SourceDeleted } else { Reason::Absent };
+        let reason = |by_source| {
+            if by_source {
+                Reason::SourceDeleted
+            } else {
+                Reason::Absent
+            }
+        };
         let input = Settle {
             connection: self.connection,
             staging: &staging,
             index,
-            numbers: Numbers { batch_seq, settle_seq: 100 + batch_seq },
+            numbers: Numbers {
+                batch_seq,
+                settle_seq: 100 + batch_seq,
+            },
             batch: BatchId::new(),
-            deleted: gone.iter().map(|(kind, id, by_source)| (key_of(*kind, *id), reason(*by_source))).collect(),
+            deleted: gone
+                .iter()
+                .map(|(kind, id, by_source)| (key_of(*kind, *id), reason(*by_source)))
+                .collect(),
             settled_at: Timestamp(7),
         };
         let settled = settle(&self.store, input).await.unwrap();
         if let Some(batch) = &settled.batch {
-            assert_eq!(self.store.size_bytes(&batch.key).await.unwrap(), batch.size_bytes);
-            self.batches.push(BatchRef { seq: batch_seq, key: batch.key.clone() });
+            assert_eq!(
+                self.store.size_bytes(&batch.key).await.unwrap(),
+                batch.size_bytes
+            );
+            self.batches.push(BatchRef {
+                seq: batch_seq,
+                key: batch.key.clone(),
+            });
             self.index_key = Some(batch.index_key.clone());
         }
         settled
     }
 
-    async fn check_span(&self, batches: &[BatchRef], oracle: &Oracle, from: u64, to: u64, index: Option<&Index>) {
-        let span = SpanReader::open(&self.store, batches, from, to, index).await.unwrap();
+    async fn check_span(
+        &self,
+        batches: &[BatchRef],
+        oracle: &Oracle,
+        from: u64,
+        to: u64,
+        index: Option<&Index>,
+    ) {
+        let span = SpanReader::open(&self.store, batches, from, to, index)
+            .await
+            .unwrap();
         let (expected, row_count) = oracle.span(from, to);
         let mut found = BTreeMap::new();
-        let types: Vec<_> = span.types().map(|(name, count)| (name.to_owned(), count)).collect();
+        let types: Vec<_> = span
+            .types()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect();
         assert!(types.is_sorted());
         for (name, count) in types {
             let (mut rows, mut order) = (span.rows_of(&name), Vec::new());
             while let Some(frame) = rows.next_frame().await.unwrap() {
                 for row in frame {
                     assert_eq!(row.meta.settle_seq, 100 + row.meta.batch_seq);
-                    let (change, reason, hash) = (row.meta.change, row.meta.reason, row.meta.content_hash);
+                    let (change, reason, hash) =
+                        (row.meta.change, row.meta.reason, row.meta.content_hash);
                     let batch_seq = row.meta.batch_seq;
                     order.push(row.meta.head.id.clone());
                     let key = ResourceKey::from(&row.meta.head);
                     assert_eq!(key.resource_type, name);
-                    found.insert(key, Row { change, reason, hash, text: row.text, batch_seq });
+                    found.insert(
+                        key,
+                        Row {
+                            change,
+                            reason,
+                            hash,
+                            text: row.text,
+                            batch_seq,
+                        },
+                    );
                 }
             }
             assert_eq!(order.len() as u64, count);
             let mut rest = span.rows_of(&name);
             rest.skip_rows(count - 1);
             let last = rest.next_frame().await.unwrap().unwrap();
-            assert_eq!((last.len(), &last[0].meta.head.id), (1, order.last().unwrap()));
+            assert_eq!(
+                (last.len(), &last[0].meta.head.id),
+                (1, order.last().unwrap())
+            );
         }
         assert!(found == expected, "span ({from}, {to}]: {:?}", found.keys());
         assert_eq!(span.planned(), span.skipped() + expected.len() as u64);
@@ -225,7 +334,10 @@ impl Log {
         assert_eq!(index.encode().unwrap(), rebuilt.encode().unwrap());
         for (key, row) in &oracle.live {
             let entry = index.get(&key.resource_type, &key.id).unwrap();
-            assert_eq!((entry.content_hash, entry.batch_seq), (row.hash, row.batch_seq));
+            assert_eq!(
+                (entry.content_hash, entry.batch_seq),
+                (row.hash, row.batch_seq)
+            );
             assert_eq!(entry.is_tombstone, row.change == Change::Deleted);
         }
         for batch in &self.batches {
@@ -235,49 +347,76 @@ impl Log {
         let from = u64::from(seed) % (head + 1);
         for index in [None, Some(&index)] {
             self.check_span(&self.batches, oracle, 0, head, index).await;
-            self.check_span(&self.batches, oracle, from, head, index).await;
+            self.check_span(&self.batches, oracle, from, head, index)
+                .await;
         }
-        self.check_span(&self.batches, oracle, from / 2, from, None).await;
+        self.check_span(&self.batches, oracle, from / 2, from, None)
+            .await;
         self.check_merged(oracle, from).await;
     }
 
     async fn check_merged(&self, oracle: &Oracle, from: u64) {
         let (bytes, footer) = merge(&self.store, &self.batches).await.unwrap();
         assert_eq!(footer.row_count() as usize, oracle.live.len());
-        let key = ObjectKey::Batch { connection: self.connection, seq: oracle.head, batch: BatchId::new() };
+        let key = ObjectKey::Batch {
+            connection: self.connection,
+            seq: oracle.head,
+            batch: BatchId::new(),
+        };
         self.store.put_create(&key, bytes).await.unwrap();
-        let merged = [BatchRef { seq: oracle.head, key: key.to_string() }];
+        let merged = [BatchRef {
+            seq: oracle.head,
+            key: key.to_string(),
+        }];
         let index = Index::rebuild(&self.store, &merged).await.unwrap();
         for index in [None, Some(&index)] {
-            self.check_span(&merged, oracle, 0, oracle.head, index).await;
-            self.check_span(&merged, oracle, from, oracle.head, index).await;
+            self.check_span(&merged, oracle, 0, oracle.head, index)
+                .await;
+            self.check_span(&merged, oracle, from, oracle.head, index)
+                .await;
         }
     }
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 #[test]
 fn pulls_settle_as_a_map_would() {
-    let iterations = std::env::var("CHARTLIFT_PROPERTY_ITERATIONS").ok().and_then(|text| text.parse().ok());
-    bolero::check!().with_type::<Vec<Pull>>().with_iterations(iterations.unwrap_or(300)).for_each(|pulls| {
-        block_on(async {
-            let store = Store::new(Arc::new(InMemory::new()));
-            let mut log = Log { store, connection: ConnectionId::new(), batches: Vec::new(), index_key: None };
-            let mut oracle = Oracle::default();
-            for (objects, gone, seed) in pulls.iter().take(5) {
-                let objects = objects.iter().take(4).map(|rows| rows.iter().take(16).copied().collect());
-                let pull = &(objects.collect(), gone.clone(), *seed);
-                let batch_seq = oracle.head + 1;
-                let expected = oracle.settle(pull);
-                let settled = log.settle(pull, batch_seq).await;
-                assert_eq!(settled.counts_by_type, expected);
-                assert!(settled.counts_by_type.values().all(PullCounts::is_true));
-                assert_eq!(settled.batch.is_some(), oracle.head == batch_seq);
-                log.check(&oracle, pull.2).await;
-            }
+    let iterations = std::env::var("CHARTLIFT_PROPERTY_ITERATIONS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    bolero::check!()
+        .with_type::<Vec<Pull>>()
+        .with_iterations(iterations.unwrap_or(300))
+        .for_each(|pulls| {
+            block_on(async {
+                let store = Store::new(Arc::new(InMemory::new()));
+                let mut log = Log {
+                    store,
+                    connection: ConnectionId::new(),
+                    batches: Vec::new(),
+                    index_key: None,
+                };
+                let mut oracle = Oracle::default();
+                for (objects, gone, seed) in pulls.iter().take(5) {
+                    let objects = objects
+                        .iter()
+                        .take(4)
+                        .map(|rows| rows.iter().take(16).copied().collect());
+                    let pull = &(objects.collect(), gone.clone(), *seed);
+                    let batch_seq = oracle.head + 1;
+                    let expected = oracle.settle(pull);
+                    let settled = log.settle(pull, batch_seq).await;
+                    assert_eq!(settled.counts_by_type, expected);
+                    assert!(settled.counts_by_type.values().all(PullCounts::is_true));
+                    assert_eq!(settled.batch.is_some(), oracle.head == batch_seq);
+                    log.check(&oracle, pull.2).await;
+                }
+            });
         });
-    });
 }

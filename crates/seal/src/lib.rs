@@ -24,7 +24,9 @@ pub enum Error {
     #[error("the encryption key must be 32 bytes in base64 (`openssl rand -base64 32` makes one)")]
     Key,
     /// The value was sealed with a key that is not in the ring.
-    #[error("{column} was sealed with another encryption key: configure the key this database was made with")]
+    #[error(
+        "{column} was sealed with another encryption key: configure the key this database was made with"
+    )]
     UnknownKey {
         /// Table and column.
         column: String,
@@ -64,7 +66,9 @@ impl KeyRing {
     /// # Errors
     /// [`Error::Key`] if it is not 32 bytes.
     pub fn from_base64(text: &str) -> Result<Self, Error> {
-        let bytes = BASE64.decode(text.trim().as_bytes()).map_err(|_| Error::Key)?;
+        let bytes = BASE64
+            .decode(text.trim().as_bytes())
+            .map_err(|_| Error::Key)?;
         let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| Error::Key)?;
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
         let mut id = [0; KEY_ID_LEN];
@@ -89,7 +93,9 @@ impl KeyRing {
         let nonce = self
             .key
             .seal_in_place_append_tag(Aad::from(associated(place)), &mut text)
-            .map_err(|_| Error::Damaged { column: place.column.to_owned() })?;
+            .map_err(|_| Error::Damaged {
+                column: place.column.to_owned(),
+            })?;
         let mut sealed = Vec::with_capacity(HEADER_LEN + text.len());
         sealed.push(VERSION);
         sealed.extend_from_slice(&self.id);
@@ -103,15 +109,20 @@ impl KeyRing {
     /// # Errors
     /// [`Error::UnknownKey`] or [`Error::Damaged`].
     pub fn open(&self, place: Place<'_>, sealed: &str) -> Result<Vec<u8>, Error> {
-        let damaged = || Error::Damaged { column: place.column.to_owned() };
+        let damaged = || Error::Damaged {
+            column: place.column.to_owned(),
+        };
         let mut bytes = BASE64.decode(sealed.as_bytes()).map_err(|_| damaged())?;
         if bytes.len() < HEADER_LEN || bytes[0] != VERSION {
             return Err(damaged());
         }
         if bytes[1..=KEY_ID_LEN] != self.id {
-            return Err(Error::UnknownKey { column: place.column.to_owned() });
+            return Err(Error::UnknownKey {
+                column: place.column.to_owned(),
+            });
         }
-        let nonce = Nonce::try_assume_unique_for_key(&bytes[1 + KEY_ID_LEN..HEADER_LEN]).map_err(|_| damaged())?;
+        let nonce = Nonce::try_assume_unique_for_key(&bytes[1 + KEY_ID_LEN..HEADER_LEN])
+            .map_err(|_| damaged())?;
         let mut text = bytes.split_off(HEADER_LEN);
         let plain = self
             .key
@@ -130,7 +141,10 @@ fn associated(place: Place<'_>) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const PLACE: Place<'static> = Place { column: "connections.token", row: "con_1" };
+    const PLACE: Place<'static> = Place {
+        column: "connections.token",
+        row: "con_1",
+    };
 
     #[test]
     fn opens_only_in_its_place_and_with_its_key() {
@@ -138,11 +152,23 @@ mod tests {
         let sealed = ring.seal(PLACE, b"secret").unwrap();
         assert_eq!(ring.open(PLACE, &sealed).unwrap(), b"secret");
         assert_ne!(sealed, ring.seal(PLACE, b"secret").unwrap());
-        let moved = Place { row: "con_2", ..PLACE };
-        assert!(matches!(ring.open(moved, &sealed), Err(Error::Damaged { .. })));
+        let moved = Place {
+            row: "con_2",
+            ..PLACE
+        };
+        assert!(matches!(
+            ring.open(moved, &sealed),
+            Err(Error::Damaged { .. })
+        ));
         let other = KeyRing::from_base64(&KeyRing::generate()).unwrap();
-        assert!(matches!(other.open(PLACE, &sealed), Err(Error::UnknownKey { .. })));
-        assert!(matches!(ring.open(PLACE, "AAAA"), Err(Error::Damaged { .. })));
+        assert!(matches!(
+            other.open(PLACE, &sealed),
+            Err(Error::UnknownKey { .. })
+        ));
+        assert!(matches!(
+            ring.open(PLACE, "AAAA"),
+            Err(Error::Damaged { .. })
+        ));
         assert!(matches!(ring.open(PLACE, "%"), Err(Error::Damaged { .. })));
     }
 

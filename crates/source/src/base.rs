@@ -33,7 +33,11 @@ impl Base {
         if url.query().is_some() || url.fragment().is_some() {
             return config("its base URL must not contain a query or a fragment");
         }
-        Ok(Self { host: authority(url).into(), text: url.as_str().trim_end_matches('/').to_owned(), url: url.clone() })
+        Ok(Self {
+            host: authority(url).into(),
+            text: url.as_str().trim_end_matches('/').to_owned(),
+            url: url.clone(),
+        })
     }
 
     /// The base of a URL whose path does not matter.
@@ -68,14 +72,22 @@ impl Base {
         if link.is_empty() {
             return Err(self.protocol("a link without a URL"));
         }
-        let mut url = page.join(link).map_err(|_| self.protocol("a link that is no URL"))?;
+        let mut url = page
+            .join(link)
+            .map_err(|_| self.protocol("a link that is no URL"))?;
         if !self.is_same_origin(&url) {
-            return Err(Error::ForeignLink { host: Arc::clone(&self.host) });
+            return Err(Error::ForeignLink {
+                host: Arc::clone(&self.host),
+            });
         }
         // Credentials in a link would replace ours.
         let cleared = url.set_username("").is_ok() && url.set_password(None).is_ok();
         url.set_fragment(None);
-        if cleared { Ok(url) } else { Err(self.protocol("a link that is no URL")) }
+        if cleared {
+            Ok(url)
+        } else {
+            Err(self.protocol("a link that is no URL"))
+        }
     }
 
     /// A cursor that was saved earlier.
@@ -84,7 +96,10 @@ impl Base {
     }
 
     pub(crate) fn protocol(&self, what: &'static str) -> Error {
-        Error::Protocol { host: Arc::clone(&self.host), what }
+        Error::Protocol {
+            host: Arc::clone(&self.host),
+            what,
+        }
     }
 }
 
@@ -103,12 +118,17 @@ impl Base {
 /// ```
 #[must_use]
 pub fn identity(base_url: &Url) -> String {
-    format!("{}{}", authority(base_url), base_url.path().trim_end_matches('/'))
+    format!(
+        "{}{}",
+        authority(base_url),
+        base_url.path().trim_end_matches('/')
+    )
 }
 
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Percent-encodes all but RFC 3986's unreserved characters.
@@ -176,14 +196,30 @@ mod tests {
         let base = Base::new(&url("https://ehr.example/fhir/r4")).unwrap();
         let page = url("https://ehr.example/fhir/r4/Observation?patient=1");
         for (link, expected) in [
-            ("https://ehr.example/fhir/R4/Observation?page=2", "https://ehr.example/fhir/R4/Observation?page=2"),
-            ("https://EHR.example:443/fhir?_getpages=a", "https://ehr.example/fhir?_getpages=a"),
-            ("/fhir/r4?_getpages=a&x=%2C", "https://ehr.example/fhir/r4?_getpages=a&x=%2C"),
-            ("Observation?page=2#x", "https://ehr.example/fhir/r4/Observation?page=2"),
+            (
+                "https://ehr.example/fhir/R4/Observation?page=2",
+                "https://ehr.example/fhir/R4/Observation?page=2",
+            ),
+            (
+                "https://EHR.example:443/fhir?_getpages=a",
+                "https://ehr.example/fhir?_getpages=a",
+            ),
+            (
+                "/fhir/r4?_getpages=a&x=%2C",
+                "https://ehr.example/fhir/r4?_getpages=a&x=%2C",
+            ),
+            (
+                "Observation?page=2#x",
+                "https://ehr.example/fhir/r4/Observation?page=2",
+            ),
             ("?page=2", "https://ehr.example/fhir/r4/Observation?page=2"),
             ("https://user:pass@ehr.example/x", "https://ehr.example/x"),
         ] {
-            assert_eq!(base.resolve(link, &page).unwrap().as_str(), expected, "{link}");
+            assert_eq!(
+                base.resolve(link, &page).unwrap().as_str(),
+                expected,
+                "{link}"
+            );
         }
         for foreign in [
             "http://ehr.example/fhir/r4/Observation?page=2",
@@ -194,10 +230,16 @@ mod tests {
             "ftp://ehr.example/x",
             "javascript:1",
         ] {
-            assert!(matches!(base.resolve(foreign, &page), Err(Error::ForeignLink { .. })), "{foreign}");
+            assert!(
+                matches!(base.resolve(foreign, &page), Err(Error::ForeignLink { .. })),
+                "{foreign}"
+            );
         }
         for broken in ["", "  ", "https://"] {
-            assert!(matches!(base.resolve(broken, &page), Err(Error::Protocol { .. })), "{broken}");
+            assert!(
+                matches!(base.resolve(broken, &page), Err(Error::Protocol { .. })),
+                "{broken}"
+            );
         }
     }
 
@@ -213,8 +255,18 @@ mod tests {
 
     #[test]
     fn a_base_url_is_checked() {
-        for bad in ["ftp://x/", "https://u@x/", "https://u:p@x/", "https://x/?a=1", "https://x/#f", "mailto:x"] {
-            assert!(matches!(Base::new(&url(bad)), Err(Error::Config { .. })), "{bad}");
+        for bad in [
+            "ftp://x/",
+            "https://u@x/",
+            "https://u:p@x/",
+            "https://x/?a=1",
+            "https://x/#f",
+            "mailto:x",
+        ] {
+            assert!(
+                matches!(Base::new(&url(bad)), Err(Error::Config { .. })),
+                "{bad}"
+            );
         }
     }
 }

@@ -68,24 +68,43 @@ struct SearchParam {
 /// Reads the answer to `GET metadata`.
 pub(crate) fn parse(body: &[u8], base: &Base) -> Result<Capabilities, Error> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    let statement: Statement = serde_json::from_slice(body).map_err(|_| base.protocol("metadata is not FHIR JSON"))?;
+    let statement: Statement =
+        serde_json::from_slice(body).map_err(|_| base.protocol("metadata is not FHIR JSON"))?;
     if statement.resource_type.as_deref() != Some("CapabilityStatement") {
         return Err(base.protocol("metadata is not a CapabilityStatement"));
     }
     let fhir_version = statement.fhir_version.unwrap_or_default();
     if fhir_version != "4.0" && !fhir_version.starts_with("4.0.") {
-        return Err(Error::Config { what: "it does not declare FHIR R4 (fhirVersion 4.0)" });
+        return Err(Error::Config {
+            what: "it does not declare FHIR R4 (fhirVersion 4.0)",
+        });
     }
     let mut types: BTreeMap<String, TypeCapability> = BTreeMap::new();
-    let server = statement.rest.into_iter().filter(|rest| rest.mode.as_deref().is_none_or(|mode| mode == "server"));
+    let server = statement
+        .rest
+        .into_iter()
+        .filter(|rest| rest.mode.as_deref().is_none_or(|mode| mode == "server"));
     for resource in server.flat_map(|rest| rest.resource) {
-        let Some(name) = resource.name.filter(|name| model::is_resource_type(name)) else { continue };
+        let Some(name) = resource.name.filter(|name| model::is_resource_type(name)) else {
+            continue;
+        };
         let declared = types.entry(name).or_default();
         declared.searchable |= resource.interaction.is_empty()
-            || resource.interaction.iter().any(|interaction| interaction.code.as_deref() == Some("search-type"));
-        declared.search_params.extend(resource.search_param.into_iter().filter_map(|param| param.name));
+            || resource
+                .interaction
+                .iter()
+                .any(|interaction| interaction.code.as_deref() == Some("search-type"));
+        declared.search_params.extend(
+            resource
+                .search_param
+                .into_iter()
+                .filter_map(|param| param.name),
+        );
     }
-    Ok(Capabilities { fhir_version, types })
+    Ok(Capabilities {
+        fhir_version,
+        types,
+    })
 }
 
 #[cfg(test)]
@@ -93,7 +112,10 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Result<Capabilities, Error> {
-        parse(text.as_bytes(), &Base::new(&"https://ehr.example/fhir".parse().unwrap()).unwrap())
+        parse(
+            text.as_bytes(),
+            &Base::new(&"https://ehr.example/fhir".parse().unwrap()).unwrap(),
+        )
     }
 
     #[test]
@@ -108,23 +130,49 @@ mod tests {
                 {"resource":[{"type":"Observation","searchParam":[{"name":"code"}]},{"type":"Encounter"}]}]}"#,
         )
         .unwrap();
-        assert_eq!(full.types.keys().collect::<Vec<_>>(), ["Encounter", "Goal", "Observation"]);
-        assert!(full.types["Encounter"].searchable && full.types["Encounter"].search_params.is_empty());
+        assert_eq!(
+            full.types.keys().collect::<Vec<_>>(),
+            ["Encounter", "Goal", "Observation"]
+        );
+        assert!(
+            full.types["Encounter"].searchable && full.types["Encounter"].search_params.is_empty()
+        );
         assert!(!full.types["Goal"].searchable);
-        assert_eq!(full.types["Observation"].search_params.iter().collect::<Vec<_>>(), ["code", "patient"]);
+        assert_eq!(
+            full.types["Observation"]
+                .search_params
+                .iter()
+                .collect::<Vec<_>>(),
+            ["code", "patient"]
+        );
 
-        let bare = parsed("\u{FEFF}{\"resourceType\":\"CapabilityStatement\",\"fhirVersion\":\"4.0\"}").unwrap();
+        let bare =
+            parsed("\u{FEFF}{\"resourceType\":\"CapabilityStatement\",\"fhirVersion\":\"4.0\"}")
+                .unwrap();
         assert!(bare.types.is_empty());
     }
 
     #[test]
     fn another_version_or_no_statement_is_refused() {
         for version in ["4.3.0", "4.01", "3.0.2", "5.0.0", ""] {
-            let text = format!(r#"{{"resourceType":"CapabilityStatement","fhirVersion":"{version}"}}"#);
-            assert!(matches!(parsed(&text), Err(Error::Config { .. })), "{version}");
+            let text =
+                format!(r#"{{"resourceType":"CapabilityStatement","fhirVersion":"{version}"}}"#);
+            assert!(
+                matches!(parsed(&text), Err(Error::Config { .. })),
+                "{version}"
+            );
         }
-        for text in ["<html></html>", "{}", r#"{"resourceType":"Conformance"}"#, r#"{"resourceType":"Capab"#, ""] {
-            assert!(matches!(parsed(text), Err(Error::Protocol { .. })), "{text}");
+        for text in [
+            "<html></html>",
+            "{}",
+            r#"{"resourceType":"Conformance"}"#,
+            r#"{"resourceType":"Capab"#,
+            "",
+        ] {
+            assert!(
+                matches!(parsed(text), Err(Error::Protocol { .. })),
+                "{text}"
+            );
         }
     }
 }

@@ -63,7 +63,10 @@ impl SourceClient {
     /// no header can carry.
     pub fn new(base_url: Url, auth: Auth, limits: Limits) -> Result<Self, Error> {
         let base = Arc::new(Base::new(&base_url)?);
-        Ok(Self { transport: Transport::new(Arc::clone(&base), &auth, limits)?, base })
+        Ok(Self {
+            transport: Transport::new(Arc::clone(&base), &auth, limits)?,
+            base,
+        })
     }
 
     /// The same client with other credentials, such as a refreshed token.
@@ -71,7 +74,10 @@ impl SourceClient {
     /// # Errors
     /// [`Error::Config`]: a token that no header can carry.
     pub fn with_auth(&self, auth: Auth) -> Result<Self, Error> {
-        Ok(Self { transport: self.transport.with_auth(&auth)?, base: Arc::clone(&self.base) })
+        Ok(Self {
+            transport: self.transport.with_auth(&auth)?,
+            base: Arc::clone(&self.base),
+        })
     }
 
     /// What the source declares of itself: `GET metadata`.
@@ -79,7 +85,11 @@ impl SourceClient {
     /// # Errors
     /// As its kind says; [`Error::Config`] where the source is not R4.
     pub async fn capabilities(&self) -> Result<Capabilities, Error> {
-        match self.transport.get(self.base.parse(&self.base.join("metadata"))?).await? {
+        match self
+            .transport
+            .get(self.base.parse(&self.base.join("metadata"))?)
+            .await?
+        {
             Answer::Body { body, .. } => capability::parse(&body, &self.base),
             Answer::Refused(status) => Err(self.refused(status)),
         }
@@ -97,7 +107,9 @@ impl SourceClient {
     pub fn first_page_url(&self, plan: &StreamPlan, patient_id: &str) -> String {
         let resource_type = &plan.resource_type;
         let Access::Search { parameter } = &plan.access else {
-            return self.base.join(&format!("{resource_type}/{}", encode(patient_id)));
+            return self
+                .base
+                .join(&format!("{resource_type}/{}", encode(patient_id)));
         };
         // A comma in an id would ask for two patients: search.html#escaping.
         let mut escaped = String::with_capacity(patient_id.len());
@@ -108,8 +120,16 @@ impl SourceClient {
             escaped.push(c);
         }
         // `patient` says the type; the others take several.
-        let type_prefix = if parameter == "patient" { "" } else { "Patient/" };
-        let query = format!("{parameter}={type_prefix}{}&_count={}", encode(&escaped), self.transport.limits.page_size);
+        let type_prefix = if parameter == "patient" {
+            ""
+        } else {
+            "Patient/"
+        };
+        let query = format!(
+            "{parameter}={type_prefix}{}&_count={}",
+            encode(&escaped),
+            self.transport.limits.page_size
+        );
         self.base.join(&format!("{resource_type}?{query}"))
     }
 
@@ -140,15 +160,25 @@ impl SourceClient {
         let url = self.base.parse(cursor)?;
         let asked = self.asked(&url);
         if let Asked::Resource(resource_type, id) = &asked {
-            return self.read_page(resource_type, id).await?.map_err(|status| self.refused(status));
+            return self
+                .read_page(resource_type, id)
+                .await?
+                .map_err(|status| self.refused(status));
         }
         match self.transport.get(url).await? {
-            Answer::Body { body, url, served_at } => {
+            Answer::Body {
+                body,
+                url,
+                served_at,
+            } => {
                 let page = self.split(body, url).await?;
                 Ok(Page { served_at, ..page })
             }
             Answer::Refused(status @ (400 | 404 | 410)) if matches!(asked, Asked::NextPage) => {
-                Err(Error::CursorExpired { host: Arc::clone(&self.base.host), status })
+                Err(Error::CursorExpired {
+                    host: Arc::clone(&self.base.host),
+                    status,
+                })
             }
             Answer::Refused(status) => Err(self.refused(status)),
         }
@@ -157,7 +187,9 @@ impl SourceClient {
     /// Tells our own first pages from opaque links by their exact form; a link
     /// of that form would be the first page again.
     fn asked(&self, url: &Url) -> Asked {
-        let Some(local) = self.base.strip(url) else { return Asked::NextPage };
+        let Some(local) = self.base.strip(url) else {
+            return Asked::NextPage;
+        };
         // Only the patient is planned as a read; other paths may be opaque links.
         if let (None, Some((resource_type, id))) = (url.query(), type_and_id(local))
             && resource_type == "Patient"
@@ -167,7 +199,9 @@ impl SourceClient {
         let resource_type = local.split_once('?').map_or(local, |(path, _)| path);
         let names: Vec<_> = url.query_pairs().map(|(name, _)| name).collect();
         match names.as_slice() {
-            [parameter, count] if count == "_count" && compartment::is_parameter(resource_type, parameter) => {
+            [parameter, count]
+                if count == "_count" && compartment::is_parameter(resource_type, parameter) =>
+            {
                 Asked::FirstPage
             }
             _ => Asked::NextPage,
@@ -179,20 +213,31 @@ impl SourceClient {
         if !is_resource_type(resource_type) || matches!(id, "" | "." | "..") {
             return Err(self.base.protocol("a type or id that no URL can carry"));
         }
-        let url = self.base.parse(&self.base.join(&format!("{resource_type}/{}", encode(id))))?;
+        let url = self
+            .base
+            .parse(&self.base.join(&format!("{resource_type}/{}", encode(id))))?;
         let (body, served_at) = match self.transport.get(url).await? {
             Answer::Refused(status) => return Ok(Err(status)),
-            Answer::Body { body, served_at, .. } => (body, served_at),
+            Answer::Body {
+                body, served_at, ..
+            } => (body, served_at),
         };
-        let text = std::str::from_utf8(&body).map_err(|_| self.base.protocol("a read that is not UTF-8"))?;
+        let text = std::str::from_utf8(&body)
+            .map_err(|_| self.base.protocol("a read that is not UTF-8"))?;
         let raw: &RawValue = serde_json::from_str(text.strip_prefix('\u{FEFF}').unwrap_or(text))
             .map_err(|_| self.base.protocol("a read that is not whole FHIR JSON"))?;
-        let found = page::resource(&body, raw).map_err(|_| self.base.protocol("a read without a usable type or id"))?;
+        let found = page::resource(&body, raw)
+            .map_err(|_| self.base.protocol("a read without a usable type or id"))?;
         // Another resource than asked for could be another person's.
         if found.head.resource_type != resource_type || found.head.id != id {
             return Err(self.base.protocol("a read that gives another resource"));
         }
-        Ok(Ok(Page { resources: vec![found], bytes: body.len() as u64, served_at, ..Page::default() }))
+        Ok(Ok(Page {
+            resources: vec![found],
+            bytes: body.len() as u64,
+            served_at,
+            ..Page::default()
+        }))
     }
 
     async fn split(&self, body: Bytes, url: Url) -> Result<Page, Error> {
@@ -211,13 +256,18 @@ impl SourceClient {
     }
 
     fn refused(&self, status: u16) -> Error {
-        Error::Refused { host: Arc::clone(&self.base.host), status }
+        Error::Refused {
+            host: Arc::clone(&self.base.host),
+            status,
+        }
     }
 }
 
 impl fmt::Debug for SourceClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SourceClient").field("host", &self.base.host).finish_non_exhaustive()
+        f.debug_struct("SourceClient")
+            .field("host", &self.base.host)
+            .finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,13 @@ use crate::capability::{Capabilities, TypeCapability};
 
 /// Types outside the compartment that its resources refer to, read one by one
 /// after the searches.
-pub const CLOSURE_TYPES: &[&str] = &["Practitioner", "PractitionerRole", "Organization", "Location", "Medication"];
+pub const CLOSURE_TYPES: &[&str] = &[
+    "Practitioner",
+    "PractitionerRole",
+    "Organization",
+    "Location",
+    "Medication",
+];
 
 /// How one resource type of a patient is fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,10 +123,15 @@ const WITHOUT_PATIENT: &[&str] = &["AdverseEvent", "Group", "Schedule", "SupplyR
 /// type of the compartment that the source declares, in the order of the alphabet.
 /// A source that declares no types at all is asked for all of them.
 pub(crate) fn plan(capabilities: &Capabilities) -> Vec<StreamPlan> {
-    let undeclared = TypeCapability { searchable: true, ..TypeCapability::default() };
+    let undeclared = TypeCapability {
+        searchable: true,
+        ..TypeCapability::default()
+    };
     let search = |resource_type: &str, parameter: &str| StreamPlan {
         resource_type: resource_type.to_owned(),
-        access: Access::Search { parameter: parameter.to_owned() },
+        access: Access::Search {
+            parameter: parameter.to_owned(),
+        },
     };
     let mut plan: Vec<StreamPlan> = COMPARTMENT
         .iter()
@@ -129,15 +140,24 @@ pub(crate) fn plan(capabilities: &Capabilities) -> Vec<StreamPlan> {
                 None if capabilities.types.is_empty() => &undeclared,
                 declared => declared?,
             };
-            declared.searchable.then(|| search(resource_type, parameter(resource_type, members, declared)))
+            declared
+                .searchable
+                .then(|| search(resource_type, parameter(resource_type, members, declared)))
         })
         .collect();
     plan.extend(BESIDE.iter().filter_map(|resource_type| {
         let declared = capabilities.types.get(*resource_type)?;
-        (declared.searchable && declared.search_params.contains("patient")).then(|| search(resource_type, "patient"))
+        (declared.searchable && declared.search_params.contains("patient"))
+            .then(|| search(resource_type, "patient"))
     }));
     plan.sort_by(|a, b| a.resource_type.cmp(&b.resource_type));
-    plan.insert(0, StreamPlan { resource_type: "Patient".to_owned(), access: Access::Read });
+    plan.insert(
+        0,
+        StreamPlan {
+            resource_type: "Patient".to_owned(),
+            access: Access::Read,
+        },
+    );
     plan
 }
 
@@ -147,17 +167,28 @@ fn parameter<'a>(resource_type: &str, members: &[&'a str], declared: &TypeCapabi
     if says("patient") {
         "patient"
     } else if declared.search_params.is_empty() {
-        if WITHOUT_PATIENT.contains(&resource_type) { first } else { "patient" }
+        if WITHOUT_PATIENT.contains(&resource_type) {
+            first
+        } else {
+            "patient"
+        }
     } else {
         // Declarations lie: where none of the parameters is named, the first is
         // tried, and a refusal costs one request.
-        members.iter().copied().find(|member| says(member)).unwrap_or(first)
+        members
+            .iter()
+            .copied()
+            .find(|member| says(member))
+            .unwrap_or(first)
     }
 }
 
 /// Whether a plan could ask for this type by this parameter.
 pub(crate) fn is_parameter(resource_type: &str, parameter: &str) -> bool {
-    let members = COMPARTMENT.iter().find(|(name, _)| *name == resource_type).map(|(_, members)| *members);
+    let members = COMPARTMENT
+        .iter()
+        .find(|(name, _)| *name == resource_type)
+        .map(|(_, members)| *members);
     match members {
         Some(members) => parameter == "patient" || members.contains(&parameter),
         None => parameter == "patient" && BESIDE.contains(&resource_type),
@@ -171,9 +202,18 @@ mod tests {
     fn capabilities(types: &[(&str, &[&str])]) -> Capabilities {
         let types = types.iter().map(|(name, params)| {
             let search_params = params.iter().map(|&param| param.to_owned()).collect();
-            ((*name).to_owned(), TypeCapability { searchable: true, search_params })
+            (
+                (*name).to_owned(),
+                TypeCapability {
+                    searchable: true,
+                    search_params,
+                },
+            )
         });
-        Capabilities { fhir_version: "4.0.1".to_owned(), types: types.collect() }
+        Capabilities {
+            fhir_version: "4.0.1".to_owned(),
+            types: types.collect(),
+        }
     }
 
     fn shown(plan: &[StreamPlan]) -> Vec<String> {
@@ -223,13 +263,20 @@ mod tests {
     fn a_source_that_declares_nothing_is_asked_for_everything() {
         let plan = shown(&plan(&Capabilities::default()));
         assert_eq!(plan.len(), COMPARTMENT.len() + 1);
-        assert!(plan.contains(&"Observation?patient".to_owned()) && plan.contains(&"AdverseEvent?subject".to_owned()));
+        assert!(
+            plan.contains(&"Observation?patient".to_owned())
+                && plan.contains(&"AdverseEvent?subject".to_owned())
+        );
     }
 
     #[test]
     fn a_type_that_cannot_be_searched_is_left_out() {
         let mut capabilities = capabilities(&[("Goal", &["patient"])]);
-        capabilities.types.entry("Goal".to_owned()).or_default().searchable = false;
+        capabilities
+            .types
+            .entry("Goal".to_owned())
+            .or_default()
+            .searchable = false;
         assert_eq!(shown(&plan(&capabilities)), ["Patient/"]);
     }
 

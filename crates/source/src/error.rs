@@ -14,7 +14,9 @@ pub type Host = Arc<str>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Get a new token, then ask again once.
-    #[error("{host} answered {status}: it does not accept the credentials; connect the source again if this stays")]
+    #[error(
+        "{host} answered {status}: it does not accept the credentials; connect the source again if this stays"
+    )]
     Unauthorized {
         /// The source.
         host: Host,
@@ -91,5 +93,7 @@ pub enum Error {
 }
 
 fn status_text(status: Option<u16>) -> String {
-    status.map(|status| format!(": status {status}")).unwrap_or_default()
+    status
+        .map(|status| format!(": status {status}"))
+        .unwrap_or_default()
 }

@@ -16,7 +16,12 @@ pub(crate) fn served_at(headers: &HeaderMap) -> Option<Timestamp> {
 
 /// How long the source asks us to wait: seconds, or a date by its own clock.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
     let wait = match (text(RETRY_AFTER.as_str()), text("x-ms-retry-after-ms")) {
         (Some(wait), _) => match wait.parse() {
             Ok(seconds) => Duration::from_secs(seconds),
@@ -48,12 +53,30 @@ mod tests {
     #[test]
     fn retry_after_has_two_forms() {
         let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(wait(&[("retry-after", "120")]), Some(Duration::from_secs(120)));
-        assert_eq!(wait(&[("retry-after", "999999999999")]), Some(RETRY_AFTER_MAX));
-        assert_eq!(wait(&[date, ("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT")]), Some(Duration::from_secs(30)));
-        assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT")]), Some(Duration::ZERO));
-        assert_eq!(wait(&[("retry-after", "Thu, 01 Jan 2099 00:00:00 GMT")]), Some(RETRY_AFTER_MAX));
-        assert_eq!(wait(&[("x-ms-retry-after-ms", "1500")]), Some(Duration::from_millis(1500)));
+        assert_eq!(
+            wait(&[("retry-after", "120")]),
+            Some(Duration::from_secs(120))
+        );
+        assert_eq!(
+            wait(&[("retry-after", "999999999999")]),
+            Some(RETRY_AFTER_MAX)
+        );
+        assert_eq!(
+            wait(&[date, ("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT")]),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(
+            wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT")]),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(
+            wait(&[("retry-after", "Thu, 01 Jan 2099 00:00:00 GMT")]),
+            Some(RETRY_AFTER_MAX)
+        );
+        assert_eq!(
+            wait(&[("x-ms-retry-after-ms", "1500")]),
+            Some(Duration::from_millis(1500))
+        );
         assert_eq!(wait(&[("retry-after", "soon")]), None);
         assert_eq!(wait(&[("retry-after", "-1")]), None);
         assert_eq!(wait(&[]), None);

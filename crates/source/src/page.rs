@@ -94,21 +94,27 @@ pub fn cursor_hash(cursor: &str) -> u64 {
 }
 
 pub(crate) fn split(body: &Bytes, base: &Base, url: &Url) -> Result<Page, Error> {
-    let text = std::str::from_utf8(body).map_err(|_| base.protocol("a search answer that is not UTF-8"))?;
+    let text = std::str::from_utf8(body)
+        .map_err(|_| base.protocol("a search answer that is not UTF-8"))?;
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-    let bundle: Bundle<'_> =
-        serde_json::from_str(text).map_err(|_| base.protocol("a search answer that is not whole FHIR JSON"))?;
+    let bundle: Bundle<'_> = serde_json::from_str(text)
+        .map_err(|_| base.protocol("a search answer that is not whole FHIR JSON"))?;
     if bundle.resource_type.as_deref() != Some("Bundle") {
         return Err(base.protocol("a search answer that is not a Bundle"));
     }
     if bundle.kind.as_deref() != Some("searchset") {
         return Err(base.protocol("a search answer that is not a searchset"));
     }
-    let mut page = Page { bytes: body.len() as u64, ..Page::default() };
+    let mut page = Page {
+        bytes: body.len() as u64,
+        ..Page::default()
+    };
     let mut links = bundle.link.into_iter().flatten();
-    if let Some(next) =
-        links.find(|link| link.relation.as_deref().is_some_and(|name| name.eq_ignore_ascii_case("next")))
-    {
+    if let Some(next) = links.find(|link| {
+        link.relation
+            .as_deref()
+            .is_some_and(|name| name.eq_ignore_ascii_case("next"))
+    }) {
         page.next = Some(base.resolve(&next.url.unwrap_or_default(), url)?.into());
     }
     let entries = bundle.entry.unwrap_or_default();
@@ -118,7 +124,9 @@ pub(crate) fn split(body: &Bytes, base: &Base, url: &Url) -> Result<Page, Error>
     page.resources.reserve_exact(entries.len());
     for entry in entries {
         match entry.resource.map(|raw| resource(body, raw)) {
-            Some(Ok(resource)) if resource.head.resource_type != "OperationOutcome" => page.resources.push(resource),
+            Some(Ok(resource)) if resource.head.resource_type != "OperationOutcome" => {
+                page.resources.push(resource)
+            }
             Some(Ok(outcome)) => page.take_outcome(&outcome.text),
             // Outcomes seldom have an id.
             Some(Err((RejectReason::Id, text))) if is_outcome(&text) => page.take_outcome(&text),
@@ -135,7 +143,11 @@ pub(crate) fn resource(body: &Bytes, raw: &RawValue) -> Result<RawResource, (Rej
         Cow::Owned(text) => Bytes::from(text),
     };
     match read_head(&text) {
-        Ok(head) => Ok(RawResource { head, hash: content_hash(&text), text }),
+        Ok(head) => Ok(RawResource {
+            head,
+            hash: content_hash(&text),
+            text,
+        }),
         Err(reason) => Err((reason, text)),
     }
 }
@@ -146,7 +158,8 @@ fn is_outcome(text: &[u8]) -> bool {
         #[serde(rename = "resourceType")]
         resource_type: String,
     }
-    serde_json::from_slice::<Typed>(text).is_ok_and(|typed| typed.resource_type == "OperationOutcome")
+    serde_json::from_slice::<Typed>(text)
+        .is_ok_and(|typed| typed.resource_type == "OperationOutcome")
 }
 
 impl fmt::Debug for Page {
@@ -166,7 +179,9 @@ impl Page {
     fn take_outcome(&mut self, text: &[u8]) {
         self.ignored += 1;
         // What cannot be read is noise, as most outcomes are.
-        let issues = serde_json::from_slice::<Outcome>(text).map(|outcome| outcome.issue).unwrap_or_default();
+        let issues = serde_json::from_slice::<Outcome>(text)
+            .map(|outcome| outcome.issue)
+            .unwrap_or_default();
         self.suppressed |= issues.iter().any(|issue| {
             matches!(issue.code.as_deref(), Some("suppressed" | "incomplete"))
                 || matches!(issue.severity.as_deref(), Some("error" | "fatal"))

@@ -29,7 +29,9 @@ pub fn reference_target(reference: &str, base: &Url) -> Option<(String, String)>
     }
     let local = if reference.contains("://") {
         let own = identity(base);
-        let url = Url::parse(reference).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        let url = Url::parse(reference)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https"))?;
         let named = identity(&url);
         if !named.get(..own.len())?.eq_ignore_ascii_case(&own) {
             return None;
@@ -49,7 +51,8 @@ pub(crate) fn type_and_id(local: &str) -> Option<(String, String)> {
         [resource_type, id, "_history", version] if !version.is_empty() => (*resource_type, *id),
         _ => return None,
     };
-    (is_resource_type(resource_type) && !id.is_empty()).then(|| (resource_type.to_owned(), decode(id)))
+    (is_resource_type(resource_type) && !id.is_empty())
+        .then(|| (resource_type.to_owned(), decode(id)))
 }
 
 #[cfg(test)]
@@ -67,11 +70,26 @@ mod tests {
             ("Patient/a b|c", Some(("Patient", "a b|c"))),
             ("Patient/a%20b", Some(("Patient", "a b"))),
             ("Patient/1/_history/3", Some(("Patient", "1"))),
-            ("https://ehr.example/fhir/r4/Patient/1", Some(("Patient", "1"))),
-            ("https://EHR.example:443/fhir/r4/Patient/1/_history/3", Some(("Patient", "1"))),
-            ("https://ehr.example/fhir/R4/Patient/1", Some(("Patient", "1"))),
-            ("http://ehr.example/fhir/r4/Patient/1", Some(("Patient", "1"))),
-            ("https://ehr.example/fhir/r4/Patient/a%2Fb", Some(("Patient", "a/b"))),
+            (
+                "https://ehr.example/fhir/r4/Patient/1",
+                Some(("Patient", "1")),
+            ),
+            (
+                "https://EHR.example:443/fhir/r4/Patient/1/_history/3",
+                Some(("Patient", "1")),
+            ),
+            (
+                "https://ehr.example/fhir/R4/Patient/1",
+                Some(("Patient", "1")),
+            ),
+            (
+                "http://ehr.example/fhir/r4/Patient/1",
+                Some(("Patient", "1")),
+            ),
+            (
+                "https://ehr.example/fhir/r4/Patient/a%2Fb",
+                Some(("Patient", "a/b")),
+            ),
             ("https://ehr.example/fhir/r44/Patient/1", None),
             ("https://ehr.example/fhir/Patient/1", None),
             ("https://ehr.example:8443/fhir/r4/Patient/1", None),

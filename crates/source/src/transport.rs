@@ -24,7 +24,11 @@ const REDIRECTS_MAX: usize = 5;
 /// An answer that came through.
 pub(crate) enum Answer {
     /// The whole body, the URL it came from, and the source's clock.
-    Body { body: Bytes, url: Url, served_at: Option<Timestamp> },
+    Body {
+        body: Bytes,
+        url: Url,
+        served_at: Option<Timestamp>,
+    },
     /// A status of 400 to 499, or 501: the request decides what it means.
     Refused(u16),
 }
@@ -57,12 +61,22 @@ impl Transport {
             .read_timeout(limits.idle_timeout)
             .timeout(limits.request_timeout)
             .build()
-            .map_err(|_| Error::Config { what: "its TLS client cannot be set up on this machine" })?;
-        Ok(Self { http, base, credentials: credentials(auth)?, limits })
+            .map_err(|_| Error::Config {
+                what: "its TLS client cannot be set up on this machine",
+            })?;
+        Ok(Self {
+            http,
+            base,
+            credentials: credentials(auth)?,
+            limits,
+        })
     }
 
     pub(crate) fn with_auth(&self, auth: &Auth) -> Result<Self, Error> {
-        Ok(Self { credentials: credentials(auth)?, ..self.clone() })
+        Ok(Self {
+            credentials: credentials(auth)?,
+            ..self.clone()
+        })
     }
 
     pub(crate) async fn get(&self, url: Url) -> Result<Answer, Error> {
@@ -71,11 +85,23 @@ impl Transport {
         if let Some(credentials) = &self.credentials {
             request = request.header(AUTHORIZATION, credentials.clone());
         }
-        let response = request.send().await.map_err(|error| self.unavailable(None, Some(error)))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unavailable(None, Some(error)))?;
         let status = response.status().as_u16();
         let answer = self.answer(response, status).await;
-        let bytes = if let Ok(Answer::Body { body, .. }) = &answer { body.len() } else { 0 };
-        tracing::debug!(status, bytes, duration_ms = started.elapsed().as_millis() as u64, "source answered");
+        let bytes = if let Ok(Answer::Body { body, .. }) = &answer {
+            body.len()
+        } else {
+            0
+        };
+        tracing::debug!(
+            status,
+            bytes,
+            duration_ms = started.elapsed().as_millis() as u64,
+            "source answered"
+        );
         answer
     }
 
@@ -85,17 +111,28 @@ impl Transport {
             200..=299 => {
                 let url = response.url().clone();
                 let served_at = header::served_at(response.headers());
-                Ok(Answer::Body { body: self.body(response).await?, url, served_at })
+                Ok(Answer::Body {
+                    body: self.body(response).await?,
+                    url,
+                    served_at,
+                })
             }
             300..=399 => {
-                let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+                let location = response
+                    .headers()
+                    .get(LOCATION)
+                    .and_then(|value| value.to_str().ok());
                 match location.map(|location| self.base.resolve(location, response.url())) {
                     Some(Err(error)) => Err(error),
                     _ => Err(self.base.protocol("a redirect that leads nowhere")),
                 }
             }
             401 => Err(Error::Unauthorized { host, status }),
-            429 | 503 => Err(Error::Throttled { host, status, retry_after: header::retry_after(response.headers()) }),
+            429 | 503 => Err(Error::Throttled {
+                host,
+                status,
+                retry_after: header::retry_after(response.headers()),
+            }),
             408 | 425 => Err(self.unavailable(Some(status), None)),
             400..=499 | 501 => Ok(Answer::Refused(status)),
             _ => Err(self.unavailable(Some(status), None)),
@@ -105,13 +142,23 @@ impl Transport {
     /// The whole body, decompressed, within the limit.
     async fn body(&self, mut response: Response) -> Result<Bytes, Error> {
         let limit = self.limits.body_bytes_max;
-        let too_large = || Error::TooLarge { host: Arc::clone(&self.base.host), limit };
-        let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        let too_large = || Error::TooLarge {
+            host: Arc::clone(&self.base.host),
+            limit,
+        };
+        let announced = response
+            .content_length()
+            .and_then(|length| usize::try_from(length).ok())
+            .unwrap_or(0);
         if announced > limit {
             return Err(too_large());
         }
         let mut body = Vec::with_capacity(announced);
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.unavailable(None, Some(error)))? {
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.unavailable(None, Some(error)))?
+        {
             if chunk.len() > limit - body.len() {
                 return Err(too_large());
             }
@@ -121,16 +168,26 @@ impl Transport {
     }
 
     pub(crate) fn unavailable(&self, status: Option<u16>, source: Option<reqwest::Error>) -> Error {
-        let timeout = source.as_ref().is_some_and(reqwest::Error::is_timeout) || matches!(status, Some(408 | 504));
+        let timeout = source.as_ref().is_some_and(reqwest::Error::is_timeout)
+            || matches!(status, Some(408 | 504));
         let source = source.map(reqwest::Error::without_url);
-        Error::Unavailable { host: Arc::clone(&self.base.host), status, timeout, source }
+        Error::Unavailable {
+            host: Arc::clone(&self.base.host),
+            status,
+            timeout,
+            source,
+        }
     }
 }
 
 fn credentials(auth: &Auth) -> Result<Option<HeaderValue>, Error> {
-    let Auth::Bearer(token) = auth else { return Ok(None) };
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-        .map_err(|_| Error::Config { what: "its token holds characters that no header can carry" })?;
+    let Auth::Bearer(token) = auth else {
+        return Ok(None);
+    };
+    let mut value =
+        HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| Error::Config {
+            what: "its token holds characters that no header can carry",
+        })?;
     value.set_sensitive(true);
     Ok(Some(value))
 }

@@ -7,7 +7,9 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use chartlift_source::{Access, Auth, Error, Limits, ReadOutcome, Secret, SourceClient, StreamPlan};
+use chartlift_source::{
+    Access, Auth, Error, Limits, ReadOutcome, Secret, SourceClient, StreamPlan,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use url::Url;
@@ -18,35 +20,59 @@ const PATIENT: &str = r#"{"resourceType":"Patient","id":"p"}"#;
 const EMPTY: &str = r#"{"resourceType":"Bundle","type":"searchset"}"#;
 
 /// A server that gives every request to `answer`; its base URL and what it saw.
-async fn fake_server<R: IntoResponse>(answer: impl Fn(&str) -> R + Clone + Send + Sync + 'static) -> (Url, Seen) {
+async fn fake_server<R: IntoResponse>(
+    answer: impl Fn(&str) -> R + Clone + Send + Sync + 'static,
+) -> (Url, Seen) {
     let seen = Seen::default();
     let log = Arc::clone(&seen);
     let app = Router::new().fallback(move |request: Request| {
         let target = request.uri().to_string();
-        log.lock().unwrap().push((target.clone(), request.headers().clone()));
+        log.lock()
+            .unwrap()
+            .push((target.clone(), request.headers().clone()));
         let answer: Response = answer(&target).into_response();
         async move { answer }
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}/fhir", listener.local_addr().unwrap()).parse().unwrap();
+    let base = format!("http://{}/fhir", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await });
     (base, seen)
 }
 
 fn limits() -> Limits {
-    Limits { body_bytes_max: 64 << 10, idle_timeout: Duration::from_millis(300), ..Limits::default() }
+    Limits {
+        body_bytes_max: 64 << 10,
+        idle_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    }
 }
 
 fn client(base: &Url) -> SourceClient {
-    SourceClient::new(base.clone(), Auth::Bearer(Secret::new("hush-token")), limits()).unwrap()
+    SourceClient::new(
+        base.clone(),
+        Auth::Bearer(Secret::new("hush-token")),
+        limits(),
+    )
+    .unwrap()
 }
 
 fn search(resource_type: &str, parameter: &str) -> StreamPlan {
-    StreamPlan { resource_type: resource_type.to_owned(), access: Access::Search { parameter: parameter.to_owned() } }
+    StreamPlan {
+        resource_type: resource_type.to_owned(),
+        access: Access::Search {
+            parameter: parameter.to_owned(),
+        },
+    }
 }
 
 fn targets(seen: &Seen) -> Vec<String> {
-    seen.lock().unwrap().iter().map(|(target, _)| target.clone()).collect()
+    seen.lock()
+        .unwrap()
+        .iter()
+        .map(|(target, _)| target.clone())
+        .collect()
 }
 
 /// What a log would show of an error: its text, its causes and its `Debug`.
@@ -113,7 +139,10 @@ async fn fake_server_sees_odd_ids_encoded() {
         (search("Goal", "patient"), long.as_str()),
         (search("Goal", "patient"), ".."),
     ] {
-        client.page(&client.first_page_url(&plan, id)).await.unwrap();
+        client
+            .page(&client.first_page_url(&plan, id))
+            .await
+            .unwrap();
     }
     assert_eq!(
         targets(&seen),
@@ -124,15 +153,23 @@ async fn fake_server_sees_odd_ids_encoded() {
             "/fhir/Goal?patient=..&_count=200".to_owned(),
         ]
     );
-    assert!(matches!(client.read("Patient", "..").await, Err(Error::Protocol { .. })));
-    assert!(matches!(client.read("../x", "1").await, Err(Error::Protocol { .. })));
+    assert!(matches!(
+        client.read("Patient", "..").await,
+        Err(Error::Protocol { .. })
+    ));
+    assert!(matches!(
+        client.read("../x", "1").await,
+        Err(Error::Protocol { .. })
+    ));
 }
 
 #[tokio::test]
 async fn fake_server_reads_are_found_gone_or_neither() {
     let (base, _) = fake_server(|target| match target {
         "/fhir/Patient/p" => PATIENT.into_response(),
-        "/fhir/Patient/a%2Fb%20c" => "{\n \"id\": \"a/b c\", \"resourceType\": \"Patient\" }".into_response(),
+        "/fhir/Patient/a%2Fb%20c" => {
+            "{\n \"id\": \"a/b c\", \"resourceType\": \"Patient\" }".into_response()
+        }
         "/fhir/Patient/other" | "/fhir/Goal/p" => PATIENT.into_response(),
         "/fhir/Patient/outcome" => r#"{"resourceType":"OperationOutcome"}"#.into_response(),
         "/fhir/Patient/gone" => StatusCode::GONE.into_response(),
@@ -144,33 +181,67 @@ async fn fake_server_reads_are_found_gone_or_neither() {
     .await;
     let client = client(&base);
     let read = |id: &'static str| client.read("Patient", id);
-    let Ok(ReadOutcome::Found(found)) = read("a/b c").await else { panic!("not found") };
+    let Ok(ReadOutcome::Found(found)) = read("a/b c").await else {
+        panic!("not found")
+    };
     assert_eq!(found.text, r#"{"id":"a/b c","resourceType":"Patient"}"#);
     assert_eq!(read("gone").await.unwrap(), ReadOutcome::Gone);
     assert_eq!(read("missing").await.unwrap(), ReadOutcome::NotFound);
-    assert_eq!(read("forbidden").await.unwrap(), ReadOutcome::Refused { status: 403 });
-    assert!(matches!(read("login").await, Err(Error::Unauthorized { status: 401, .. })));
-    assert!(matches!(read("500").await, Err(Error::Unavailable { status: Some(500), timeout: false, .. })));
+    assert_eq!(
+        read("forbidden").await.unwrap(),
+        ReadOutcome::Refused { status: 403 }
+    );
+    assert!(matches!(
+        read("login").await,
+        Err(Error::Unauthorized { status: 401, .. })
+    ));
+    assert!(matches!(
+        read("500").await,
+        Err(Error::Unavailable {
+            status: Some(500),
+            timeout: false,
+            ..
+        })
+    ));
     assert!(matches!(read("other").await, Err(Error::Protocol { .. })));
     assert!(matches!(read("outcome").await, Err(Error::Protocol { .. })));
-    assert!(matches!(client.read("Goal", "p").await, Err(Error::Protocol { .. })));
+    assert!(matches!(
+        client.read("Goal", "p").await,
+        Err(Error::Protocol { .. })
+    ));
 }
 
 #[tokio::test]
 async fn fake_server_statuses_become_decisions() {
     let (base, _) = fake_server(|target| {
-        let status = target.rsplit(['=', '/']).find_map(|part| part.split('&').next()?.parse::<u16>().ok());
-        let status = target.split_once("patient=").and_then(|(_, id)| id[..3].parse().ok()).or(status);
-        (StatusCode::from_u16(status.unwrap()).unwrap(), [("retry-after", "7")], "<p>patient 4711</p>")
+        let status = target
+            .rsplit(['=', '/'])
+            .find_map(|part| part.split('&').next()?.parse::<u16>().ok());
+        let status = target
+            .split_once("patient=")
+            .and_then(|(_, id)| id[..3].parse().ok())
+            .or(status);
+        (
+            StatusCode::from_u16(status.unwrap()).unwrap(),
+            [("retry-after", "7")],
+            "<p>patient 4711</p>",
+        )
     })
     .await;
     let client = client(&base);
     let mut texts = String::new();
-    for status in [400, 403, 404, 405, 406, 410, 418, 422, 501, 401, 408, 429, 503, 500, 502, 504] {
-        let first =
-            client.page(&client.first_page_url(&search("Goal", "patient"), &status.to_string())).await.unwrap_err();
+    for status in [
+        400, 403, 404, 405, 406, 410, 418, 422, 501, 401, 408, 429, 503, 500, 502, 504,
+    ] {
+        let first = client
+            .page(&client.first_page_url(&search("Goal", "patient"), &status.to_string()))
+            .await
+            .unwrap_err();
         texts += &shown(&first);
-        let next = client.page(&format!("{base}?secret=4711&at={status}")).await.unwrap_err();
+        let next = client
+            .page(&format!("{base}?secret=4711&at={status}"))
+            .await
+            .unwrap_err();
         texts += &shown(&next);
         match status {
             401 => assert!(matches!(first, Error::Unauthorized { status: 401, .. })),
@@ -179,11 +250,17 @@ async fn fake_server_statuses_become_decisions() {
             ),
             408 | 504 => assert!(matches!(first, Error::Unavailable { timeout: true, .. })),
             500 | 502 => assert!(matches!(first, Error::Unavailable { timeout: false, .. })),
-            _ => assert!(matches!(first, Error::Refused { status: s, .. } if s == status), "{status}"),
+            _ => assert!(
+                matches!(first, Error::Refused { status: s, .. } if s == status),
+                "{status}"
+            ),
         }
         let expired = matches!(next, Error::CursorExpired { .. });
         assert_eq!(expired, matches!(status, 400 | 404 | 410), "{status}");
-        assert!(expired || std::mem::discriminant(&first) == std::mem::discriminant(&next), "{status}");
+        assert!(
+            expired || std::mem::discriminant(&first) == std::mem::discriminant(&next),
+            "{status}"
+        );
     }
     for secret in ["4711", "hush", "/fhir", "Goal", "http:"] {
         assert!(!texts.contains(secret), "{secret} in {texts}");
@@ -232,7 +309,10 @@ async fn fake_server_links_may_be_paths() {
 async fn fake_server_cursors_are_of_its_origin() {
     let (other, seen) = fake_server(|_| EMPTY).await;
     let (base, _) = fake_server(|_| EMPTY).await;
-    assert!(matches!(client(&base).page(other.as_str()).await, Err(Error::ForeignLink { .. })));
+    assert!(matches!(
+        client(&base).page(other.as_str()).await,
+        Err(Error::ForeignLink { .. })
+    ));
     assert_eq!(targets(&seen), [""; 0]);
 }
 
@@ -252,10 +332,19 @@ async fn fake_server_bodies_are_bounded_after_decompression() {
         let (client, cursor) = (client.clone(), format!("{base}?{query}"));
         async move { client.page(&cursor).await }
     };
-    assert_eq!(get("gzip").await.unwrap().resources[0].text, r#"{"resourceType":"Goal","id":"g"}"#);
-    assert!(matches!(get("bomb").await, Err(Error::TooLarge { limit: 65536, .. })));
+    assert_eq!(
+        get("gzip").await.unwrap().resources[0].text,
+        r#"{"resourceType":"Goal","id":"g"}"#
+    );
+    assert!(matches!(
+        get("bomb").await,
+        Err(Error::TooLarge { limit: 65536, .. })
+    ));
     assert!(matches!(get("long").await, Err(Error::TooLarge { .. })));
-    assert!(matches!(get("broken").await, Err(Error::Unavailable { .. })));
+    assert!(matches!(
+        get("broken").await,
+        Err(Error::Unavailable { .. })
+    ));
     assert!(matches!(get("html").await, Err(Error::Protocol { .. })));
 }
 
@@ -264,11 +353,21 @@ async fn fake_server_that_falls_silent_times_out() {
     // Says nothing, or promises more than it sends and holds or drops the line.
     for (answer, hold, timeout) in [
         ("", true, true),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"resource", true, true),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"resource", false, false),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"resource",
+            true,
+            true,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"resource",
+            false,
+            false,
+        ),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base: Url = format!("http://{}/fhir", listener.local_addr().unwrap()).parse().unwrap();
+        let base: Url = format!("http://{}/fhir", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
         let server = tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -283,8 +382,14 @@ async fn fake_server_that_falls_silent_times_out() {
                 }
             }
         });
-        let error = client(&base).page(&format!("{base}?secret=4711")).await.unwrap_err();
-        assert!(matches!(&error, Error::Unavailable { status: None, timeout: t, .. } if *t == timeout), "{error:?}");
+        let error = client(&base)
+            .page(&format!("{base}?secret=4711"))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, Error::Unavailable { status: None, timeout: t, .. } if *t == timeout),
+            "{error:?}"
+        );
         let text = shown(&error);
         assert!(!text.contains("4711") && !text.contains("/fhir"), "{text}");
         server.abort();
@@ -294,30 +399,53 @@ async fn fake_server_that_falls_silent_times_out() {
 #[tokio::test]
 async fn fake_server_that_drips_is_cut_off() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base: Url = format!("http://{}/fhir", listener.local_addr().unwrap()).parse().unwrap();
+    let base: Url = format!("http://{}/fhir", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut head = [0; 4096];
         let _ = stream.read(&mut head).await;
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n")
+            .await
+            .unwrap();
         let mut drop_by_drop = tokio::time::interval(Duration::from_millis(20));
         while stream.write_all(b" ").await.is_ok() {
             drop_by_drop.tick().await;
         }
     });
-    let limits = Limits { request_timeout: Duration::from_millis(500), ..limits() };
+    let limits = Limits {
+        request_timeout: Duration::from_millis(500),
+        ..limits()
+    };
     let client = SourceClient::new(base.clone(), Auth::None, limits).unwrap();
-    assert!(matches!(client.page(base.as_str()).await, Err(Error::Unavailable { timeout: true, .. })));
+    assert!(matches!(
+        client.page(base.as_str()).await,
+        Err(Error::Unavailable { timeout: true, .. })
+    ));
     server.abort();
 }
 
 #[tokio::test]
 async fn fake_server_that_is_down_is_unavailable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base: Url = format!("http://{}/fhir", listener.local_addr().unwrap()).parse().unwrap();
+    let base: Url = format!("http://{}/fhir", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
     drop(listener);
-    let error = client(&base).page(&format!("{base}?secret=4711")).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { status: None, timeout: false, .. }));
+    let error = client(&base)
+        .page(&format!("{base}?secret=4711"))
+        .await
+        .unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Unavailable {
+            status: None,
+            timeout: false,
+            ..
+        }
+    ));
     assert!(!shown(&error).contains("4711"), "{}", shown(&error));
 }
 
@@ -325,12 +453,22 @@ async fn fake_server_that_is_down_is_unavailable() {
 async fn fake_server_gets_the_token_it_was_given_last() {
     let (base, seen) = fake_server(|_| EMPTY).await;
     let client = client(&base);
-    let refreshed = client.with_auth(Auth::Bearer(Secret::new("fresh"))).unwrap();
+    let refreshed = client
+        .with_auth(Auth::Bearer(Secret::new("fresh")))
+        .unwrap();
     refreshed.page(base.as_str()).await.unwrap();
-    client.with_auth(Auth::None).unwrap().page(base.as_str()).await.unwrap();
+    client
+        .with_auth(Auth::None)
+        .unwrap()
+        .page(base.as_str())
+        .await
+        .unwrap();
     let seen = seen.lock().unwrap();
     assert_eq!(seen[0].1["authorization"], "Bearer fresh");
     assert_eq!(seen[1].1.get("authorization"), None);
     assert!(!format!("{:?} {client:?}", Auth::Bearer(Secret::new("hush-token"))).contains("hush"));
-    assert!(matches!(client.with_auth(Auth::Bearer(Secret::new("a\nb"))), Err(Error::Config { .. })));
+    assert!(matches!(
+        client.with_auth(Auth::Bearer(Secret::new("a\nb"))),
+        Err(Error::Config { .. })
+    ));
 }

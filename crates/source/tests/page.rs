@@ -6,7 +6,9 @@ use chartlift_source::{Error, Page, cursor_hash, split_page};
 use url::Url;
 
 fn request() -> Url {
-    "https://ehr.example/fhir/Observation?patient=1".parse().unwrap()
+    "https://ehr.example/fhir/Observation?patient=1"
+        .parse()
+        .unwrap()
 }
 
 fn split(body: impl Into<Bytes>) -> Result<Page, Error> {
@@ -18,7 +20,10 @@ fn searchset(rest: &str) -> String {
 }
 
 fn texts(page: &Page) -> Vec<&str> {
-    page.resources.iter().map(|resource| std::str::from_utf8(&resource.text).unwrap()).collect()
+    page.resources
+        .iter()
+        .map(|resource| std::str::from_utf8(&resource.text).unwrap())
+        .collect()
 }
 
 #[test]
@@ -39,15 +44,23 @@ fn an_indented_page_keeps_every_token() {
     assert_eq!(page.bytes, body.len() as u64);
     assert_eq!(page.next, None);
 
-    let compact = split(searchset(&format!(r#","entry":[{{"resource":{expected}}}]"#))).unwrap();
+    let compact = split(searchset(&format!(
+        r#","entry":[{{"resource":{expected}}}]"#
+    )))
+    .unwrap();
     assert_eq!(compact.resources, page.resources);
 }
 
 #[test]
 fn a_compact_page_is_not_copied() {
-    let body = Bytes::from(searchset(r#","entry":[{"resource":{"resourceType":"Goal","id":"g"}}]"#));
+    let body = Bytes::from(searchset(
+        r#","entry":[{"resource":{"resourceType":"Goal","id":"g"}}]"#,
+    ));
     let page = split_page(&body, &request()).unwrap();
-    assert!(body.as_ptr_range().contains(&page.resources[0].text.as_ptr()));
+    assert!(
+        body.as_ptr_range()
+            .contains(&page.resources[0].text.as_ptr())
+    );
 }
 
 #[test]
@@ -59,8 +72,17 @@ fn unusable_entries_are_counted_and_harm_no_other() {
            {"resource":{"resourceType":"Goal","id":"g"}}]"#,
     ))
     .unwrap();
-    assert_eq!(texts(&page), [r#"{"resourceType":"Practitioner","id":"p"}"#, r#"{"resourceType":"Goal","id":"g"}"#]);
-    assert_eq!((page.rejected, page.ignored, page.suppressed), (6, 0, false));
+    assert_eq!(
+        texts(&page),
+        [
+            r#"{"resourceType":"Practitioner","id":"p"}"#,
+            r#"{"resourceType":"Goal","id":"g"}"#
+        ]
+    );
+    assert_eq!(
+        (page.rejected, page.ignored, page.suppressed),
+        (6, 0, false)
+    );
 }
 
 #[test]
@@ -71,36 +93,57 @@ fn depth_is_no_danger() {
            {{"resource":{{"resourceType":"OperationOutcome","x":{deep}}}}}]"#
     )));
     let page = page.unwrap();
-    assert_eq!((page.resources.len(), page.ignored, page.rejected), (1, 1, 0));
+    assert_eq!(
+        (page.resources.len(), page.ignored, page.rejected),
+        (1, 1, 0)
+    );
     assert!(!format!("{page:?}").contains("Goal"));
 }
 
 #[test]
 fn outcomes_are_no_results() {
     let with = |issue: &str| {
-        let outcome = format!(r#"{{"resource": {{ "resourceType":"OperationOutcome","issue":[{issue}] }}}}"#);
-        let page =
-            split(searchset(&format!(r#","entry":[{outcome}, {{"resource":{{"resourceType":"Goal","id":"g"}}}}]"#)));
+        let outcome =
+            format!(r#"{{"resource": {{ "resourceType":"OperationOutcome","issue":[{issue}] }}}}"#);
+        let page = split(searchset(&format!(
+            r#","entry":[{outcome}, {{"resource":{{"resourceType":"Goal","id":"g"}}}}]"#
+        )));
         let page = page.unwrap();
-        assert_eq!((page.resources.len(), page.ignored, page.rejected), (1, 1, 0));
+        assert_eq!(
+            (page.resources.len(), page.ignored, page.rejected),
+            (1, 1, 0)
+        );
         page.suppressed
     };
-    assert!(!with(r#"{"severity":"warning","code":"processing","details":{"coding":[{"code":"4101"}]}}"#));
-    assert!(!with(r#"{"severity":"information","code":"informational"}"#));
+    assert!(!with(
+        r#"{"severity":"warning","code":"processing","details":{"coding":[{"code":"4101"}]}}"#
+    ));
+    assert!(!with(
+        r#"{"severity":"information","code":"informational"}"#
+    ));
     assert!(!with(r#"{"severity":{"odd":1}}"#));
-    assert!(with(r#"{"severity":"warning","code":"processing"},{"severity":"warning","code":"suppressed"}"#));
+    assert!(with(
+        r#"{"severity":"warning","code":"processing"},{"severity":"warning","code":"suppressed"}"#
+    ));
     assert!(with(r#"{"severity":"warning","code":"incomplete"}"#));
     assert!(with(r#"{"severity":"error","code":"exception"}"#));
 
-    let named =
-        r#","entry":[{"resource":{"resourceType":"OperationOutcome","id":"o","issue":[{"code":"suppressed"}]}}]"#;
+    let named = r#","entry":[{"resource":{"resourceType":"OperationOutcome","id":"o","issue":[{"code":"suppressed"}]}}]"#;
     let page = split(searchset(named)).unwrap();
-    assert_eq!((page.resources.len(), page.ignored, page.suppressed), (0, 1, true));
+    assert_eq!(
+        (page.resources.len(), page.ignored, page.suppressed),
+        (0, 1, true)
+    );
 }
 
 #[test]
 fn a_searchset_may_be_empty() {
-    for rest in ["", r#","entry":[]"#, r#","entry":null,"link":null"#, r#","total":7"#] {
+    for rest in [
+        "",
+        r#","entry":[]"#,
+        r#","entry":null,"link":null"#,
+        r#","total":7"#,
+    ] {
         assert_eq!(split(searchset(rest)).unwrap().resources, [], "{rest}");
     }
 }
@@ -109,7 +152,10 @@ fn a_searchset_may_be_empty() {
 fn what_is_no_searchset_is_an_error() {
     let whole = searchset(r#","entry":[{"resource":{"resourceType":"Goal","id":"g"}}]"#);
     for end in 0..whole.len() {
-        assert!(matches!(split(whole[..end].to_owned()), Err(Error::Protocol { .. })), "cut at {end}");
+        assert!(
+            matches!(split(whole[..end].to_owned()), Err(Error::Protocol { .. })),
+            "cut at {end}"
+        );
     }
     for body in [
         "<html><body>Sign in</body></html>",
@@ -128,34 +174,60 @@ fn what_is_no_searchset_is_an_error() {
     ] {
         assert!(matches!(split(body), Err(Error::Protocol { .. })), "{body}");
     }
-    assert!(matches!(split(&b"{\"resourceType\":\"Bundle\xff\"}"[..]), Err(Error::Protocol { .. })));
+    assert!(matches!(
+        split(&b"{\"resourceType\":\"Bundle\xff\"}"[..]),
+        Err(Error::Protocol { .. })
+    ));
 }
 
 #[test]
 fn next_links_are_resolved_and_stay_at_home() {
     let next = |url: &str| {
-        split(searchset(&format!(r#","link":[{{"relation":"self","url":"x"}},{{"relation":"next","url":"{url}"}}]"#)))
+        split(searchset(&format!(
+            r#","link":[{{"relation":"self","url":"x"}},{{"relation":"next","url":"{url}"}}]"#
+        )))
     };
     for (url, expected) in [
-        ("https://ehr.example/fhir?_getpages=1", "https://ehr.example/fhir?_getpages=1"),
+        (
+            "https://ehr.example/fhir?_getpages=1",
+            "https://ehr.example/fhir?_getpages=1",
+        ),
         (
             "https://ehr.example/FHIR/Observation?sessionID=12-BED0",
             "https://ehr.example/FHIR/Observation?sessionID=12-BED0",
         ),
-        ("https:\\/\\/ehr.example\\/fhir?a=b", "https://ehr.example/fhir?a=b"),
+        (
+            "https:\\/\\/ehr.example\\/fhir?a=b",
+            "https://ehr.example/fhir?a=b",
+        ),
         ("/fhir?_getpages=1", "https://ehr.example/fhir?_getpages=1"),
-        ("?cursor=a-80000.resultamb-3223", "https://ehr.example/fhir/Observation?cursor=a-80000.resultamb-3223"),
+        (
+            "?cursor=a-80000.resultamb-3223",
+            "https://ehr.example/fhir/Observation?cursor=a-80000.resultamb-3223",
+        ),
     ] {
         assert_eq!(next(url).unwrap().next.as_deref(), Some(expected));
     }
-    for url in ["https://other.example/fhir?_getpages=1", "http://ehr.example/fhir?_getpages=1"] {
+    for url in [
+        "https://other.example/fhir?_getpages=1",
+        "http://ehr.example/fhir?_getpages=1",
+    ] {
         assert!(matches!(next(url), Err(Error::ForeignLink { .. })), "{url}");
     }
 }
 
 #[test]
 fn a_cursor_hash_never_changes() {
-    assert_eq!(cursor_hash("https://ehr.example/fhir?a=1"), cursor_hash("https://ehr.example/fhir?a=1"));
-    assert_ne!(cursor_hash("https://ehr.example/fhir?a=1"), cursor_hash("https://ehr.example/fhir?a=2"));
-    assert_eq!(cursor_hash(""), u64::from_le_bytes([0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14]));
+    assert_eq!(
+        cursor_hash("https://ehr.example/fhir?a=1"),
+        cursor_hash("https://ehr.example/fhir?a=1")
+    );
+    assert_ne!(
+        cursor_hash("https://ehr.example/fhir?a=1"),
+        cursor_hash("https://ehr.example/fhir?a=2")
+    );
+    assert_eq!(
+        cursor_hash(""),
+        u64::from_le_bytes([0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14])
+    );
 }

@@ -10,14 +10,16 @@ pub mod export;
 pub mod pull;
 
 pub use export::{
-    ChunkReceipt, ClaimExport, ClaimedExport, CloseExport, DeliverChunk, ExportInput, ExportReport, ExportResume,
-    ExportSteps, PlanExport, PlanReceipt, PublishExport, PublishReceipt,
+    ChunkReceipt, ClaimExport, ClaimedExport, CloseExport, DeliverChunk, ExportInput, ExportReport,
+    ExportResume, ExportSteps, PlanExport, PlanReceipt, PublishExport, PublishReceipt,
 };
 pub use pull::{
-    BeginPull, BegunPull, ClosePull, PlanPull, PullInput, PullPlan, PullReport, PullResume, PullStep, PullStepReceipt,
-    PullSteps, SettlePull, SettleReceipt, StepTitle, TypeProgress,
+    BeginPull, BegunPull, ClosePull, PlanPull, PullInput, PullPlan, PullReport, PullResume,
+    PullStep, PullStepReceipt, PullSteps, SettlePull, SettleReceipt, StepTitle, TypeProgress,
 };
-use temporalio_common::{HasWorkflowDefinition, WorkflowDefinition, search_attributes::SearchAttributeKey};
+use temporalio_common::{
+    HasWorkflowDefinition, WorkflowDefinition, search_attributes::SearchAttributeKey,
+};
 
 /// The task queue of pulls.
 pub const PULL_QUEUE: &str = "pull";
@@ -25,11 +27,13 @@ pub const PULL_QUEUE: &str = "pull";
 pub const EXPORT_QUEUE: &str = "export";
 
 /// The connection a workflow pulls.
-pub const CONNECTION: SearchAttributeKey<String> = SearchAttributeKey::keyword("ChartliftConnection");
+pub const CONNECTION: SearchAttributeKey<String> =
+    SearchAttributeKey::keyword("ChartliftConnection");
 /// The patient whose record it is.
 pub const PATIENT: SearchAttributeKey<String> = SearchAttributeKey::keyword("ChartliftPatient");
 /// The destination a workflow exports to.
-pub const DESTINATION: SearchAttributeKey<String> = SearchAttributeKey::keyword("ChartliftDestination");
+pub const DESTINATION: SearchAttributeKey<String> =
+    SearchAttributeKey::keyword("ChartliftDestination");
 /// The run at work, or the last one.
 pub const RUN: SearchAttributeKey<String> = SearchAttributeKey::keyword("ChartliftRun");
 /// How the last run ended.
@@ -37,8 +41,13 @@ pub const OUTCOME: SearchAttributeKey<String> = SearchAttributeKey::keyword("Cha
 
 /// The names of the search attributes, all keywords: a namespace needs them
 /// before the first workflow starts.
-pub const SEARCH_ATTRIBUTES: &[&str] =
-    &["ChartliftConnection", "ChartliftPatient", "ChartliftDestination", "ChartliftRun", "ChartliftOutcome"];
+pub const SEARCH_ATTRIBUTES: &[&str] = &[
+    "ChartliftConnection",
+    "ChartliftPatient",
+    "ChartliftDestination",
+    "ChartliftRun",
+    "ChartliftOutcome",
+];
 
 /// The failure type of a step that was cut off: its caller stops, without a
 /// verdict on the run.

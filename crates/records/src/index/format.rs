@@ -37,7 +37,12 @@ struct Body<Bytes, Text> {
 
 pub(super) fn encode(index: &Index) -> Result<Bytes, Error> {
     let types = index.types.join("/");
-    let mut body = Body::<Vec<u8>, &str> { last_seq: index.last_seq, types: &types, ids: &index.ids, ..Body::default() };
+    let mut body = Body::<Vec<u8>, &str> {
+        last_seq: index.last_seq,
+        types: &types,
+        ids: &index.ids,
+        ..Body::default()
+    };
     let mut id = 0;
     for entry in &index.entries {
         put(&mut body.entry_types, entry.type_index.into());
@@ -47,12 +52,22 @@ pub(super) fn encode(index: &Index) -> Result<Bytes, Error> {
         put(&mut body.rows, entry.row.into());
         body.tombstones.push(entry.is_tombstone.into());
     }
-    let raw = postcard::to_allocvec(&body).map_err(|_| Error::Invalid { what: "an index cannot be encoded" })?;
+    let raw = postcard::to_allocvec(&body).map_err(|_| Error::Invalid {
+        what: "an index cannot be encoded",
+    })?;
     let raw_bytes = raw.len() as u64;
     let hash_bytes = 16 * index.entries.len();
-    let length = u32::try_from(HEADER - 8 + hash_bytes).ok().filter(|_| raw_bytes <= RAW_BYTES_MAX);
-    let length = length.ok_or(Error::TooLarge { what: "index", size_bytes: raw_bytes, size_bytes_max: RAW_BYTES_MAX })?;
-    let packed = zstd::bulk::compress(&raw, ZSTD_LEVEL).map_err(|_| Error::Invalid { what: "zstd has no memory" })?;
+    let length = u32::try_from(HEADER - 8 + hash_bytes)
+        .ok()
+        .filter(|_| raw_bytes <= RAW_BYTES_MAX);
+    let length = length.ok_or(Error::TooLarge {
+        what: "index",
+        size_bytes: raw_bytes,
+        size_bytes_max: RAW_BYTES_MAX,
+    })?;
+    let packed = zstd::bulk::compress(&raw, ZSTD_LEVEL).map_err(|_| Error::Invalid {
+        what: "zstd has no memory",
+    })?;
     let mut out = Vec::with_capacity(HEADER + hash_bytes + packed.len());
     out.resize(HEADER, 0);
     for entry in &index.entries {
@@ -72,13 +87,19 @@ pub(super) fn encode(index: &Index) -> Result<Bytes, Error> {
 
 pub(super) fn decode(object: &str, bytes: &[u8]) -> Result<Index, Error> {
     let corrupt = |what| Error::corrupt(object, what);
-    let (header, rest) = bytes.split_first_chunk::<HEADER>().ok_or_else(|| corrupt("it is too short for an index"))?;
+    let (header, rest) = bytes
+        .split_first_chunk::<HEADER>()
+        .ok_or_else(|| corrupt("it is too short for an index"))?;
     if header[..4] != SKIPPABLE_MAGIC.to_le_bytes() || header[8..16] != MAGIC {
         return Err(corrupt("it does not begin as an index does"));
     }
     let version = u16::from_le_bytes([header[16], header[17]]);
     if version != VERSION {
-        return Err(Error::UnsupportedVersion { object: object.to_owned(), version, version_max: VERSION });
+        return Err(Error::UnsupportedVersion {
+            object: object.to_owned(),
+            version,
+            version_max: VERSION,
+        });
     }
     if header[18..20] != [0; 2] {
         return Err(corrupt("a reserved byte of the header is set"));
@@ -97,7 +118,8 @@ pub(super) fn decode(object: &str, bytes: &[u8]) -> Result<Index, Error> {
     if raw_bytes > RAW_BYTES_MAX || !is_plausible(packed.len() as u64, raw_bytes) {
         return Err(corrupt("it claims an impossible size"));
     }
-    let raw = zstd::bulk::decompress(packed, raw_bytes as usize).map_err(|_| corrupt("it does not decompress"))?;
+    let raw = zstd::bulk::decompress(packed, raw_bytes as usize)
+        .map_err(|_| corrupt("it does not decompress"))?;
     if raw.len() as u64 != raw_bytes {
         return Err(corrupt("it has not the size it claims"));
     }
@@ -110,12 +132,18 @@ fn decode_body(raw: &[u8], hashes: &[u8]) -> Result<Index, &'static str> {
     const SHORT: &str = "its entries are malformed";
     let (body, rest) = postcard::take_from_bytes::<Body<&[u8], &str>>(raw).map_err(|_| SHORT)?;
     let (hashes, _) = hashes.as_chunks::<16>();
-    if !rest.is_empty() || body.tombstones.len() != hashes.len() || body.id_lengths.len() < hashes.len() {
+    if !rest.is_empty()
+        || body.tombstones.len() != hashes.len()
+        || body.id_lengths.len() < hashes.len()
+    {
         return Err(SHORT);
     }
     let types = decode_types(body.types)?;
     let (mut entry_types, mut rows) = (Column(body.entry_types), Column(body.rows));
-    let (mut ids, mut batch_seqs) = (TextEnds::new(body.id_lengths, body.ids), Column(body.batch_seqs));
+    let (mut ids, mut batch_seqs) = (
+        TextEnds::new(body.id_lengths, body.ids),
+        Column(body.batch_seqs),
+    );
     let mut entries = Vec::with_capacity(hashes.len());
     for (hash, tombstone) in hashes.iter().zip(body.tombstones) {
         let batch_seq = batch_seqs.u64().ok_or(SHORT)?;
@@ -123,7 +151,9 @@ fn decode_body(raw: &[u8], hashes: &[u8]) -> Result<Index, &'static str> {
             return Err("an entry names a batch that the index does not know");
         }
         entries.push(Entry {
-            type_index: entry_types.index(types.len()).ok_or("an entry is of no type")?,
+            type_index: entry_types
+                .index(types.len())
+                .ok_or("an entry is of no type")?,
             is_tombstone: *tombstone == 1,
             id_end: ids.next_end().ok_or(SHORT)?,
             row: rows.u32().ok_or(SHORT)?,
@@ -135,8 +165,20 @@ fn decode_body(raw: &[u8], hashes: &[u8]) -> Result<Index, &'static str> {
         return Err(SHORT);
     }
     let type_indexes: HashMap<_, _> = types.iter().cloned().zip(0..).collect();
-    let (last_seq, ids, keys) = (body.last_seq, body.ids.to_owned(), KeyTable::with_capacity(entries.len()));
-    let mut index = Index { object: String::new(), last_seq, types, type_indexes, ids, entries, keys };
+    let (last_seq, ids, keys) = (
+        body.last_seq,
+        body.ids.to_owned(),
+        KeyTable::with_capacity(entries.len()),
+    );
+    let mut index = Index {
+        object: String::new(),
+        last_seq,
+        types,
+        type_indexes,
+        ids,
+        entries,
+        keys,
+    };
     for slot in 0..index.entries.len() {
         let entry = index.entry(slot);
         let hash = index.keys.hash(entry.resource_type, entry.id);

@@ -45,7 +45,10 @@ struct Body<Bytes, Text> {
 
 pub(super) fn encode(footer: &Footer) -> Result<Vec<u8>, Error> {
     let types = footer.types.join("/");
-    let mut body = Body::<Vec<u8>, &str> { types: &types, ..Body::default() };
+    let mut body = Body::<Vec<u8>, &str> {
+        types: &types,
+        ..Body::default()
+    };
     let connection = footer.connection.map(|connection| connection.to_string());
     body.connection = connection.as_deref();
     for frame in &footer.frames {
@@ -56,18 +59,31 @@ pub(super) fn encode(footer: &Footer) -> Result<Vec<u8>, Error> {
         put(&mut body.frame_rows, frame.row_count.into());
         put(&mut body.frame_dead_rows, frame.dead_row_count.into());
     }
-    (body.ids, body.versions, body.updated) = (&footer.rows.ids, &footer.rows.versions, &footer.rows.updated);
+    (body.ids, body.versions, body.updated) = (
+        &footer.rows.ids,
+        &footer.rows.versions,
+        &footer.rows.updated,
+    );
     let (mut id, mut version, mut updated, mut fetched_at) = (0, 0, 0, 0_i64);
     let (mut frame, mut end) = (NO_FRAME, 0);
     for row in &footer.rows.rows {
         put(&mut body.id_lengths, (row.id_end - id).into());
-        put(&mut body.version_lengths, u64::from(row.version_end - version) + u64::from(row.has_version));
-        put(&mut body.updated_lengths, u64::from(row.updated_end - updated) + u64::from(row.has_updated));
+        put(
+            &mut body.version_lengths,
+            u64::from(row.version_end - version) + u64::from(row.has_version),
+        );
+        put(
+            &mut body.updated_lengths,
+            u64::from(row.updated_end - updated) + u64::from(row.has_updated),
+        );
         (id, version, updated) = (row.id_end, row.version_end, row.updated_end);
         body.changes.push(change_code(row.change));
         body.reasons.push(reason_code(row.reason));
         body.hashes.extend(row.content_hash.0);
-        put_signed(&mut body.fetched_at, row.fetched_at.wrapping_sub(fetched_at));
+        put_signed(
+            &mut body.fetched_at,
+            row.fetched_at.wrapping_sub(fetched_at),
+        );
         fetched_at = row.fetched_at;
         put(&mut body.batch_seqs, row.batch_seq);
         put(&mut body.settle_seqs, row.settle_seq);
@@ -82,24 +98,40 @@ pub(super) fn encode(footer: &Footer) -> Result<Vec<u8>, Error> {
         put(&mut body.lengths, row.length.into());
         end = row.offset + row.length + 1;
     }
-    postcard::to_allocvec(&body).map_err(|_| Error::Invalid { what: "a segment footer cannot be encoded" })
+    postcard::to_allocvec(&body).map_err(|_| Error::Invalid {
+        what: "a segment footer cannot be encoded",
+    })
 }
 
 /// Reads the footer of a file whose frames end at `frames_end`. The error says
 /// what is wrong.
 pub(super) fn decode(raw: &[u8], frames_end: u64) -> Result<Footer, &'static str> {
-    let (body, rest) = postcard::take_from_bytes::<Body<&[u8], &str>>(raw).map_err(|_| "its footer is malformed")?;
+    let (body, rest) = postcard::take_from_bytes::<Body<&[u8], &str>>(raw)
+        .map_err(|_| "its footer is malformed")?;
     if !rest.is_empty() {
         return Err("its footer is followed by something");
     }
-    let connection = body.connection.map(str::parse).transpose().map_err(|_| "its connection is no id")?;
+    let connection = body
+        .connection
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| "its connection is no id")?;
     let types = decode_types(body.types)?;
     let frames = decode_frames(&body, types.len(), frames_end)?;
     let rows = decode_rows(&body, types.len(), &frames)?;
-    Ok(Footer { connection, types, frames, rows })
+    Ok(Footer {
+        connection,
+        types,
+        frames,
+        rows,
+    })
 }
 
-fn decode_frames(body: &Body<&[u8], &str>, type_count: usize, frames_end: u64) -> Result<Vec<Frame>, &'static str> {
+fn decode_frames(
+    body: &Body<&[u8], &str>,
+    type_count: usize,
+    frames_end: u64,
+) -> Result<Vec<Frame>, &'static str> {
     const SHORT: &str = "its frame table is malformed";
     let (checksums, rest) = body.frame_checksums.as_chunks::<8>();
     let mut types = Column(body.frame_types);
@@ -137,15 +169,23 @@ fn decode_frames(body: &Body<&[u8], &str>, type_count: usize, frames_end: u64) -
         return Err("its frames do not fill it");
     }
     let is_finished = rest.is_empty()
-        && [types, sizes, raws, row_counts, dead].iter().all(Column::is_empty);
+        && [types, sizes, raws, row_counts, dead]
+            .iter()
+            .all(Column::is_empty);
     if is_finished { Ok(frames) } else { Err(SHORT) }
 }
 
-fn decode_rows(body: &Body<&[u8], &str>, type_count: usize, frames: &[Frame]) -> Result<RowTable, &'static str> {
+fn decode_rows(
+    body: &Body<&[u8], &str>,
+    type_count: usize,
+    frames: &[Frame],
+) -> Result<RowTable, &'static str> {
     const SHORT: &str = "its rows are malformed";
     let (hashes, rest) = body.hashes.as_chunks::<16>();
     let row_count = u32::try_from(hashes.len()).map_err(|_| SHORT)?;
-    let body_count = frames.last().map_or(0, |frame| frame.first_row + frame.row_count);
+    let body_count = frames
+        .last()
+        .map_or(0, |frame| frame.first_row + frame.row_count);
     // With these lengths checked, no table is larger than a few times its text.
     if !rest.is_empty()
         || row_count < body_count
@@ -184,7 +224,11 @@ fn decode_rows(body: &Body<&[u8], &str>, type_count: usize, frames: &[Frame]) ->
         });
     }
     let is_finished = ids.is_finished() && versions.is_finished() && updated.is_finished();
-    if !is_finished || ![batch_seqs, settle_seqs, times].iter().all(Column::is_empty) {
+    if !is_finished
+        || ![batch_seqs, settle_seqs, times]
+            .iter()
+            .all(Column::is_empty)
+    {
         return Err(SHORT);
     }
     let (bodies, tombstones) = rows.split_at_mut(body_count as usize);
@@ -199,7 +243,11 @@ fn decode_rows(body: &Body<&[u8], &str>, type_count: usize, frames: &[Frame]) ->
 }
 
 /// Gives the rows with a body their frame, place and type.
-fn place_bodies(rows: &mut [Row], frames: &[Frame], body: &Body<&[u8], &str>) -> Result<(), &'static str> {
+fn place_bodies(
+    rows: &mut [Row],
+    frames: &[Frame],
+    body: &Body<&[u8], &str>,
+) -> Result<(), &'static str> {
     const SHORT: &str = "the places of its rows are malformed";
     let (mut gaps, mut lengths) = (Column(body.gaps), Column(body.lengths));
     let mut rest = rows;
@@ -224,11 +272,17 @@ fn place_bodies(rows: &mut [Row], frames: &[Frame], body: &Body<&[u8], &str>) ->
         }
         gap_bytes += u64::from(frame.raw_bytes) - end;
         // A dead line is at least one byte and its line feed.
-        if gap_bytes < 2 * u64::from(frame.dead_row_count) || (gap_bytes > 0) != (frame.dead_row_count > 0) {
+        if gap_bytes < 2 * u64::from(frame.dead_row_count)
+            || (gap_bytes > 0) != (frame.dead_row_count > 0)
+        {
             return Err("the rows of a frame do not fill it");
         }
     }
-    if gaps.is_empty() && lengths.is_empty() { Ok(()) } else { Err(SHORT) }
+    if gaps.is_empty() && lengths.is_empty() {
+        Ok(())
+    } else {
+        Err(SHORT)
+    }
 }
 
 fn place_tombstones(rows: &mut [Row], types: &[u8], type_count: usize) -> Result<(), &'static str> {
@@ -239,7 +293,11 @@ fn place_tombstones(rows: &mut [Row], types: &[u8], type_count: usize) -> Result
         }
         row.type_index = types.index(type_count).ok_or("a tombstone is of no type")?;
     }
-    if types.is_empty() { Ok(()) } else { Err("it has types for more tombstones than there are") }
+    if types.is_empty() {
+        Ok(())
+    } else {
+        Err("it has types for more tombstones than there are")
+    }
 }
 
 fn change_code(change: Change) -> u8 {
@@ -251,7 +309,9 @@ fn change_code(change: Change) -> u8 {
 }
 
 fn change_of(code: u8) -> Option<Change> {
-    [Change::New, Change::Changed, Change::Deleted].get(usize::from(code)).copied()
+    [Change::New, Change::Changed, Change::Deleted]
+        .get(usize::from(code))
+        .copied()
 }
 
 fn reason_code(reason: Reason) -> u8 {
@@ -263,5 +323,7 @@ fn reason_code(reason: Reason) -> u8 {
 }
 
 fn reason_of(code: u8) -> Option<Reason> {
-    [Reason::None, Reason::SourceDeleted, Reason::Absent].get(usize::from(code)).copied()
+    [Reason::None, Reason::SourceDeleted, Reason::Absent]
+        .get(usize::from(code))
+        .copied()
 }

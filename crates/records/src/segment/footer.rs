@@ -81,7 +81,10 @@ impl Footer {
     /// Type and id of row number `row`.
     pub(crate) fn key(&self, row: u32) -> (&str, &str) {
         let type_index = self.rows.rows[row as usize].type_index;
-        (&self.types[usize::from(type_index)], self.rows.id(row as usize))
+        (
+            &self.types[usize::from(type_index)],
+            self.rows.id(row as usize),
+        )
     }
 
     /// All rows, in order.
@@ -92,8 +95,17 @@ impl Footer {
     /// Where the text of row number `row` lies; `None` for a tombstone.
     #[must_use]
     pub fn location(&self, row: u32) -> Option<Location> {
-        let Row { frame, offset, length, .. } = self.rows.rows[row as usize];
-        (frame != NO_FRAME).then_some(Location { frame, offset, length })
+        let Row {
+            frame,
+            offset,
+            length,
+            ..
+        } = self.rows.rows[row as usize];
+        (frame != NO_FRAME).then_some(Location {
+            frame,
+            offset,
+            length,
+        })
     }
 
     /// The skippable frame that ends the file.
@@ -103,7 +115,9 @@ impl Footer {
         if raw_bytes > FOOTER_RAW_BYTES_MAX {
             return Err(footer_too_large(raw_bytes));
         }
-        let body = zstd::bulk::compress(&raw, ZSTD_LEVEL).map_err(|_| Error::Invalid { what: "zstd has no memory" })?;
+        let body = zstd::bulk::compress(&raw, ZSTD_LEVEL).map_err(|_| Error::Invalid {
+            what: "zstd has no memory",
+        })?;
         let mut out = Vec::with_capacity(body.len() + TRAILER + 8);
         out.extend(SKIPPABLE_MAGIC.to_le_bytes());
         out.extend(((body.len() + TRAILER) as u32).to_le_bytes());
@@ -132,13 +146,19 @@ impl Trailer {
     /// Reads it from the last bytes of an object of `size_bytes`.
     pub(super) fn parse(object: &str, size_bytes: u64, last: &[u8]) -> Result<Self, Error> {
         let corrupt = |what| Error::corrupt(object, what);
-        let last: &[u8; TRAILER] = last.last_chunk().ok_or_else(|| corrupt("it is too short for a segment"))?;
+        let last: &[u8; TRAILER] = last
+            .last_chunk()
+            .ok_or_else(|| corrupt("it is too short for a segment"))?;
         if last[24..] != MAGIC {
             return Err(corrupt("it does not end as a segment does"));
         }
         let version = u16::from_le_bytes([last[20], last[21]]);
         if version != SEGMENT_VERSION {
-            return Err(Error::UnsupportedVersion { object: object.to_owned(), version, version_max: SEGMENT_VERSION });
+            return Err(Error::UnsupportedVersion {
+                object: object.to_owned(),
+                version,
+                version_max: SEGMENT_VERSION,
+            });
         }
         if last[22..24] != [0; 2] {
             return Err(corrupt("a reserved byte of the trailer is set"));
@@ -150,25 +170,38 @@ impl Trailer {
             return Err(corrupt("its footer claims an impossible size"));
         }
         let frame_bytes = u64::from(body_bytes) + TRAILER as u64 + SKIPPABLE_HEADER;
-        let start = size_bytes.checked_sub(frame_bytes).ok_or_else(|| corrupt("its footer is longer than itself"))?;
-        Ok(Self { body_bytes, raw_bytes, checksum, start })
+        let start = size_bytes
+            .checked_sub(frame_bytes)
+            .ok_or_else(|| corrupt("its footer is longer than itself"))?;
+        Ok(Self {
+            body_bytes,
+            raw_bytes,
+            checksum,
+            start,
+        })
     }
 
     /// Reads the footer from `skippable`, the bytes from `start` to the end.
     pub(super) fn read_footer(&self, object: &str, skippable: &[u8]) -> Result<Footer, Error> {
         let corrupt = |what| Error::corrupt(object, what);
         let body_bytes = self.body_bytes as usize;
-        let (header, rest) = skippable.split_first_chunk::<8>().ok_or_else(|| corrupt("it is cut short"))?;
+        let (header, rest) = skippable
+            .split_first_chunk::<8>()
+            .ok_or_else(|| corrupt("it is cut short"))?;
         let length = (body_bytes as u64 + TRAILER as u64) as u32;
         if header[..4] != SKIPPABLE_MAGIC.to_le_bytes() || header[4..] != length.to_le_bytes() {
             return Err(corrupt("its footer is not in a skippable frame"));
         }
-        let body = rest.get(..body_bytes).ok_or_else(|| corrupt("it is cut short"))?;
+        let body = rest
+            .get(..body_bytes)
+            .ok_or_else(|| corrupt("it is cut short"))?;
         if xxh3_64(body) != self.checksum {
             return Err(corrupt("the checksum of its footer is wrong"));
         }
-        let raw_bytes = usize::try_from(self.raw_bytes).map_err(|_| corrupt("its footer claims an impossible size"))?;
-        let raw = zstd::bulk::decompress(body, raw_bytes).map_err(|_| corrupt("its footer does not decompress"))?;
+        let raw_bytes = usize::try_from(self.raw_bytes)
+            .map_err(|_| corrupt("its footer claims an impossible size"))?;
+        let raw = zstd::bulk::decompress(body, raw_bytes)
+            .map_err(|_| corrupt("its footer does not decompress"))?;
         if raw.len() != raw_bytes {
             return Err(corrupt("its footer has not the size it claims"));
         }

@@ -35,7 +35,11 @@ impl Segment {
     pub fn parse(object: &str, bytes: Bytes) -> Result<Self, Error> {
         let trailer = Trailer::parse(object, bytes.len() as u64, &bytes)?;
         let footer = trailer.read_footer(object, &bytes[trailer.start as usize..])?;
-        Ok(Self { object: object.to_owned(), bytes, footer })
+        Ok(Self {
+            object: object.to_owned(),
+            bytes,
+            footer,
+        })
     }
 
     /// What the segment holds.
@@ -66,9 +70,13 @@ impl Segment {
     /// As [`Segment::read_frame`].
     pub fn text(&self, row: u32) -> Result<Option<Bytes>, Error> {
         if row >= self.footer.row_count() {
-            return Err(Error::Invalid { what: "a segment has no such row" });
+            return Err(Error::Invalid {
+                what: "a segment has no such row",
+            });
         }
-        let Some(location) = self.footer.location(row) else { return Ok(None) };
+        let Some(location) = self.footer.location(row) else {
+            return Ok(None);
+        };
         let text = self.read_frame(location.frame as usize)?;
         Ok(Some(slice(&text, location.offset, location.length)))
     }
@@ -116,7 +124,13 @@ impl SegmentReader {
         if tail_start == 0 {
             whole.set(tail).ok();
         }
-        Ok(Self { store: store.clone(), object: object.to_owned(), size_bytes, footer, whole })
+        Ok(Self {
+            store: store.clone(),
+            object: object.to_owned(),
+            size_bytes,
+            footer,
+            whole,
+        })
     }
 
     /// The name of the object.
@@ -146,7 +160,9 @@ impl SegmentReader {
     /// keeps them until [`SegmentReader::unload`].
     pub(crate) async fn load(&self, size_bytes_max: u64) -> Result<(), Error> {
         if self.size_bytes <= size_bytes_max {
-            self.whole.get_or_try_init(|| self.store.get(&self.object)).await?;
+            self.whole
+                .get_or_try_init(|| self.store.get(&self.object))
+                .await?;
         }
         Ok(())
     }
@@ -166,10 +182,17 @@ impl SegmentReader {
         let bytes = match self.whole.get() {
             // The object may have been replaced by a shorter one since.
             Some(whole) if whole.len() as u64 == self.size_bytes => whole.slice(range_of(&frame)),
-            Some(_) => return Err(Error::corrupt(&self.object, "its size changed while it was read")),
+            Some(_) => {
+                return Err(Error::corrupt(
+                    &self.object,
+                    "its size changed while it was read",
+                ));
+            }
             None => {
                 let end = frame.offset + u64::from(frame.size_bytes);
-                self.store.get_range(&self.object, frame.offset..end).await?
+                self.store
+                    .get_range(&self.object, frame.offset..end)
+                    .await?
             }
         };
         check(&self.object, &frame, &bytes)?;
@@ -188,7 +211,12 @@ impl SegmentReader {
 
     /// The raw text of frame number `frame`, whose bytes are `compressed`.
     pub(crate) fn decompress(&self, frame: usize, compressed: &Bytes) -> Result<Bytes, Error> {
-        decompress(&self.object, &self.footer, &frame_at(&self.footer, frame)?, compressed)
+        decompress(
+            &self.object,
+            &self.footer,
+            &frame_at(&self.footer, frame)?,
+            compressed,
+        )
     }
 
     /// The text of row number `row`; `None` for a tombstone.
@@ -197,9 +225,13 @@ impl SegmentReader {
     /// As [`SegmentReader::read_frame`].
     pub async fn text(&self, row: u32) -> Result<Option<Bytes>, Error> {
         if row >= self.footer.row_count() {
-            return Err(Error::Invalid { what: "a segment has no such row" });
+            return Err(Error::Invalid {
+                what: "a segment has no such row",
+            });
         }
-        let Some(location) = self.footer.location(row) else { return Ok(None) };
+        let Some(location) = self.footer.location(row) else {
+            return Ok(None);
+        };
         let text = self.read_frame(location.frame as usize).await?;
         Ok(Some(slice(&text, location.offset, location.length)))
     }
@@ -211,7 +243,12 @@ impl SegmentReader {
     /// [`Error::Corrupt`], [`Error::NotFound`], and what the store says.
     pub async fn rehash(&self) -> Result<u64, Error> {
         for frame in 0..self.footer.frames().len() {
-            rehash_frame(&self.object, &self.footer, frame, &self.read_frame(frame).await?)?;
+            rehash_frame(
+                &self.object,
+                &self.footer,
+                frame,
+                &self.read_frame(frame).await?,
+            )?;
         }
         Ok(self.footer.row_count().into())
     }
@@ -219,8 +256,14 @@ impl SegmentReader {
 
 /// The rows of frame number `frame` of `footer`, with their texts, which are
 /// slices of `text`, the raw text of that frame.
-pub fn frame_texts<'a>(footer: &'a Footer, frame: usize, text: &'a Bytes) -> impl Iterator<Item = (u32, Bytes)> + 'a {
-    let rows = footer.frames().get(frame).map_or(0..0, |frame| frame.first_row..frame.first_row + frame.row_count);
+pub fn frame_texts<'a>(
+    footer: &'a Footer,
+    frame: usize,
+    text: &'a Bytes,
+) -> impl Iterator<Item = (u32, Bytes)> + 'a {
+    let rows = footer.frames().get(frame).map_or(0..0, |frame| {
+        frame.first_row..frame.first_row + frame.row_count
+    });
     rows.filter_map(move |row| {
         let location = footer.location(row)?;
         Some((row, slice(text, location.offset, location.length)))
@@ -228,7 +271,9 @@ pub fn frame_texts<'a>(footer: &'a Footer, frame: usize, text: &'a Bytes) -> imp
 }
 
 fn frame_at(footer: &Footer, frame: usize) -> Result<Frame, Error> {
-    footer.frames().get(frame).copied().ok_or(Error::Invalid { what: "a segment has no such frame" })
+    footer.frames().get(frame).copied().ok_or(Error::Invalid {
+        what: "a segment has no such frame",
+    })
 }
 
 fn range_of(frame: &Frame) -> Range<usize> {
@@ -248,7 +293,12 @@ fn check(object: &str, frame: &Frame, compressed: &Bytes) -> Result<(), Error> {
 }
 
 /// Decompresses a frame and checks that its rows are whole lines.
-fn decompress(object: &str, footer: &Footer, frame: &Frame, compressed: &Bytes) -> Result<Bytes, Error> {
+fn decompress(
+    object: &str,
+    footer: &Footer,
+    frame: &Frame,
+    compressed: &Bytes,
+) -> Result<Bytes, Error> {
     let raw_bytes = frame.raw_bytes as usize;
     let text = zstd::bulk::decompress(compressed, raw_bytes)
         .map_err(|_| Error::corrupt(object, "a frame does not decompress"))?;
@@ -256,8 +306,13 @@ fn decompress(object: &str, footer: &Footer, frame: &Frame, compressed: &Bytes) 
         return Err(Error::corrupt(object, "a frame has not the size it claims"));
     }
     for row in frame.first_row..frame.first_row + frame.row_count {
-        let Some(location) = footer.location(row) else { continue };
-        let (start, end) = (location.offset as usize, location.offset as usize + location.length as usize);
+        let Some(location) = footer.location(row) else {
+            continue;
+        };
+        let (start, end) = (
+            location.offset as usize,
+            location.offset as usize + location.length as usize,
+        );
         let starts_line = start == 0 || text.get(start - 1) == Some(&b'\n');
         if !starts_line || text.get(end) != Some(&b'\n') {
             return Err(Error::corrupt(object, "a row is not a line of its frame"));
@@ -272,9 +327,13 @@ fn rehash_frame(object: &str, footer: &Footer, frame: usize, text: &Bytes) -> Re
         if content_hash(&text) != row.content_hash {
             return Err(Error::corrupt(object, "the content hash of a row is wrong"));
         }
-        let is_named = read_head(&text).is_ok_and(|head| head.resource_type == row.resource_type && head.id == row.id);
+        let is_named = read_head(&text)
+            .is_ok_and(|head| head.resource_type == row.resource_type && head.id == row.id);
         if !is_named {
-            return Err(Error::corrupt(object, "a row names another resource than its text"));
+            return Err(Error::corrupt(
+                object,
+                "a row names another resource than its text",
+            ));
         }
     }
     Ok(())

@@ -3,8 +3,8 @@
 
 use model::{Change, ContentHash, Head, Reason, ResourceKey, RowMeta, Timestamp};
 
-use crate::segment::FOOTER_RAW_BYTES_MAX;
 use crate::Error;
+use crate::segment::FOOTER_RAW_BYTES_MAX;
 
 /// `frame` of a tombstone.
 pub(super) const NO_FRAME: u32 = u32::MAX;
@@ -63,7 +63,10 @@ impl RowRef<'_> {
     /// The row's key, owned.
     #[must_use]
     pub fn to_key(&self) -> ResourceKey {
-        ResourceKey { resource_type: self.resource_type.to_owned(), id: self.id.to_owned() }
+        ResourceKey {
+            resource_type: self.resource_type.to_owned(),
+            id: self.id.to_owned(),
+        }
     }
 }
 
@@ -126,7 +129,12 @@ pub(super) struct RowTable {
 
 impl RowTable {
     /// Adds a row; `location` is `None` for a tombstone.
-    pub(super) fn push(&mut self, type_index: u16, row: RowRef<'_>, location: Option<Location>) -> Result<(), Error> {
+    pub(super) fn push(
+        &mut self,
+        type_index: u16,
+        row: RowRef<'_>,
+        location: Option<Location>,
+    ) -> Result<(), Error> {
         self.ids.push_str(row.id);
         self.versions.push_str(row.version_id.unwrap_or_default());
         self.updated.push_str(row.last_updated.unwrap_or_default());
@@ -134,7 +142,11 @@ impl RowTable {
         if text_bytes > FOOTER_RAW_BYTES_MAX {
             return Err(footer_too_large(text_bytes));
         }
-        let location = location.unwrap_or(Location { frame: NO_FRAME, offset: 0, length: 0 });
+        let location = location.unwrap_or(Location {
+            frame: NO_FRAME,
+            offset: 0,
+            length: 0,
+        });
         self.rows.push(Row {
             type_index,
             change: row.change,
@@ -203,8 +215,12 @@ impl RowTable {
         RowRef {
             resource_type: &types[usize::from(row.type_index)],
             id: cut(&self.ids, id, row.id_end),
-            version_id: row.has_version.then(|| cut(&self.versions, version, row.version_end)),
-            last_updated: row.has_updated.then(|| cut(&self.updated, updated, row.updated_end)),
+            version_id: row
+                .has_version
+                .then(|| cut(&self.versions, version, row.version_end)),
+            last_updated: row
+                .has_updated
+                .then(|| cut(&self.updated, updated, row.updated_end)),
             change: row.change,
             reason: row.reason,
             content_hash: row.content_hash,
@@ -220,5 +236,9 @@ fn cut(text: &str, start: u32, end: u32) -> &str {
 }
 
 pub(super) fn footer_too_large(size_bytes: u64) -> Error {
-    Error::TooLarge { what: "segment footer", size_bytes, size_bytes_max: FOOTER_RAW_BYTES_MAX }
+    Error::TooLarge {
+        what: "segment footer",
+        size_bytes,
+        size_bytes_max: FOOTER_RAW_BYTES_MAX,
+    }
 }

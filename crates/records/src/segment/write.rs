@@ -59,8 +59,9 @@ impl SegmentWriter {
     /// # Errors
     /// [`Error::Invalid`] where zstd finds no memory.
     pub fn new(connection: Option<ConnectionId>) -> Result<Self, Error> {
-        let compressor =
-            zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(|_| Error::Invalid { what: "zstd has no memory" })?;
+        let compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(|_| Error::Invalid {
+            what: "zstd has no memory",
+        })?;
         Ok(Self {
             compressor,
             connection,
@@ -116,23 +117,38 @@ impl SegmentWriter {
 
     pub(crate) fn push_ref(&mut self, row: RowRef<'_>, text: &[u8]) -> Result<(), Error> {
         if row.is_tombstone() || row.reason != Reason::None {
-            return Err(Error::Invalid { what: "a tombstone was given a text" });
+            return Err(Error::Invalid {
+                what: "a tombstone was given a text",
+            });
         }
         if text.len() > RESOURCE_BYTES_MAX {
             let (size_bytes, size_bytes_max) = (text.len() as u64, RESOURCE_BYTES_MAX as u64);
-            return Err(Error::TooLarge { what: "resource", size_bytes, size_bytes_max });
+            return Err(Error::TooLarge {
+                what: "resource",
+                size_bytes,
+                size_bytes_max,
+            });
         }
         if text.is_empty() || text.contains(&b'\n') {
-            return Err(Error::Invalid { what: "a resource is empty or not compact" });
+            return Err(Error::Invalid {
+                what: "a resource is empty or not compact",
+            });
         }
         let type_index = self.type_index(row.resource_type)?;
         let line_bytes = text.len() + 1;
-        let open_here = self.open.get(&type_index).map_or(0, |frame| frame.text.len());
+        let open_here = self
+            .open
+            .get(&type_index)
+            .map_or(0, |frame| frame.text.len());
         if open_here > 0 && open_here + line_bytes > FRAME_RAW_BYTES {
             self.close_frame(type_index)?;
         }
         let frame = self.open.entry(type_index).or_default();
-        let location = Location { frame: 0, offset: frame.text.len() as u32, length: text.len() as u32 };
+        let location = Location {
+            frame: 0,
+            offset: frame.text.len() as u32,
+            length: text.len() as u32,
+        };
         frame.rows.push(type_index, row, Some(location))?;
         frame.text.extend_from_slice(text);
         frame.text.push(b'\n');
@@ -143,7 +159,11 @@ impl SegmentWriter {
             self.close_frame(type_index)?;
         }
         while self.open_bytes > OPEN_RAW_BYTES_MAX {
-            let largest = self.open.iter().max_by_key(|(_, frame)| frame.text.len()).map(|(index, _)| *index);
+            let largest = self
+                .open
+                .iter()
+                .max_by_key(|(_, frame)| frame.text.len())
+                .map(|(index, _)| *index);
             let Some(largest) = largest else { break };
             self.close_frame(largest)?;
         }
@@ -161,7 +181,9 @@ impl SegmentWriter {
 
     pub(crate) fn push_tombstone_ref(&mut self, row: RowRef<'_>) -> Result<(), Error> {
         if !row.is_tombstone() || row.reason == Reason::None {
-            return Err(Error::Invalid { what: "a tombstone must be a deletion and say why" });
+            return Err(Error::Invalid {
+                what: "a tombstone must be a deletion and say why",
+            });
         }
         let type_index = self.type_index(row.resource_type)?;
         self.tombstones.push(type_index, row, None)
@@ -187,16 +209,29 @@ impl SegmentWriter {
         for (number, row) in rows {
             let is_here = number >= next && number - frame.first_row < frame.row_count;
             let location = source.location(number).filter(|_| is_here);
-            let location = location.ok_or(Error::Invalid { what: "a copied row is not in its frame" })?;
+            let location = location.ok_or(Error::Invalid {
+                what: "a copied row is not in its frame",
+            })?;
             if source.key(number) != (row.resource_type, row.id) || row.is_tombstone() {
-                return Err(Error::Invalid { what: "a copied row was renamed" });
+                return Err(Error::Invalid {
+                    what: "a copied row was renamed",
+                });
             }
             next = number + 1;
-            self.rows.push(type_index, row, Some(Location { frame: self.frames.len() as u32, ..location }))?;
+            self.rows.push(
+                type_index,
+                row,
+                Some(Location {
+                    frame: self.frames.len() as u32,
+                    ..location
+                }),
+            )?;
         }
         let row_count = (self.rows.rows.len() - first_row) as u32;
         if row_count == 0 || compressed.len() != frame.size_bytes as usize {
-            return Err(Error::Invalid { what: "a frame was copied of which nothing counts" });
+            return Err(Error::Invalid {
+                what: "a frame was copied of which nothing counts",
+            });
         }
         self.raw_bytes += u64::from(frame.raw_bytes);
         self.add_frame(
@@ -230,12 +265,22 @@ impl SegmentWriter {
         while let Some(type_index) = self.open.keys().next().copied() {
             self.close_frame(type_index)?;
         }
-        self.rows.append(&self.tombstones, crate::segment::rows::NO_FRAME)?;
-        let footer = Footer { connection: self.connection, types: self.types, frames: self.frames, rows: self.rows };
+        self.rows
+            .append(&self.tombstones, crate::segment::rows::NO_FRAME)?;
+        let footer = Footer {
+            connection: self.connection,
+            types: self.types,
+            frames: self.frames,
+            rows: self.rows,
+        };
         let end = footer.encode()?;
         let size_bytes = self.end + end.len() as u64;
         self.chunks.push(end.into());
-        Ok(Written { chunks: self.chunks, size_bytes, footer })
+        Ok(Written {
+            chunks: self.chunks,
+            size_bytes,
+            footer,
+        })
     }
 
     fn type_index(&mut self, name: &str) -> Result<u16, Error> {
@@ -243,19 +288,29 @@ impl SegmentWriter {
             return Ok(*index);
         }
         if !is_resource_type(name) {
-            return Err(Error::Invalid { what: "a row is of no legal resource type" });
+            return Err(Error::Invalid {
+                what: "a row is of no legal resource type",
+            });
         }
-        let index = u16::try_from(self.types.len()).map_err(|_| Error::Invalid { what: "too many resource types" })?;
+        let index = u16::try_from(self.types.len()).map_err(|_| Error::Invalid {
+            what: "too many resource types",
+        })?;
         self.types.push(name.to_owned());
         self.type_indexes.insert(name.to_owned(), index);
         Ok(index)
     }
 
     fn close_frame(&mut self, type_index: u16) -> Result<(), Error> {
-        let Some(OpenFrame { text, rows }) = self.open.remove(&type_index) else { return Ok(()) };
+        let Some(OpenFrame { text, rows }) = self.open.remove(&type_index) else {
+            return Ok(());
+        };
         self.open_bytes -= text.len();
-        let compressed =
-            self.compressor.compress(&text).map_err(|_| Error::Invalid { what: "zstd has no memory" })?;
+        let compressed = self
+            .compressor
+            .compress(&text)
+            .map_err(|_| Error::Invalid {
+                what: "zstd has no memory",
+            })?;
         let first_row = self.rows.rows.len() as u32;
         self.rows.append(&rows, self.frames.len() as u32)?;
         let frame = Frame {
@@ -273,7 +328,10 @@ impl SegmentWriter {
     }
 
     fn add_frame(&mut self, frame: Frame, compressed: Bytes) {
-        self.frames.push(Frame { offset: self.end, ..frame });
+        self.frames.push(Frame {
+            offset: self.end,
+            ..frame
+        });
         self.end += compressed.len() as u64;
         self.chunks.push(compressed);
     }
