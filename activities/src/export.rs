@@ -1,6 +1,8 @@
 //! The activities of `DestinationExport`: names and wiring; the work is in
 //! `export_*.rs`.
 
+#![expect(missing_docs, reason = "the macros write public items of their own")]
+
 use std::sync::Arc;
 
 use model::{DestinationId, RunState};

@@ -2,7 +2,7 @@
 //! its connections, so that only one type's writer is open at a time. The same
 //! rows give the same bytes and the same names, whoever writes them.
 
-use db::{ChunkSpan, RunKind, StepClaim, StepRef};
+use db::{ChunkCommit, ChunkSpan, RunKind, StepClaim, StepRef};
 use destination::FileDestination;
 use formats::{PartWriter, RowContext};
 use model::{Change, ConnectionId, ExportCounts, FileFormat, Part};
@@ -84,18 +84,17 @@ async fn deliver(
         .map(|(span, reader)| (span.connection_id, counts_of(reader)))
         .collect();
     let receipt = receipt(&chunk.parts, &counts);
-    context
-        .db
-        .finish_chunk(
-            input.export_id,
-            &input.plan_id,
-            input.chunk,
-            (step, token),
-            &chunk.parts,
-            &counts,
-            &receipt,
-        )
-        .await?;
+    let done = ChunkCommit {
+        export: input.export_id,
+        plan_id: &input.plan_id,
+        chunk: input.chunk,
+        step,
+        token,
+        parts: &chunk.parts,
+        spans: &counts,
+        receipt: &receipt,
+    };
+    context.db.finish_chunk(&done).await?;
     Ok(receipt)
 }
 

@@ -114,9 +114,10 @@ async fn fault_of(app: &App, ty: &str) -> Result<(), Response> {
         std::future::pending::<()>().await;
     }
     let status = knobs.status_for_type.get(ty);
-    status.map_or(Ok(()), |status| {
-        Err(outcome(*status, "This type is refused."))
-    })
+    match status {
+        Some(status) => Err(outcome(*status, "This type is refused.")),
+        None => Ok(()),
+    }
 }
 
 async fn metadata(State(app): State<App>, headers: HeaderMap) -> Response {

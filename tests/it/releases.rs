@@ -18,7 +18,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         if entry.file_type()?.is_dir() {
             copy(&entry.path(), &target)?
         } else {
-            drop(std::fs::copy(entry.path(), target)?)
+            std::fs::copy(entry.path(), target)?;
         }
     }
     Ok(())

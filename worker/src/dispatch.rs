@@ -3,6 +3,7 @@
 //! signal: a lost start costs a second, never data.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -79,9 +80,9 @@ async fn pass(core: &Core, client: &Client, started: &mut HashMap<String, Instan
     }
     started.retain(|_, at| at.elapsed() < START_AGAIN);
     for run in core.db.queued_runs(Duration::ZERO, RUNS_MAX).await? {
-        if !started.contains_key(&run.run_id) {
+        if let Entry::Vacant(vacant) = started.entry(run.run_id.clone()) {
             start(core, client, &run).await?;
-            started.insert(run.run_id, Instant::now());
+            vacant.insert(Instant::now());
         }
     }
     Ok(())

@@ -2,6 +2,8 @@
 //! a series of them. The workflow id is the lock of the destination; queued
 //! exports are carried out one after another.
 
+#![expect(missing_docs, reason = "the macros write public items of their own")]
+
 use std::cell::RefCell;
 
 use model::{ExportId, RunState};

@@ -1,6 +1,8 @@
 //! `PatientPull`: fetch a connection and settle what changed. The workflow id is
 //! the lock of the connection; queued pulls are carried out one after another.
 
+#![expect(missing_docs, reason = "the macros write public items of their own")]
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::Duration;

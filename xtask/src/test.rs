@@ -72,7 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         rows.push(cargo("lint", 60, &arguments, None)?);
     }
     if built {
-        rows.push(tests(options, "unit", 30, &["--lib", "--bins"], None)?);
+        rows.push(tests(options, "unit", 30, UNIT_TARGETS, None)?);
         rows.push(tests(options, "doc", 15, &["--doc"], None)?);
         if let Ok(tools) = &tools {
             rows.push(tests(
@@ -86,6 +86,24 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     }
     Ok(conclude(&rows, ci, options.filter.as_deref()))
 }
+
+/// What the unit stage runs: tests beside the code, and those that hold a crate
+/// from outside. Naming them keeps the selection, and so the dependencies'
+/// features, the same in every stage.
+const UNIT_TARGETS: &[&str] = &[
+    "--lib",
+    "--bins",
+    "--test",
+    "fuzz",
+    "--test",
+    "properties",
+    "--test",
+    "segments",
+    "--test",
+    "page",
+    "--test",
+    "fake_server",
+];
 
 /// A cargo command for everything, with `more` after it.
 fn all<'a>(command: &'a str, more: &[&'a str]) -> Vec<&'a str> {

@@ -305,6 +305,10 @@ impl Check<'_> {
     }
 
     /// One file; its rows go into `tally`. Whether it is as it was published.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one check after another, each with its finding"
+    )]
     async fn part(&mut self, publication: &Publication, part: &Part, tally: &mut Tally) -> bool {
         let object = self.name(&part.path);
         let checked = if self.options.bodies {

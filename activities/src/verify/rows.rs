@@ -66,7 +66,7 @@ pub(super) async fn newest_rows(
     };
     let batches = db.batches(connection, from, to).await?;
     let is_whole = batches.len() as u64 == to.saturating_sub(from);
-    if !is_whole && !(from == 0 && to == head) {
+    if !(is_whole || (from == 0 && to == head)) {
         return Ok(None);
     }
     let mut newest: HashMap<Key, LogRow> = HashMap::new();

@@ -357,9 +357,18 @@ impl Deployment {
             parts.push(part.describe(&key));
             self.files.put_part(&key, part.bytes).await.unwrap();
         }
-        db.finish_chunk(export, &plan_id, 0, (&step, &token), &parts, &counts, &())
-            .await
-            .unwrap();
+        db.finish_chunk(&db::ChunkCommit {
+            export,
+            plan_id: &plan_id,
+            chunk: 0,
+            step: &step,
+            token: &token,
+            parts: &parts,
+            spans: &counts,
+            receipt: &(),
+        })
+        .await
+        .unwrap();
 
         db.begin_publish(export, &plan_id).await.unwrap();
         let (step, token) = self

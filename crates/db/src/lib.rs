@@ -29,7 +29,7 @@ pub use dispatch::{DueRun, OpenRun, RunKind};
 pub use error::Error;
 pub use exports::{Export, TriggerCount};
 pub use open::{Db, MigrationState};
-pub use plans::{Candidate, ChunkSpan, NewPlan, PlannedSpan};
+pub use plans::{Candidate, ChunkCommit, ChunkSpan, NewPlan, PlannedSpan};
 pub use publish::{PublicationCommit, PublicationRow};
 pub use pulls::{Pull, PullType};
 pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};

@@ -63,6 +63,27 @@ pub struct ChunkSpan {
     pub index_key: Option<String>,
 }
 
+/// What a chunk wrote.
+#[derive(Debug, Clone, Copy)]
+pub struct ChunkCommit<'a, R> {
+    /// The export.
+    pub export: ExportId,
+    /// Its plan.
+    pub plan_id: &'a str,
+    /// The chunk.
+    pub chunk: u64,
+    /// Its step.
+    pub step: &'a StepRef,
+    /// The fence.
+    pub token: &'a str,
+    /// Its files.
+    pub parts: &'a [Part],
+    /// What became of each connection's rows.
+    pub spans: &'a [(ConnectionId, ExportCounts)],
+    /// What the step answers.
+    pub receipt: &'a R,
+}
+
 impl Db {
     /// The connections whose head a destination has not passed, by id, at most
     /// `limit`.
@@ -221,16 +242,17 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Lost`] if another attempt holds the step or the run has moved on.
-    pub async fn finish_chunk<R: Serialize + Sync>(
-        &self,
-        export: ExportId,
-        plan_id: &str,
-        chunk: u64,
-        (step, token): (&StepRef, &str),
-        parts: &[Part],
-        spans: &[(ConnectionId, ExportCounts)],
-        receipt: &R,
-    ) -> Result<()> {
+    pub async fn finish_chunk<R: Serialize + Sync>(&self, done: &ChunkCommit<'_, R>) -> Result<()> {
+        let ChunkCommit {
+            export,
+            plan_id,
+            chunk,
+            step,
+            token,
+            parts,
+            spans,
+            receipt,
+        } = *done;
         let mut tx = self.writer.begin().await?;
         finish_step(&mut tx, step, token, receipt).await?;
         let open = sqlx::query(

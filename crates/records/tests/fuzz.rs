@@ -3,6 +3,8 @@
 //!
 //! `CHARTLIFT_FUZZ_EXECUTIONS` says how often (20,000 by default).
 
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,5 +1,7 @@
 //! The client against a small server in this process.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

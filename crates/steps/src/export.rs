@@ -1,5 +1,7 @@
 //! The steps of `DestinationExport`.
 
+#![expect(missing_docs, reason = "the macros write public items of their own")]
+
 use model::{DestinationId, ExportCounts, ExportId, RunState};
 use serde::{Deserialize, Serialize};
 use temporalio_common::ActivityError;

@@ -1,5 +1,7 @@
 //! The steps of `PatientPull`.
 
+#![expect(missing_docs, reason = "the macros write public items of their own")]
+
 use model::{ConnectionId, PatientId, PullCounts, PullId, RunState, TypeOutcome};
 use serde::{Deserialize, Serialize};
 use temporalio_common::ActivityError;
