@@ -10,7 +10,10 @@ use crate::delivery_exact::small_patients;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-#[expect(clippy::too_many_lines, reason = "one story: each part builds on the one before")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story: each part builds on the one before"
+)]
 #[tokio::test(flavor = "multi_thread")]
 async fn only_changes_are_exported_and_each_once() -> Result<()> {
     let mut app = App::start(AppOptions::default()).await?;

@@ -50,7 +50,10 @@ fn all_files(folder: &Path, found: &mut Vec<std::path::PathBuf>) -> Result<()> {
     Ok(())
 }
 
-#[expect(clippy::too_many_lines, reason = "one story: each part builds on the one before")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story: each part builds on the one before"
+)]
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_in_the_database_and_no_health_data_outside_the_store() -> Result<()> {
     let options = AppOptions {
