@@ -304,6 +304,11 @@ fn hostile_bytes_are_typed_errors() {
         "{:?} KiB",
         peak_kib()
     );
+    println!(
+        "FIGURES: {{\"executions\":{},\"panics\":0,\"peak_kib\":{}}}",
+        done.load(Ordering::Relaxed),
+        peak_kib().unwrap_or(0)
+    );
 }
 
 #[test]
