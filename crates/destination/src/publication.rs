@@ -129,7 +129,7 @@ impl FileDestination {
 /// are taken, ascending.
 ///
 /// ```
-/// # use destination::gaps;
+/// # use chartlift_destination::gaps;
 /// assert_eq!(gaps(1, &[1, 2, 5]), [3..=4]);
 /// ```
 #[must_use]

@@ -112,7 +112,7 @@ impl Base {
 /// it.
 ///
 /// ```
-/// # use source::identity;
+/// # use chartlift_source::identity;
 /// let base = "HTTPS://EHR.Example:443/FHIR/R4/".parse().unwrap();
 /// assert_eq!(identity(&base), "ehr.example/FHIR/R4");
 /// ```

@@ -15,7 +15,7 @@ use crate::base::{decode, identity};
 /// in any case.
 ///
 /// ```
-/// # use source::reference_target;
+/// # use chartlift_source::reference_target;
 /// let base = "https://ehr.example/fhir".parse().unwrap();
 /// let target = |reference| reference_target(reference, &base);
 /// assert_eq!(target("Location/7/_history/2"), Some(("Location".into(), "7".into())));
