@@ -1,5 +1,6 @@
 //! Running one attempt of a step: beating, so that a dead worker is noticed, and
-//! stopping when the workflow is cancelled.
+//! stopping when the workflow is cancelled. Its start and its end are logged: a
+//! start without an end is what a kill cut off.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::task::JoinSet;
 
+use crate::Context;
 use crate::failure::Failure;
 
 /// Well inside the heartbeat timeout of 30 s; the SDK throttles further.
@@ -15,6 +17,27 @@ const BEAT: Duration = Duration::from_secs(5);
 /// Runs `work` on its own task and beats beside it. Cancelled, the task is ended
 /// before the activity answers: nothing is saved afterwards.
 pub(crate) async fn attempt<T: Send + 'static>(
+    context: &Context,
+    ctx: &ActivityContext,
+    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, ActivityError> {
+    context.count_step();
+    let info = ctx.info();
+    let (step, attempt) = (info.activity_type.as_str(), info.attempt);
+    let workflow = info.workflow_id.as_deref().unwrap_or_default();
+    let activity = info.activity_id.as_str();
+    tracing::info!(step, activity, attempt, workflow, "step started");
+    let done = beat_beside(ctx, work).await;
+    let outcome = match &done {
+        Ok(_) => "done",
+        Err(ActivityError::Cancelled { .. }) => "cancelled",
+        Err(_) => "failed",
+    };
+    tracing::info!(step, activity, attempt, workflow, outcome, "step ended");
+    done
+}
+
+async fn beat_beside<T: Send + 'static>(
     ctx: &ActivityContext,
     work: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> Result<T, ActivityError> {

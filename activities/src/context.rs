@@ -1,6 +1,7 @@
 //! What the steps work with.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct Context {
     pub(crate) limits: Limits,
     /// One client a base URL: its connections are worth keeping.
     clients: Mutex<HashMap<String, SourceClient>>,
+    /// Attempts of steps begun by this worker.
+    step_count: AtomicU64,
 }
 
 impl Context {
@@ -45,7 +48,19 @@ impl Context {
             store,
             limits,
             clients: Mutex::default(),
+            step_count: AtomicU64::new(0),
         }
+    }
+
+    /// Attempts of steps begun with this context: a worker is replaced after very
+    /// many, since the SDK keeps a little of each.
+    #[must_use]
+    pub fn step_count(&self) -> u64 {
+        self.step_count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_step(&self) {
+        self.step_count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The client for a connection, with its token.

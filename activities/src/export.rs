@@ -42,7 +42,12 @@ impl ExportActivities {
         input: ClaimExport,
     ) -> Result<ClaimedExport, ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(&ctx, async move { claim(&context, &input).await }).await
+        attempt(
+            &self.context,
+            &ctx,
+            async move { claim(&context, &input).await },
+        )
+        .await
     }
 
     /// Fixes a plan.
@@ -53,10 +58,9 @@ impl ExportActivities {
         input: PlanExport,
     ) -> Result<PlanReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(
-            &ctx,
-            async move { export_plan::run(&context, &input).await },
-        )
+        attempt(&self.context, &ctx, async move {
+            export_plan::run(&context, &input).await
+        })
         .await
     }
 
@@ -68,10 +72,9 @@ impl ExportActivities {
         input: DeliverChunk,
     ) -> Result<ChunkReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(
-            &ctx,
-            async move { export_chunk::run(&context, &input).await },
-        )
+        attempt(&self.context, &ctx, async move {
+            export_chunk::run(&context, &input).await
+        })
         .await
     }
 
@@ -83,10 +86,9 @@ impl ExportActivities {
         input: PublishExport,
     ) -> Result<PublishReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(
-            &ctx,
-            async move { export_publish::run(&context, &input).await },
-        )
+        attempt(&self.context, &ctx, async move {
+            export_publish::run(&context, &input).await
+        })
         .await
     }
 
@@ -98,7 +100,7 @@ impl ExportActivities {
         input: CloseExport,
     ) -> Result<(), ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(&ctx, async move {
+        attempt(&self.context, &ctx, async move {
             Ok(context
                 .db
                 .end_export(input.export_id, input.state, input.code.as_deref())

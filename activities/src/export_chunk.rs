@@ -232,8 +232,8 @@ impl Chunk<'_> {
         let part = writer.finish()?;
         let key = part.key(self.input.export_id, number);
         self.parts.push(part.describe(&key));
-        failpoint::pass("part_write.before")?;
+        failpoint::pass("part_write.before").await?;
         self.files.put_part(&key, part.bytes).await?;
-        failpoint::pass("part_write.after")
+        failpoint::pass("part_write.after").await
     }
 }

@@ -47,12 +47,12 @@ async fn publish(
     let row = destination_row(context, input.destination_id).await?;
     let files = open(&row).await?;
     let wanted = publication(context, input, &row).await?;
-    failpoint::pass("publication.before")?;
+    failpoint::pass("publication.before").await?;
     let stands = match files.publish(&wanted).await? {
         Published::Created => wanted.clone(),
         Published::Stands(stands) => *stands,
     };
-    failpoint::pass("publication.after")?;
+    failpoint::pass("publication.after").await?;
     let ours = stands.export_id == wanted.export_id && stands.plan_id == wanted.plan_id;
     let receipt = PublishReceipt {
         number: stands.number,
@@ -64,13 +64,13 @@ async fn publish(
     } else {
         adopt(context, &files, &stands).await?;
     }
-    failpoint::pass("watermark_commit.before")?;
+    failpoint::pass("watermark_commit.before").await?;
     let commit = PublicationCommit {
         publication: &stands,
         step: Some((step, token, &receipt)),
     };
     context.db.commit_publication(&commit).await?;
-    failpoint::pass("watermark_commit.after")?;
+    failpoint::pass("watermark_commit.after").await?;
     Ok(receipt)
 }
 

@@ -1,6 +1,7 @@
 //! Named points where tests stop or fail a step. Without the feature
 //! `failpoints` they are nothing; with it, `FAILPOINTS=NAME=return(abort)` ends
-//! the process there as a kill would, and `return(error)` fails the step.
+//! the process there as a kill would, `return(stop)` stops it as SIGSTOP does,
+//! `return(wait 200)` waits 200 ms, and `return(error)` fails the step.
 
 /// Every point, in the order a pull and an export pass them.
 pub const NAMES: &[&str] = &[
@@ -26,22 +27,43 @@ pub fn set_up() {
 
 /// Passes a point.
 #[cfg(feature = "failpoints")]
-pub(crate) fn pass(name: &'static str) -> Result<(), crate::failure::Failure> {
-    fail::fail_point!(name, |what| {
-        if what.as_deref() == Some("abort") {
-            std::process::abort();
+pub(crate) async fn pass(name: &'static str) -> Result<(), crate::failure::Failure> {
+    let Some(action) = action(name) else {
+        return Ok(());
+    };
+    match action.split_once(' ').unwrap_or((&action, "")) {
+        ("abort", _) => std::process::abort(),
+        ("stop", _) => {
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)
+                .expect("a process may stop itself");
+            Ok(())
         }
-        Err(crate::failure::Failure::retry(
+        ("wait", millis) => {
+            let millis = millis.parse().expect("`wait` is followed by milliseconds");
+            tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+            Ok(())
+        }
+        _ => Err(crate::failure::Failure::retry(
             "failpoint",
             format!("failpoint {name}"),
-        ))
-    });
-    Ok(())
+        )),
+    }
+}
+
+/// What is to happen at a point now.
+#[cfg(feature = "failpoints")]
+fn action(name: &'static str) -> Option<String> {
+    fail::fail_point!(name, |what| Some(what.unwrap_or_default()));
+    None
 }
 
 /// Passes a point.
 #[cfg(not(feature = "failpoints"))]
-#[expect(clippy::unnecessary_wraps, reason = "with the feature it can fail")]
-pub(crate) fn pass(_: &'static str) -> Result<(), crate::failure::Failure> {
+#[expect(
+    clippy::unused_async,
+    clippy::unnecessary_wraps,
+    reason = "with the feature it waits and fails"
+)]
+pub(crate) async fn pass(_: &'static str) -> Result<(), crate::failure::Failure> {
     Ok(())
 }

@@ -41,7 +41,7 @@ impl PullActivities {
         input: BeginPull,
     ) -> Result<BegunPull, ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(&ctx, async move {
+        attempt(&self.context, &ctx, async move {
             let pull_id = context
                 .db
                 .claim_pull(input.connection_id, &input.chain)
@@ -73,7 +73,10 @@ impl PullActivities {
         input: PlanPull,
     ) -> Result<PullPlan, ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(&ctx, async move { pull_plan::run(&context, &input).await }).await
+        attempt(&self.context, &ctx, async move {
+            pull_plan::run(&context, &input).await
+        })
+        .await
     }
 
     /// Fetches pages into staging.
@@ -84,7 +87,10 @@ impl PullActivities {
         input: PullStep,
     ) -> Result<PullStepReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(&ctx, async move { pull_pages::run(&context, &input).await }).await
+        attempt(&self.context, &ctx, async move {
+            pull_pages::run(&context, &input).await
+        })
+        .await
     }
 
     /// Reads what the fetched resources refer to.
@@ -95,10 +101,9 @@ impl PullActivities {
         input: PullStep,
     ) -> Result<PullStepReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(
-            &ctx,
-            async move { pull_references::run(&context, &input).await },
-        )
+        attempt(&self.context, &ctx, async move {
+            pull_references::run(&context, &input).await
+        })
         .await
     }
 
@@ -110,10 +115,9 @@ impl PullActivities {
         input: SettlePull,
     ) -> Result<SettleReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(
-            &ctx,
-            async move { pull_settle::run(&context, &input).await },
-        )
+        attempt(&self.context, &ctx, async move {
+            pull_settle::run(&context, &input).await
+        })
         .await
     }
 
@@ -125,7 +129,7 @@ impl PullActivities {
         input: ClosePull,
     ) -> Result<(), ActivityError> {
         let context = Arc::clone(&self.context);
-        attempt(&ctx, async move {
+        attempt(&self.context, &ctx, async move {
             let (id, state): (PullId, RunState) = (input.pull_id, input.state);
             context.db.end_pull(id, state, &input.code).await?;
             let connection = context.db.pull(id).await?.connection_id;

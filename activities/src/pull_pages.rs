@@ -253,9 +253,9 @@ impl<'a> Fetch<'a> {
             number: u32::try_from(*count)
                 .map_err(|_| Failure::last("internal", "too many staging objects"))?,
         };
-        failpoint::pass("staging_write.before")?;
+        failpoint::pass("staging_write.before").await?;
         let object = staging.close(&self.context.store, &key).await?;
-        failpoint::pass("staging_write.after")?;
+        failpoint::pass("staging_write.after").await?;
         let named = NewStaging {
             ordinal: *count,
             object_key: object.key,
@@ -272,12 +272,12 @@ impl<'a> Fetch<'a> {
         objects: &[NewStaging],
         receipt: Option<&PullStepReceipt>,
     ) -> Result<(), Failure> {
-        failpoint::pass("cursor_save.before")?;
+        failpoint::pass("cursor_save.before").await?;
         self.context
             .db
             .save_pull_step(&self.step, &self.token, progress, objects, receipt)
             .await?;
-        failpoint::pass("cursor_save.after")
+        failpoint::pass("cursor_save.after").await
     }
 }
 

@@ -108,10 +108,10 @@ async fn settle(
             error_code,
             receipt: &receipt,
         };
-        failpoint::pass("settle_commit.before")?;
+        failpoint::pass("settle_commit.before").await?;
         match context.db.commit_settle(&commit).await {
             Ok(()) => {
-                failpoint::pass("settle_commit.after")?;
+                failpoint::pass("settle_commit.after").await?;
                 return Ok(receipt);
             }
             // Somebody settled first: read again, compare again.

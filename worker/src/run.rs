@@ -18,6 +18,9 @@ use crate::dispatch;
 
 /// How long a draining worker waits for its steps before it cancels them.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How often a beat reaches the server at least: cancelling is heard of in its
+/// answer.
+const BEAT_MAX: Duration = Duration::from_secs(5);
 /// How long a pull step works before it saves and returns (an attempt may take
 /// 15 minutes).
 const STEP_DURATION_MAX: Duration = Duration::from_secs(10 * 60);
@@ -64,6 +67,7 @@ pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>)
     let settings = &core.settings.worker;
     let pulls = WorkerOptions::new(queue(&core, steps::PULL_QUEUE))
         .graceful_shutdown_period(DRAIN)
+        .max_heartbeat_throttle_interval(BEAT_MAX)
         .tuner(tuner(settings.pull_slots))
         .workflow_task_poller_behavior(pollers())
         .activity_task_poller_behavior(pollers())
@@ -72,6 +76,7 @@ pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>)
         .build();
     let exports = WorkerOptions::new(queue(&core, steps::EXPORT_QUEUE))
         .graceful_shutdown_period(DRAIN)
+        .max_heartbeat_throttle_interval(BEAT_MAX)
         .tuner(tuner(settings.export_slots))
         .workflow_task_poller_behavior(pollers())
         .activity_task_poller_behavior(pollers())

@@ -127,6 +127,12 @@ pub struct WorkerSettings {
     pub linger_ms: u64,
     /// Milliseconds between two looks at what is due.
     pub dispatch_interval_ms: u64,
+    /// Milliseconds that are waited after a first failure.
+    pub back_off_first_ms: u64,
+    /// Milliseconds that are waited after many failures, and at most.
+    pub back_off_max_ms: u64,
+    /// Steps after which a worker drains and is replaced by a new one.
+    pub recycle_after_steps: u64,
 }
 
 impl WorkerSettings {

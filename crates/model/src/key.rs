@@ -40,6 +40,24 @@ pub enum ObjectKey {
         /// Which attempt's.
         batch: BatchId,
     },
+    /// Record store: the connection's batches up to `seq`, merged into one.
+    MergedBatch {
+        /// Whose record.
+        connection: ConnectionId,
+        /// The number of the last batch in it.
+        seq: u64,
+        /// Which attempt's.
+        batch: BatchId,
+    },
+    /// Record store: deletions that a pull found and that wait for a decision.
+    Held {
+        /// Whose record.
+        connection: ConnectionId,
+        /// Found by which pull.
+        pull: PullId,
+        /// In which attempt (its token).
+        token: String,
+    },
     /// Record store: the end of the last reserved block of settle numbers.
     SettleSeq,
     /// Record store: a sentinel that `doctor` writes and removes.
@@ -120,6 +138,21 @@ impl fmt::Display for ObjectKey {
                     "connections/{connection}/index/{seq:012}-{batch}.index.zst"
                 )
             }
+            Self::MergedBatch {
+                connection,
+                seq,
+                batch,
+            } => {
+                write!(
+                    f,
+                    "connections/{connection}/batches/{seq:012}-{batch}.merged.ndjson.zst"
+                )
+            }
+            Self::Held {
+                connection,
+                pull,
+                token,
+            } => write!(f, "connections/{connection}/held/{pull}/{token}.ndjson.zst"),
             Self::SettleSeq => f.write_str("_chartlift/seq.json"),
             Self::Probe { token } => write!(f, "_chartlift/probe/{token}"),
             Self::Owner => f.write_str("_chartlift/owner.json"),

@@ -146,3 +146,37 @@ words!(
         Truncated = "truncated",
     }
 );
+
+words!(
+    /// What a pull does.
+    PullKind, "kind of pull" {
+        /// It asks the source.
+        Fetch = "fetch",
+        /// It settles deletions that were held and have been accepted.
+        AcceptDeletes = "accept_deletes",
+    }
+);
+
+words!(
+    /// What became of deletions that were held.
+    HeldState, "state of held deletions" {
+        /// They wait for a decision.
+        Held = "held",
+        /// They were accepted, and a pull settles them.
+        Accepted = "accepted",
+        /// They were discarded.
+        Discarded = "discarded",
+        /// A later pull looked again.
+        Replaced = "replaced",
+    }
+);
+
+words!(
+    /// Why a connection is left out of a destination's automatic exports.
+    HoldReason, "reason of a hold" {
+        /// Its chunk failed.
+        Failed = "failed",
+        /// The export that had planned it was cancelled.
+        Cancelled = "cancelled",
+    }
+);
