@@ -11,3 +11,4 @@ mod rooms;
 mod secrets;
 mod segments;
 mod soaks;
+mod temporal_view;

@@ -23,3 +23,13 @@ fn every_soak_has_a_committed_result_that_passed() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn both_commands_of_the_readme_passed_on_a_fresh_machine() -> Result<()> {
+    let path = repository().join("bench/results/fresh.json");
+    let text = std::fs::read(&path).context("run `cargo xtask fresh`")?;
+    let result: serde_json::Value = serde_json::from_slice(&text)?;
+    ensure!(result["verdict"] == "passed", "{}", result["verdict"]);
+    ensure!(result["figures"]["tests_failed"] == 0, "{result}");
+    Ok(())
+}

@@ -13,6 +13,7 @@ use object_store::ObjectStoreExt;
 use temporalio_client::Client;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
+use temporalio_common::protos::temporal::api::operatorservice::v1::ListSearchAttributesRequest;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQueueRequest;
 use worker::{Core, OpenMode};
@@ -98,6 +99,13 @@ async fn check_temporal(checks: &mut Checks, settings: &Settings) {
     else {
         return;
     };
+    let todo = "`temporal operator search-attribute create --type Keyword --name …`, once for each";
+    let attributes = has_search_attributes(&client, namespace).await;
+    checks.note(
+        "the search attributes of our workflows are registered",
+        attributes,
+        todo,
+    );
     for queue in [steps::PULL_QUEUE, steps::EXPORT_QUEUE] {
         let queue = format!("{}{queue}", settings.temporal.task_queue_prefix);
         let polled = is_polled(&client, namespace, &queue).await;
@@ -118,6 +126,27 @@ fn address(settings: &Settings) -> Result<String> {
         .as_u64()
         .context("temporal.json names no port")?;
     Ok(format!("http://127.0.0.1:{port}"))
+}
+
+/// Without them no workflow starts: our own dev server has them, another may not.
+async fn has_search_attributes(client: &Client, namespace: &str) -> Result<()> {
+    let request = ListSearchAttributesRequest {
+        namespace: namespace.to_owned(),
+    };
+    let mut service = client.connection().operator_service();
+    let answer = service.list_search_attributes(request.into_request());
+    let answer = tokio::time::timeout(TEMPORAL_PATIENCE, answer)
+        .await
+        .context("no answer in time")?
+        .map_err(|status| anyhow::anyhow!("the server answered {}", status.code()))?
+        .into_inner();
+    let missing: Vec<&str> = steps::SEARCH_ATTRIBUTES
+        .iter()
+        .copied()
+        .filter(|name| !answer.custom_attributes.contains_key(*name))
+        .collect();
+    ensure!(missing.is_empty(), "{} are missing", missing.join(", "));
+    Ok(())
 }
 
 async fn is_polled(client: &Client, namespace: &str, queue: &str) -> Result<()> {
