@@ -30,5 +30,8 @@ pub use resource::{
     Head, RawResource, RejectReason, SHARED_TYPES, is_resource_type, is_shared_type,
 };
 pub use row::{Change, Reason, ResourceKey, RowMeta};
-pub use state::{ConnectionStatus, RunPhase, RunState, Trigger, TypeOutcome, WordError};
+pub use state::{
+    ConnectionStatus, HeldState, HoldReason, PullKind, RunPhase, RunState, Trigger, TypeOutcome,
+    WordError,
+};
 pub use time::{Timestamp, fhir_instant};
