@@ -308,7 +308,7 @@ pub(crate) async fn drop_staging(
 ) -> Result<(), Failure> {
     let prefix = format!("connections/{connection}/staging/{pull}");
     let mut objects: Vec<_> = context.store.list(&prefix).try_collect().await?;
-    let wanted = context.db.held_objects(connection).await?;
+    let wanted = context.db.wanted_held_objects(connection).await?;
     let held = context
         .store
         .list(&format!("connections/{connection}/held"));

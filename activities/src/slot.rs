@@ -18,8 +18,11 @@ use crate::failure::Failure;
 const TERM: Duration = Duration::from_secs(40);
 const RENEW: Duration = Duration::from_secs(10);
 
-/// Looks for a free slot before the step is put off: steps are often short.
-const LOOKS_MAX: u32 = 4;
+/// A step of a pull that is younger than this looks for a free slot so often
+/// before it is put off: where pulls are quick, so are slots. Later it looks once,
+/// and a source that hangs takes no time of the queue's slots.
+const YOUNG_US: i64 = 15_000_000;
+const LOOKS_MAX: u32 = 10;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How long a step is put off: a quarter of its pull's age, within these bounds.
@@ -43,10 +46,11 @@ pub(crate) async fn with_slot<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<Turn<T>, Failure> {
     let source = context.db.connection(connection).await?.summary.source_id;
+    let started = context.db.pull(pull).await?.started_at;
+    let age_us = started.map_or(0, |started| Timestamp::now().0 - started.0);
+    let looks = if age_us < YOUNG_US { LOOKS_MAX } else { 1 };
     let holder = format!("{pull}/{step}");
-    let Some(slot) = look(context, &source.to_string(), &holder).await? else {
-        let started = context.db.pull(pull).await?.started_at;
-        let age_us = started.map_or(0, |started| Timestamp::now().0 - started.0);
+    let Some(slot) = look(context, &source.to_string(), &holder, looks).await? else {
         return Ok(Turn::Later(wait_ms(age_us, &holder)));
     };
     // The slot is kept on a task of its own: between two of its saves the work may
@@ -60,9 +64,14 @@ pub(crate) async fn with_slot<T>(
     result.map(Turn::Done)
 }
 
-async fn look(context: &Context, source: &str, holder: &str) -> Result<Option<Slot>, Failure> {
+async fn look(
+    context: &Context,
+    source: &str,
+    holder: &str,
+    looks: u32,
+) -> Result<Option<Slot>, Failure> {
     let share = context.limits.source_slots.max(1);
-    for number in 0..LOOKS_MAX {
+    for number in 0..looks {
         if number > 0 {
             tokio::time::sleep(LOOK).await;
         }

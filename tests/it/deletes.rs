@@ -193,10 +193,6 @@ fn says(output: &Output) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(
-    clippy::too_many_lines,
-    reason = "one story: each decision follows from the one before"
-)]
 async fn very_many_at_once_wait_for_a_decision() -> Result<()> {
     let mut app = App::start(AppOptions {
         sandbox: portal(),

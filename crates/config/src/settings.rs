@@ -148,13 +148,13 @@ impl WorkerSettings {
         (self.pull_slots as u64 / 4).max(1)
     }
 
-    /// Pulls of one source that are started at the same time: as many as its
-    /// slots keep busy, and one that waits.
+    /// Pulls of one source that are at work at the same time: twice as many as its
+    /// slots could serve with all their steps, since between their steps they hold
+    /// none, and one that waits.
     #[must_use]
     pub fn pulls_per_source(&self) -> u64 {
-        self.source_slots()
-            .div_ceil((self.streams_per_pull as u64).max(1))
-            + 1
+        let lanes = (self.streams_per_pull as u64).max(1);
+        2 * self.source_slots().div_ceil(lanes) + 1
     }
 
     /// `dispatch_interval_ms` as a duration.

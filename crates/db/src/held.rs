@@ -134,7 +134,7 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn held_objects(&self, connection: ConnectionId) -> Result<Vec<String>> {
+    pub async fn wanted_held_objects(&self, connection: ConnectionId) -> Result<Vec<String>> {
         let text = format!(
             "SELECT object_key FROM held_deletes WHERE connection_id = $1 AND {IS_UNSETTLED}"
         );

@@ -17,6 +17,8 @@ mod held;
 mod open;
 mod plans;
 mod publish;
+#[cfg(test)]
+mod pull_tests;
 mod pulls;
 mod row;
 mod settle;
