@@ -25,6 +25,8 @@ pub struct Limits {
     pub part_size_target_bytes: u64,
     /// How long a pull step works before it saves and returns.
     pub step_duration_max: Duration,
+    /// Steps that talk to one source at the same time.
+    pub source_slots: u64,
 }
 
 /// Database, record store and bounds, shared by all steps of a worker.

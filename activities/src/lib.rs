@@ -18,6 +18,7 @@ mod export_publish;
 pub mod failpoint;
 mod failure;
 mod pull;
+mod pull_absences;
 mod pull_pages;
 mod pull_plan;
 mod pull_progress;
@@ -25,6 +26,7 @@ mod pull_references;
 mod pull_settle;
 pub mod register;
 mod settle_seq;
+mod slot;
 pub mod verify;
 
 pub use context::{Context, Limits};

@@ -3,9 +3,10 @@
 
 #![expect(missing_docs, reason = "the macros write public items of their own")]
 
+use std::future::Future;
 use std::sync::Arc;
 
-use model::{PullId, RunState};
+use model::{PullId, PullKind, RunState};
 use steps::pull as signatures;
 use steps::{
     BeginPull, BegunPull, ClosePull, PlanPull, PullPlan, PullStep, PullStepReceipt, SettlePull,
@@ -15,6 +16,8 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::attempt::attempt;
+use crate::failure::Failure;
+use crate::slot::{Turn, with_slot};
 use crate::{Context, pull_pages, pull_plan, pull_references, pull_settle};
 
 /// The activities of pulls.
@@ -46,20 +49,18 @@ impl PullActivities {
                 .db
                 .claim_pull(input.connection_id, &input.chain)
                 .await?;
-            let patient_id = match pull_id {
-                Some(_) => Some(
-                    context
-                        .db
-                        .connection(input.connection_id)
-                        .await?
-                        .summary
-                        .patient_id,
-                ),
-                None => None,
+            let Some(id) = pull_id else {
+                return Ok(BegunPull {
+                    pull_id,
+                    patient_id: None,
+                    kind: PullKind::Fetch,
+                });
             };
+            let connection = context.db.connection(input.connection_id).await?;
             Ok(BegunPull {
                 pull_id,
-                patient_id,
+                patient_id: Some(connection.summary.patient_id),
+                kind: context.db.pull(id).await?.kind,
             })
         })
         .await
@@ -74,7 +75,16 @@ impl PullActivities {
     ) -> Result<PullPlan, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            pull_plan::run(&context, &input).await
+            let work = pull_plan::run(&context, &input);
+            let turn = with_slot(&context, input.connection_id, input.pull_id, "plan", work);
+            Ok(match turn.await? {
+                Turn::Done(plan) => plan,
+                Turn::Later(wait_ms) => PullPlan {
+                    steps: Vec::new(),
+                    types: 0,
+                    wait_ms,
+                },
+            })
         })
         .await
     }
@@ -88,7 +98,8 @@ impl PullActivities {
     ) -> Result<PullStepReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            pull_pages::run(&context, &input).await
+            let work = pull_pages::run(&context, &input);
+            in_turn(&context, &input, work).await
         })
         .await
     }
@@ -102,7 +113,8 @@ impl PullActivities {
     ) -> Result<PullStepReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            pull_references::run(&context, &input).await
+            let work = pull_references::run(&context, &input);
+            in_turn(&context, &input, work).await
         })
         .await
     }
@@ -137,4 +149,30 @@ impl PullActivities {
         })
         .await
     }
+}
+
+/// Does a step that talks to the source with one of its slots; without one, the
+/// step is to be called again.
+async fn in_turn(
+    context: &Context,
+    input: &PullStep,
+    work: impl Future<Output = Result<PullStepReceipt, Failure>>,
+) -> Result<PullStepReceipt, Failure> {
+    let turn = with_slot(
+        context,
+        input.connection_id,
+        input.pull_id,
+        &input.step,
+        work,
+    );
+    Ok(match turn.await? {
+        Turn::Done(receipt) => receipt,
+        Turn::Later(wait_ms) => PullStepReceipt {
+            types: Vec::new(),
+            pages: 0,
+            more: true,
+            wait_ms,
+            held: None,
+        },
+    })
 }

@@ -19,11 +19,11 @@ const STREAM_PAGES_MAX: u64 = 10_000;
 /// New starts of a stream whose cursor expired.
 const RESTARTS_MAX: u32 = 3;
 /// Requests to wait in a row before a stream is given up.
-const WAITS_MAX: u32 = 60;
+pub(crate) const WAITS_MAX: u32 = 60;
 /// Attempts without saved progress before a stream is given up.
 pub(crate) const IDLE_ATTEMPTS_MAX: u64 = 6;
 /// A wait up to this long is spent in the step; a longer one on a timer.
-const WAIT_HERE_MAX: Duration = Duration::from_secs(5);
+pub(crate) const WAIT_HERE_MAX: Duration = Duration::from_secs(5);
 
 /// A step at work.
 pub(crate) struct Fetch<'a> {
@@ -82,16 +82,13 @@ pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepR
         }
     }
     let receipt = PullStepReceipt {
-        types: progress
-            .streams
-            .iter()
-            .map(|stream| stream.line.progress(&stream.plan.resource_type))
-            .collect(),
+        types: progress.streams.iter().map(Stream::progress).collect(),
         pages: fetch.pages,
         more: progress.streams.iter().any(|stream| !stream.is_done()),
         wait_ms: wait.map_or(0, |wait| {
             u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
         }),
+        held: None,
     };
     fetch
         .save(&mut progress, (!receipt.more).then_some(&receipt))

@@ -52,6 +52,7 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
     let mut plan = PullPlan {
         steps: Vec::new(),
         types: 0,
+        wait_ms: 0,
     };
     let mut planned = Vec::new();
     for (number, streams) in groups.into_iter().enumerate() {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::TypeOutcome;
+use model::{TypeOutcome, content_hash};
 use serde::{Deserialize, Serialize};
 use source::StreamPlan;
 use steps::TypeProgress;
@@ -61,6 +61,14 @@ impl Stream {
         }
     }
 
+    /// The line of its type, which says how it is asked for.
+    pub(crate) fn progress(&self) -> TypeProgress {
+        TypeProgress {
+            plan_hash: Some(plan_hash(&self.plan)),
+            ..self.line.progress(&self.plan.resource_type)
+        }
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.line.outcome.is_some()
     }
@@ -94,8 +102,15 @@ impl Line {
             rejected: self.rejected,
             outcome: self.outcome,
             error_code: self.error_code.clone(),
+            plan_hash: None,
         }
     }
+}
+
+/// A hash of how a type is asked for. A plan names no patient.
+fn plan_hash(plan: &StreamPlan) -> String {
+    // A plan has no `meta`, so this is SHA-256, cut, over its JSON.
+    content_hash(&encode(plan)).to_string()
 }
 
 /// The saved progress of the references step.
@@ -106,6 +121,14 @@ pub(crate) struct ReferenceProgress {
     pub(crate) last: Option<(String, String)>,
     pub(crate) staging_count: u64,
     pub(crate) lines: BTreeMap<String, Line>,
+    /// Whether all references were read, and absent resources are.
+    pub(crate) references_read: bool,
+    /// The types of which too much is absent to believe it, with the counts.
+    pub(crate) held: Option<BTreeMap<String, u64>>,
+    /// The last absent resource read, in the order of (type, id).
+    pub(crate) absent_last: Option<(String, String)>,
+    /// How often in a row the source asked to wait while these were read.
+    pub(crate) waits: u32,
 }
 
 /// Decodes saved progress.

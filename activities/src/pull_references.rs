@@ -1,24 +1,25 @@
 //! `pull.references`: read by id what the fetched resources refer to and no
 //! search gives: practitioners, their roles, organizations, locations,
-//! medications. One level.
+//! medications. One level. Then what has gone (`pull_absences.rs`).
 
 use std::collections::BTreeSet;
 
 use db::{RunKind, StepClaim, StepRef};
 use futures::StreamExt;
-use model::{Timestamp, TypeOutcome};
-use records::SegmentReader;
+use model::{Reason, Timestamp, TypeOutcome};
+use records::{Index, SegmentReader};
 use source::{CLOSURE_TYPES, ReadOutcome, SourceClient, reference_target};
-use steps::{PullStep, PullStepReceipt};
+use steps::{HeldReceipt, PullStep, PullStepReceipt};
 use url::Url;
 
-use crate::Context;
 use crate::failure::{Failure, SourceVerdict, on_source};
+use crate::pull_absences::Pause;
 use crate::pull_pages::{Fetch, IDLE_ATTEMPTS_MAX};
 use crate::pull_progress::{ReferenceProgress, decode, encode};
+use crate::{Context, pull_absences, pull_settle};
 
 /// Reads in flight at once.
-const READS_IN_FLIGHT: usize = 4;
+pub(crate) const READS_IN_FLIGHT: usize = 4;
 
 /// A referenced resource: type and id.
 type Target = (String, String);
@@ -46,31 +47,23 @@ pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepR
     let client = context.client(&connection)?;
     let base = Url::parse(&connection.base_url)
         .map_err(|_| Failure::last("source_config", "the base URL cannot be read"))?;
-    let targets = targets(context, input, &base, progress.last.as_ref()).await?;
+    let index = pull_settle::log_index(context, input.connection_id).await?;
     let mut fetch = Fetch::new(context, input, step, token)?;
-    let mut left = targets.len();
-    let mut reads = futures::stream::iter(targets)
-        .map(|target| async { (client_read(&client, &target).await, target) })
-        .buffered(READS_IN_FLIGHT);
-    while let Some((read, target)) = reads.next().await {
+    let mut pause = None;
+    if !progress.references_read {
         let gives_up = idle_attempts >= IDLE_ATTEMPTS_MAX;
-        if let Err(failure) = take(&mut fetch, &mut progress, read, &target, gives_up) {
-            if progress.last.is_some() && fetch.pages > 0 {
-                save(&mut fetch, &mut progress, None).await?;
-            }
-            return Err(failure);
-        }
-        progress.last = Some(target);
-        left -= 1;
-        if left > 0 && fetch.is_spent() {
-            break;
-        }
-        if fetch.staging.ready() {
-            save(&mut fetch, &mut progress, None).await?;
+        pause =
+            read_references(&mut fetch, &mut progress, &client, &base, &index, gives_up).await?;
+        progress.references_read = pause.is_none();
+    }
+    let mut held = None;
+    if pause.is_none() {
+        match pull_absences::run(&mut fetch, &mut progress, &client, &index).await? {
+            Ok(receipt) => held = receipt,
+            Err(stopped) => pause = Some(stopped),
         }
     }
-    drop(reads);
-    let receipt = receipt(&mut progress, fetch.pages, left > 0);
+    let receipt = receipt(&mut progress, fetch.pages, pause, held);
     save(
         &mut fetch,
         &mut progress,
@@ -78,6 +71,39 @@ pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepR
     )
     .await?;
     Ok(receipt)
+}
+
+/// Reads the references that are left, in order.
+async fn read_references(
+    fetch: &mut Fetch<'_>,
+    progress: &mut ReferenceProgress,
+    client: &SourceClient,
+    base: &Url,
+    index: &Index,
+    gives_up: bool,
+) -> Result<Option<Pause>, Failure> {
+    let targets = targets(fetch.context, fetch.input, base, progress.last.as_ref()).await?;
+    let mut left = targets.len();
+    let mut reads = futures::stream::iter(targets)
+        .map(|target| async { (client_read(client, &target).await, target) })
+        .buffered(READS_IN_FLIGHT);
+    while let Some((read, target)) = reads.next().await {
+        if let Err(failure) = take(fetch, progress, read, &target, index, gives_up) {
+            if progress.last.is_some() && fetch.pages > 0 {
+                save(fetch, progress, None).await?;
+            }
+            return Err(failure);
+        }
+        progress.last = Some(target);
+        left -= 1;
+        if left > 0 && fetch.is_spent() {
+            return Ok(Some(Pause::Spent));
+        }
+        if fetch.staging.ready() {
+            save(fetch, progress, None).await?;
+        }
+    }
+    Ok(None)
 }
 
 async fn client_read(client: &SourceClient, target: &Target) -> Result<ReadOutcome, source::Error> {
@@ -113,12 +139,14 @@ async fn targets(
 }
 
 /// Stages what a read gave and counts it. A reference that leads nowhere is
-/// normal; one that the source would not answer is named in the coverage.
+/// normal, unless the source says that what was there is deleted; one that it would
+/// not answer is named in the coverage.
 fn take(
     fetch: &mut Fetch<'_>,
     progress: &mut ReferenceProgress,
     read: Result<ReadOutcome, source::Error>,
     target: &Target,
+    index: &Index,
     gives_up: bool,
 ) -> Result<(), Failure> {
     let line = progress.lines.entry(target.0.clone()).or_default();
@@ -127,7 +155,15 @@ fn take(
             fetch.staging.push(&resource, Timestamp::now())?;
             line.fetched += 1;
         }
-        Ok(ReadOutcome::Gone | ReadOutcome::NotFound) => {}
+        Ok(ReadOutcome::Gone) => {
+            let known = index.get(&target.0, &target.1);
+            if let Some(entry) = known.filter(|entry| !entry.is_tombstone) {
+                fetch
+                    .staging
+                    .push_gone(&entry, Reason::SourceDeleted, Timestamp::now())?;
+            }
+        }
+        Ok(ReadOutcome::NotFound) => {}
         Ok(ReadOutcome::Refused { .. }) => line.error_code = Some("reads_refused".to_owned()),
         Err(error) => match on_source(&error) {
             SourceVerdict::Wait(after) if !gives_up => {
@@ -148,8 +184,13 @@ fn take(
     Ok(())
 }
 
-fn receipt(progress: &mut ReferenceProgress, pages: u64, more: bool) -> PullStepReceipt {
-    if !more {
+fn receipt(
+    progress: &mut ReferenceProgress,
+    pages: u64,
+    pause: Option<Pause>,
+    held: Option<HeldReceipt>,
+) -> PullStepReceipt {
+    if pause.is_none() {
         for line in progress.lines.values_mut() {
             line.outcome.get_or_insert(TypeOutcome::Complete);
         }
@@ -159,15 +200,20 @@ fn receipt(progress: &mut ReferenceProgress, pages: u64, more: bool) -> PullStep
         .iter()
         .map(|(name, line)| line.progress(name))
         .collect();
+    let wait_ms = match pause {
+        Some(Pause::Wait(wait)) => u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        Some(Pause::Spent) | None => 0,
+    };
     PullStepReceipt {
         types,
         pages,
-        more,
-        wait_ms: 0,
+        more: pause.is_some(),
+        wait_ms,
+        held,
     }
 }
 
-async fn save(
+pub(crate) async fn save(
     fetch: &mut Fetch<'_>,
     progress: &mut ReferenceProgress,
     receipt: Option<&PullStepReceipt>,

@@ -1,13 +1,15 @@
 //! `pull.settle`: compare what was staged with the connection's index, write one
-//! batch of what is new or changed, and commit everything in one transaction.
+//! batch of what is new, changed or gone, and commit everything in one transaction.
 
 use std::collections::BTreeMap;
 
-use db::{NewBatch, PullType, RunKind, SettleCommit, StepClaim, StepRef};
+use db::{
+    HeldChange, LogHead, NewBatch, NewHold, PullType, RunKind, SettleCommit, StepClaim, StepRef,
+};
 use futures::TryStreamExt;
-use model::{BatchId, ConnectionId, PullCounts, PullId, RunState, Timestamp, TypeOutcome};
+use model::{BatchId, ConnectionId, PullCounts, PullId, PullKind, RunState, TypeOutcome};
 use records::{BatchRef, Index, Numbers, Settle, Settled};
-use steps::{PullStepReceipt, SettlePull, SettleReceipt, TypeProgress};
+use steps::{HeldReceipt, PullStepReceipt, SettlePull, SettleReceipt, TypeProgress};
 
 use crate::failure::Failure;
 use crate::{Context, failpoint, settle_seq};
@@ -37,20 +39,54 @@ pub(crate) async fn run(context: &Context, input: &SettlePull) -> Result<SettleR
     Ok(receipt)
 }
 
+/// What a pull has to settle.
+#[derive(Default)]
+struct Gathered {
+    staging: Vec<String>,
+    lines: BTreeMap<String, TypeProgress>,
+    held: Option<HeldReceipt>,
+}
+
+/// What was fetched; of a pull that settles accepted deletions, these.
+async fn gather(
+    context: &Context,
+    input: &SettlePull,
+    kind: PullKind,
+) -> Result<Gathered, Failure> {
+    if kind == PullKind::AcceptDeletes {
+        let accepted = context.db.accepted_deletes(input.pull_id).await?;
+        let accepted = accepted.ok_or_else(|| {
+            Failure::last(
+                "deletes_replaced",
+                "another pull has looked again since these deletions were accepted",
+            )
+        })?;
+        return Ok(Gathered {
+            staging: vec![accepted.object_key],
+            ..Gathered::default()
+        });
+    }
+    let staging = context.db.staging(input.pull_id).await?;
+    let (lines, held) = coverage(context, input.pull_id).await?;
+    Ok(Gathered {
+        staging: staging.into_iter().map(|row| row.object_key).collect(),
+        lines,
+        held,
+    })
+}
+
 async fn settle(
     context: &Context,
     input: &SettlePull,
     step: &StepRef,
     token: &str,
 ) -> Result<SettleReceipt, Failure> {
-    let staging: Vec<String> = context
-        .db
-        .staging(input.pull_id)
-        .await?
-        .into_iter()
-        .map(|object| object.object_key)
-        .collect();
-    let lines = coverage(context, input.pull_id).await?;
+    let kind = context.db.pull(input.pull_id).await?.kind;
+    let Gathered {
+        staging,
+        lines,
+        held,
+    } = gather(context, input, kind).await?;
     for _ in 0..LOG_MOVED_MAX {
         let head = context.db.log_head(input.connection_id).await?;
         let settle_seq = settle_seq::reserve(&context.db, &context.store).await?;
@@ -61,24 +97,16 @@ async fn settle(
             Settle {
                 connection: input.connection_id,
                 staging: &staging,
-                index: index(
-                    context,
-                    input.connection_id,
-                    head.head_seq,
-                    head.index_key.as_deref(),
-                )
-                .await?,
+                index: index(context, input.connection_id, &head).await?,
                 numbers: Numbers {
                     batch_seq,
                     settle_seq,
                 },
                 batch,
-                deleted: Vec::new(),
-                settled_at: Timestamp::now(),
             },
         )
         .await?;
-        let (state, error_code) = end_of(&lines);
+        let (state, error_code) = end_of(&lines, held.is_some());
         let (types, counts) = sum_up(&lines, &settled);
         let batch = settled.batch.map(|object| NewBatch {
             id: batch,
@@ -105,6 +133,8 @@ async fn settle(
             types,
             counts,
             state,
+            had_whole: had_whole(&lines),
+            held: held_change(kind, held.as_ref(), head.head_seq),
             error_code,
             receipt: &receipt,
         };
@@ -125,17 +155,26 @@ async fn settle(
     ))
 }
 
+/// The connection's index as it stands; an empty one where its log is.
+pub(crate) async fn log_index(
+    context: &Context,
+    connection: ConnectionId,
+) -> Result<Index, Failure> {
+    let head = context.db.log_head(connection).await?;
+    Ok(index(context, connection, &head).await?.unwrap_or_default())
+}
+
 /// The connection's index; rebuilt from the footers where it is missing or wrong.
 async fn index(
     context: &Context,
     connection: ConnectionId,
-    head_seq: u64,
-    key: Option<&str>,
+    head: &LogHead,
 ) -> Result<Option<Index>, Failure> {
+    let head_seq = head.head_seq;
     if head_seq == 0 {
         return Ok(None);
     }
-    if let Some(key) = key {
+    if let Some(key) = &head.index_key {
         match Index::load(&context.store, key).await {
             Ok(index) if index.last_seq() == head_seq => return Ok(Some(index)),
             Ok(_) | Err(records::Error::NotFound { .. } | records::Error::Corrupt { .. }) => {
@@ -155,17 +194,20 @@ async fn index(
     Ok(Some(Index::rebuild(&context.store, &batches).await?))
 }
 
-/// The lines of all finished steps, by type. A type that two steps met (by
-/// search and by reference) has one line.
+/// The lines of all finished steps, by type, and the deletions that are held back.
+/// A type that two steps met (by search and by reference) has one line.
 async fn coverage(
     context: &Context,
     pull: PullId,
-) -> Result<BTreeMap<String, TypeProgress>, Failure> {
+) -> Result<(BTreeMap<String, TypeProgress>, Option<HeldReceipt>), Failure> {
     let run_id = pull.to_string();
     let mut receipts: Vec<(String, PullStepReceipt)> =
         context.db.step_receipts(&run_id, "pages-").await?;
     receipts.extend(context.db.step_receipts(&run_id, "references").await?);
     let mut lines: BTreeMap<String, TypeProgress> = BTreeMap::new();
+    let held = receipts
+        .iter_mut()
+        .find_map(|(_, receipt)| receipt.held.take());
     for line in receipts.into_iter().flat_map(|(_, receipt)| receipt.types) {
         match lines.get_mut(&line.resource_type) {
             None => {
@@ -183,16 +225,42 @@ async fn coverage(
             }
         }
     }
-    Ok(lines)
+    Ok((lines, held))
 }
 
-/// How the pull ends: completed only if every type was had whole.
-fn end_of(lines: &BTreeMap<String, TypeProgress>) -> (RunState, Option<&'static str>) {
+/// How the pull ends: completed only if every type was had whole and nothing
+/// waits for a decision.
+fn end_of(
+    lines: &BTreeMap<String, TypeProgress>,
+    holds_deletes: bool,
+) -> (RunState, Option<&'static str>) {
     let complete = |line: &TypeProgress| line.outcome == Some(TypeOutcome::Complete);
-    if lines.values().all(complete) {
+    if holds_deletes {
+        (RunState::Partial, Some("deletes_held"))
+    } else if lines.values().all(complete) {
         (RunState::Completed, None)
     } else {
         (RunState::Partial, Some("types_incomplete"))
+    }
+}
+
+/// The types that were had whole, with how they were asked for.
+fn had_whole(lines: &BTreeMap<String, TypeProgress>) -> BTreeMap<String, String> {
+    lines
+        .values()
+        .filter(|line| line.outcome == Some(TypeOutcome::Complete))
+        .filter_map(|line| Some((line.resource_type.clone(), line.plan_hash.clone()?)))
+        .collect()
+}
+
+fn held_change(kind: PullKind, held: Option<&HeldReceipt>, head_seq: u64) -> HeldChange {
+    match kind {
+        PullKind::AcceptDeletes => HeldChange::Settle,
+        PullKind::Fetch => HeldChange::Replace(held.map(|held| NewHold {
+            object_key: held.object_key.clone(),
+            types: held.types.clone(),
+            head_seq,
+        })),
     }
 }
 
@@ -231,15 +299,24 @@ fn sum_up(
     (types, counts)
 }
 
-/// Removes the staging of a pull that has ended, left-overs of cut-off attempts
-/// included.
+/// Removes the staging of a pull that has ended and held deletions that nobody
+/// waits for any more, left-overs of cut-off attempts included.
 pub(crate) async fn drop_staging(
     context: &Context,
     connection: ConnectionId,
     pull: PullId,
 ) -> Result<(), Failure> {
     let prefix = format!("connections/{connection}/staging/{pull}");
-    let objects: Vec<_> = context.store.list(&prefix).try_collect().await?;
+    let mut objects: Vec<_> = context.store.list(&prefix).try_collect().await?;
+    let wanted = context.db.wanted_held_objects(connection).await?;
+    let held = context
+        .store
+        .list(&format!("connections/{connection}/held"));
+    let held: Vec<_> = held.try_collect().await?;
+    objects.extend(
+        held.into_iter()
+            .filter(|object| !wanted.contains(&object.object)),
+    );
     for object in objects {
         context.store.delete(&object.object).await?;
     }

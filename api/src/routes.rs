@@ -37,7 +37,8 @@ pub(crate) async fn pulls(State(db): State<Db>, list: List<PullId>) -> Answer<Pa
 
 pub(crate) async fn pull(State(db): State<Db>, Id(id): Id<PullId>) -> Answer<PullView> {
     let pull = db.pull(id).await?;
-    Ok(Json(PullView::whole(pull, db.pull_types(id).await?)))
+    let (types, held) = (db.pull_types(id).await?, db.held_deletes(id).await?);
+    Ok(Json(PullView::whole(pull, types, held)))
 }
 
 pub(crate) async fn exports(

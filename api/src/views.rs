@@ -1,10 +1,13 @@
 //! Rows as they stand on the wire, in the API and in `--json` lists. Names are
 //! a contract: they change additively. Times are RFC 3339 text in UTC.
 
-use db::{ConnectionSummary, Destination, Export, Pull, PullType, TriggerCount};
+use std::collections::BTreeMap;
+
+use db::{ConnectionSummary, Destination, Export, HeldDeletes, Pull, PullType, TriggerCount};
 use model::{
-    ConnectionId, ConnectionStatus, DestinationId, ExportCounts, ExportId, FileFormat, PatientId,
-    PullCounts, PullId, RunPhase, RunState, SourceId, Timestamp, Trigger, TypeOutcome,
+    ConnectionId, ConnectionStatus, DestinationId, ExportCounts, ExportId, FileFormat, HeldState,
+    PatientId, PullCounts, PullId, PullKind, RunPhase, RunState, SourceId, Timestamp, Trigger,
+    TypeOutcome,
 };
 use serde::Serialize;
 
@@ -14,6 +17,7 @@ use serde::Serialize;
 pub struct PullView {
     pub id: PullId,
     pub connection_id: ConnectionId,
+    pub kind: PullKind,
     pub state: RunState,
     pub phase: RunPhase,
     pub retry_of: Option<PullId>,
@@ -30,6 +34,23 @@ pub struct PullView {
     /// What it got of each type: its coverage; left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub types: Option<Vec<PullTypeView>>,
+    /// Deletions that it held back; left out of lists, and where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldView>,
+}
+
+/// Deletions that a pull held back.
+#[derive(Debug, Clone, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of `db::HeldDeletes`")]
+pub struct HeldView {
+    pub pull_id: PullId,
+    pub connection_id: ConnectionId,
+    pub state: HeldState,
+    pub row_count: u64,
+    pub types: BTreeMap<String, u64>,
+    pub created_at: String,
+    pub decided_at: Option<String>,
+    pub accepted_by: Option<PullId>,
 }
 
 /// What a pull got of one type.
@@ -114,13 +135,14 @@ fn text(time: Timestamp) -> String {
 }
 
 impl PullView {
-    /// A pull with its triggers and its coverage.
+    /// A pull with its triggers, its coverage and what it held back.
     #[must_use]
-    pub fn whole(mut pull: Pull, types: Vec<PullType>) -> Self {
+    pub fn whole(mut pull: Pull, types: Vec<PullType>, held: Option<HeldDeletes>) -> Self {
         let triggers = std::mem::take(&mut pull.triggers);
         Self {
             triggers: Some(triggers.into_iter().map(TriggerView::from).collect()),
             types: Some(types.into_iter().map(PullTypeView::from).collect()),
+            held: held.map(HeldView::from),
             ..Self::from(pull)
         }
     }
@@ -143,6 +165,7 @@ impl From<Pull> for PullView {
         Self {
             id: pull.id,
             connection_id: pull.connection_id,
+            kind: pull.kind,
             state: pull.state,
             phase: pull.phase,
             retry_of: pull.retry_of,
@@ -155,6 +178,22 @@ impl From<Pull> for PullView {
             finished_at: pull.finished_at.map(text),
             triggers: None,
             types: None,
+            held: None,
+        }
+    }
+}
+
+impl From<HeldDeletes> for HeldView {
+    fn from(held: HeldDeletes) -> Self {
+        Self {
+            pull_id: held.pull_id,
+            connection_id: held.connection_id,
+            state: held.state,
+            row_count: held.row_count,
+            types: held.types,
+            created_at: text(held.created_at),
+            decided_at: held.decided_at.map(text),
+            accepted_by: held.accepted_by,
         }
     }
 }

@@ -149,15 +149,12 @@ pub(crate) async fn settle_as(
         batch_seq: seq,
         settle_seq: seq,
     };
-    let (batch, settled_at) = (BatchId::new(), Timestamp::now());
     let input = Settle {
         connection,
         staging,
         index,
         numbers,
-        batch,
-        deleted: Vec::new(),
-        settled_at,
+        batch: BatchId::new(),
     };
     Ok(settle(store, input).await?)
 }

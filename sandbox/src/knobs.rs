@@ -14,6 +14,11 @@ pub struct Knobs {
     pub fail_next: u32,
     /// Searches and reads of these types are answered with this status and an OperationOutcome.
     pub status_for_type: BTreeMap<String, u16>,
+    /// Reads of these single resources (`Type/id`) are answered with this status and an OperationOutcome;
+    /// searches find them as ever.
+    pub status_for_read: BTreeMap<String, u16>,
+    /// These resources (`Type/id`) are found by no search; reads give them as ever.
+    pub hidden_from_search: BTreeSet<String>,
     /// Searches and reads of these types are never answered.
     pub hang: BTreeSet<String>,
     /// More requests than this in one second are answered with 429 and `Retry-After: 1`.

@@ -3,6 +3,7 @@
 
 use crate::bundle::Page;
 use crate::cursor::Cursor;
+use crate::data::Row;
 use crate::errors::{fhir, outcome};
 use crate::knobs::Knobs;
 use crate::log::{LogEntry, Served};
@@ -157,6 +158,11 @@ async fn read(
     Path(key): Path<(String, String)>,
 ) -> Result<Response, Response> {
     fault_of(&app, &key.0).await?;
+    let name = format!("{}/{}", key.0, key.1);
+    let status = app.portal.knobs().status_for_read.get(&name).copied();
+    if let Some(status) = status {
+        return Err(outcome(status, "This resource is refused."));
+    }
     let data = app.portal.data();
     let Some(row) = data.newest(&key) else {
         return Err(match data.is_removed(&key) {
@@ -244,9 +250,16 @@ async fn next_page(
 }
 
 fn serve_page(app: &App, base: &Url, self_url: Url, cursor: &Cursor) -> Response {
-    let repeat = app.portal.knobs().repeat_pages && cursor.page > 1;
+    let knobs = app.portal.knobs();
+    let repeat = knobs.repeat_pages && cursor.page > 1;
     let data = app.portal.data();
-    let mut found = data.search(&cursor.patient, &cursor.ty, cursor.from);
+    let is_shown = |(_, row): &(usize, &Arc<Row>)| {
+        let name = row.key.as_ref().map(|(ty, id)| format!("{ty}/{id}"));
+        name.is_none_or(|name| !knobs.hidden_from_search.contains(&name))
+    };
+    let mut found = data
+        .search(&cursor.patient, &cursor.ty, cursor.from)
+        .filter(is_shown);
     let mut rows: Vec<_> = found
         .by_ref()
         .take(cursor.count)

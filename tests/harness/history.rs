@@ -1,6 +1,9 @@
 //! Workflow histories, as Temporal keeps them.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
 use serde_json::Value;
 use temporalio_client::{
     Client, WorkflowExecutionInfo, WorkflowFetchHistoryOptions, WorkflowHandle,
@@ -53,6 +56,33 @@ fn member<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
         Value::Array(items) => items.iter().find_map(|item| member(item, name)),
         _ => None,
     }
+}
+
+/// How long each activity of a history waited between being scheduled and its
+/// first attempt. One that was tried again is left out: its history says only when
+/// the last attempt began.
+pub fn slot_waits(json: &[u8]) -> Result<Vec<(String, Duration)>> {
+    let history: Value = serde_json::from_slice(json)?;
+    let events = history["events"].as_array().context("no events")?;
+    let (mut scheduled, mut waits) = (BTreeMap::new(), Vec::new());
+    for event in events {
+        let at: model::Timestamp = event["event_time"]
+            .as_str()
+            .and_then(model::fhir_instant)
+            .context("an event without a time")?;
+        let attributes = &event["attributes"];
+        let of = &attributes["ActivityTaskScheduledEventAttributes"]["activity_type"]["name"];
+        if let Some(name) = of.as_str() {
+            scheduled.insert(event["event_id"].as_u64(), (name.to_owned(), at));
+        }
+        let started = &attributes["ActivityTaskStartedEventAttributes"];
+        if started["attempt"].as_u64() == Some(1)
+            && let Some((name, since)) = scheduled.remove(&started["scheduled_event_id"].as_u64())
+        {
+            waits.push((name, at.since(since)));
+        }
+    }
+    Ok(waits)
 }
 
 /// Everything a history says, payloads decoded: what somebody who reads it would

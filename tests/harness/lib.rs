@@ -14,5 +14,5 @@ mod node;
 pub use app::{App, AppOptions};
 pub use delivered::{Delivered, DeliveredRow, lines_of};
 pub use environment::{binary, python, repository, skipped};
-pub use history::{chain, readable};
+pub use history::{chain, readable, slot_waits};
 pub use node::Node;

@@ -67,7 +67,7 @@ async fn spent_budgets_continue_as_new_with_the_same_result() -> Result<()> {
         ("worker.chunks_per_run", "2"),
         ("worker.chunk_rows_target", "1"),
         // One export of everything: both pulls have settled before it is due.
-        ("worker.linger_ms", "4000"),
+        ("worker.linger_ms", "8000"),
     ];
     let settings = budgets
         .map(|(key, value)| (key.to_owned(), value.to_owned()))

@@ -1,10 +1,12 @@
 //! The system tests: one binary, one file a promise.
 
 mod cli;
+mod deletes;
 mod delivery_exact;
 mod delivery_once;
 mod demo;
 mod histories;
+mod isolation;
 mod releases;
 mod resumes;
 mod rooms;

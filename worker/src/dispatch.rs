@@ -79,7 +79,11 @@ async fn pass(core: &Core, client: &Client, started: &mut HashMap<String, Instan
         core.db.request_export(destination, None).await?;
     }
     started.retain(|_, at| at.elapsed() < START_AGAIN);
-    for run in core.db.queued_runs(Duration::ZERO, RUNS_MAX).await? {
+    let per_source = core.settings.worker.pulls_per_source();
+    let mut due = core.db.due_pulls(per_source, RUNS_MAX).await?;
+    let queued = core.db.queued_runs(Duration::ZERO, RUNS_MAX).await?;
+    due.extend(queued.into_iter().filter(|run| run.kind == RunKind::Export));
+    for run in due {
         if let Entry::Vacant(vacant) = started.entry(run.run_id.clone()) {
             start(core, client, &run).await?;
             vacant.insert(Instant::now());

@@ -120,6 +120,7 @@ fn limits(core: &Core) -> Limits {
         chunk_rows_target: settings.chunk_rows_target,
         part_size_target_bytes: settings.part_size_target_bytes,
         step_duration_max: STEP_DURATION_MAX,
+        source_slots: settings.source_slots(),
     }
 }
 

@@ -7,10 +7,10 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use model::{PullId, RunState};
+use model::{PullId, PullKind, RunState};
 use steps::{
-    BeginPull, ClosePull, PlanPull, PullInput, PullReport, PullResume, PullStep, PullSteps,
-    SettlePull, SettleReceipt, StepTitle,
+    BeginPull, ClosePull, PlanPull, PullInput, PullPlan, PullReport, PullResume, PullStep,
+    PullSteps, SettlePull, SettleReceipt, StepTitle,
 };
 use temporalio_workflow::workflows::join_all;
 use temporalio_workflow::{
@@ -23,6 +23,9 @@ use crate::table::PullTable;
 
 /// The step that follows references; the last before settling.
 const REFERENCES: &str = "references";
+/// Waits for a slot of the source after which planning goes on in a new run, to
+/// keep the history short.
+const PLAN_WAITS_MAX: u32 = 500;
 
 /// Fetches a connection.
 #[workflow]
@@ -49,13 +52,18 @@ impl PatientPull {
             let resume = match input.resume.take() {
                 Some(resume) => resume,
                 None => match begin(ctx, &input, chain.clone()).await {
-                    Ok(Some(resume)) => resume,
-                    Ok(None) => return Ok(input.report),
+                    Ok(Begun::Planned(resume)) => resume,
+                    Ok(Begun::Nothing) => return Ok(input.report),
+                    Ok(Begun::BudgetSpent) => {
+                        ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
+                        unreachable!("continuing as new always ends the run");
+                    }
                     Err(end) => return Err(failed(end)),
                 },
             };
             let pull_id = resume.pull_id;
-            match carry_out(ctx, &input, resume).await {
+            let carried = carry_out(ctx, &input, resume).await;
+            match carried.map_err(|end| verdict(ctx, end)) {
                 Ok(Carried::Settled(receipt)) => {
                     ctx.upsert_search_attributes([
                         steps::OUTCOME.value_set(receipt.state.to_string())
@@ -89,12 +97,32 @@ enum Carried {
     BudgetSpent(PullResume),
 }
 
+/// What a workflow begins with.
+enum Begun {
+    /// A pull.
+    Planned(PullResume),
+    /// No pull is queued, or the one that was has ended.
+    Nothing,
+    /// The source had no slot for so long that a new run goes on waiting.
+    BudgetSpent,
+}
+
+/// What a step's end means: in a cancelled workflow, the request to cancel,
+/// whatever the step made of it; a worker that is frozen makes nothing of it.
+fn verdict(ctx: &WorkflowContext<PatientPull>, end: StepEnd) -> StepEnd {
+    if ctx.cancellation_token().is_cancelled() {
+        StepEnd::Cancelled
+    } else {
+        end
+    }
+}
+
 /// Takes the queued pull, if there is one, and plans its streams.
 async fn begin(
     ctx: &WorkflowContext<PatientPull>,
     input: &PullInput,
     chain: String,
-) -> Result<Option<PullResume>, StepEnd> {
+) -> Result<Begun, StepEnd> {
     let connection_id = input.connection_id;
     let begun = ctx
         .execute_activity(
@@ -107,48 +135,69 @@ async fn begin(
         )
         .await?;
     let Some(pull_id) = begun.pull_id else {
-        return Ok(None);
+        return Ok(Begun::Nothing);
     };
     ctx.upsert_search_attributes([steps::RUN.value_set(pull_id.to_string())]);
-    let plan = PlanPull {
-        pull_id,
-        connection_id,
-        step_count: input.lanes,
-    };
-    match ctx
-        .execute_activity(
-            PullSteps::plan,
-            plan,
-            step("read the source's capabilities, plan the streams"),
-        )
+    if begun.kind == PullKind::AcceptDeletes {
+        // Nothing is fetched: what was held is settled.
+        return Ok(Begun::Planned(PullResume {
+            pull_id,
+            pending: Vec::new(),
+            table: Vec::new(),
+        }));
+    }
+    match plan(ctx, input, pull_id)
         .await
+        .map_err(|end| verdict(ctx, end))
     {
-        Ok(plan) => {
+        Ok(Some(plan)) => {
             let references = StepTitle {
                 name: REFERENCES.to_owned(),
-                title: "what the resources refer to".to_owned(),
+                title: "what the resources refer to, and what has gone".to_owned(),
             };
             let pending = plan.steps.into_iter().chain([references]).collect();
-            Ok(Some(PullResume {
+            Ok(Begun::Planned(PullResume {
                 pull_id,
                 pending,
                 table: Vec::new(),
             }))
         }
-        Err(error) => match StepEnd::from(error) {
-            StepEnd::Failed(code) => {
-                close(ctx, pull_id, RunState::Failed, code.clone())
-                    .await
-                    .map_err(|_| StepEnd::Failed(code))?;
-                Ok(None)
-            }
-            StepEnd::Cancelled => {
-                let _ = close(ctx, pull_id, RunState::Cancelled, "cancelled".to_owned()).await;
-                Err(StepEnd::Cancelled)
-            }
-            StepEnd::Lost => Err(StepEnd::Lost),
-        },
+        Ok(None) => Ok(Begun::BudgetSpent),
+        Err(StepEnd::Failed(code)) => {
+            close(ctx, pull_id, RunState::Failed, code.clone())
+                .await
+                .map_err(|_| StepEnd::Failed(code))?;
+            Ok(Begun::Nothing)
+        }
+        Err(StepEnd::Cancelled) => {
+            let _ = close(ctx, pull_id, RunState::Cancelled, "cancelled".to_owned()).await;
+            Err(StepEnd::Cancelled)
+        }
+        Err(StepEnd::Lost) => Err(StepEnd::Lost),
     }
+}
+
+/// Plans the streams; none where the source had no slot for very long.
+async fn plan(
+    ctx: &WorkflowContext<PatientPull>,
+    input: &PullInput,
+    pull_id: PullId,
+) -> Result<Option<PullPlan>, StepEnd> {
+    for _ in 0..PLAN_WAITS_MAX {
+        let call = PlanPull {
+            pull_id,
+            connection_id: input.connection_id,
+            step_count: input.lanes,
+        };
+        let options = step("read the source's capabilities, plan the streams");
+        let plan = ctx.execute_activity(PullSteps::plan, call, options).await?;
+        if plan.wait_ms == 0 {
+            return Ok(Some(plan));
+        }
+        // Waiting holds no slot of the queue.
+        ctx.timer(Duration::from_millis(plan.wait_ms)).await;
+    }
+    Ok(None)
 }
 
 /// Pull steps, references, settle.
@@ -232,12 +281,14 @@ async fn run_steps(
                 ctx.execute_activity(PullSteps::pages, call, step(&*title.title))
                     .await
             }?;
-            let spent = budget.borrow().saturating_sub(receipt.pages);
+            // A call that only waits costs history too.
+            let cost = receipt.pages.max(u64::from(receipt.wait_ms > 0));
+            let spent = budget.borrow().saturating_sub(cost);
             *budget.borrow_mut() = spent;
             table.borrow_mut().update(receipt.types);
             ctx.set_current_details(table.borrow().markdown("fetching"));
             if receipt.wait_ms > 0 {
-                // Waiting holds no slot: the source asked for it.
+                // Waiting holds no slot of the queue.
                 ctx.timer(Duration::from_millis(receipt.wait_ms)).await;
             }
             if receipt.more {

@@ -21,7 +21,12 @@ impl PullTable {
 
     pub(crate) fn update(&mut self, lines: Vec<TypeProgress>) {
         for line in lines {
-            self.0.insert(line.resource_type.clone(), line);
+            // Single reads of a type are not shown instead of its search.
+            let is_searched = |known: &TypeProgress| known.plan_hash.is_some();
+            if line.plan_hash.is_some() || !self.0.get(&line.resource_type).is_some_and(is_searched)
+            {
+                self.0.insert(line.resource_type.clone(), line);
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! `chartlift pull …`
 
+mod held;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -59,10 +61,43 @@ pub(crate) enum PullCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Ask again for what a partial, failed or cancelled pull did not get
+    Retry {
+        /// Its id
+        pull: PullId,
+        /// Wait until the new pull has ended; exit code 1 unless it completed
+        #[arg(long)]
+        wait: bool,
+    },
+    /// List deletions that wait for a decision
+    #[command(
+        after_help = "Where a pull finds more than a fifth of a type's resources gone (and ten or more), it\n\
+        deletes none of them: a source that loses its data looks the same. Accept what is right, or\n\
+        discard it; the next pull looks again."
+    )]
+    Held {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete what a pull has held back; prints the id of the pull that does it
+    Accept {
+        /// The pull that holds the deletions
+        pull: PullId,
+        /// Wait until it has ended; exit code 1 unless it completed
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Forget the deletions that a pull has held back
+    Discard {
+        /// The pull that holds the deletions
+        pull: PullId,
+    },
 }
 
 pub(crate) async fn run(global: &GlobalArguments, command: PullCommand) -> Result<ExitCode> {
-    let db = deployment::open(global).await?.db;
+    let core = deployment::open(global).await?;
+    let db = core.db.clone();
     match command {
         PullCommand::Start {
             connections,
@@ -112,13 +147,22 @@ pub(crate) async fn run(global: &GlobalArguments, command: PullCommand) -> Resul
             )?;
         }
         PullCommand::Show { pull, json } => {
-            let view = PullView::whole(db.pull(pull).await?, db.pull_types(pull).await?);
+            let (types, held) = (db.pull_types(pull).await?, db.held_deletes(pull).await?);
+            let view = PullView::whole(db.pull(pull).await?, types, held);
             if json {
                 print_json(&view)?
             } else {
                 show(&view)
             }
         }
+        PullCommand::Retry { pull, wait } => {
+            let retry = db.retry_pull(pull).await?;
+            print_line(&retry.to_string());
+            return ended(&db, vec![retry], wait).await;
+        }
+        PullCommand::Held { json } => held::list(&db, json).await?,
+        PullCommand::Accept { pull, wait } => return held::accept(&db, pull, wait).await,
+        PullCommand::Discard { pull } => held::discard(&core, pull).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -133,6 +177,11 @@ async fn start(db: &Db, connections: Vec<ConnectionId>, wait: bool) -> Result<Ex
         print_line(&pull.to_string());
         pulls.push(pull);
     }
+    ended(db, pulls, wait).await
+}
+
+/// Waits until pulls have ended, where that was asked for, and says how.
+async fn ended(db: &Db, pulls: Vec<PullId>, wait: bool) -> Result<ExitCode> {
     if !wait {
         eprintln!("queued: a running worker starts them within seconds");
         return Ok(ExitCode::SUCCESS);
@@ -194,6 +243,12 @@ fn show(pull: &PullView) {
         "finished    {}",
         or_dash(pull.finished_at.as_ref())
     ));
+    if let Some(retried) = pull.retry_of {
+        print_line(&format!("retry of    {retried}"));
+    }
+    if let Some(held) = &pull.held {
+        held::show(held);
+    }
     for trigger in pull.triggers.iter().flatten() {
         print_line(&format!(
             "asked for   {} × {}",

@@ -142,6 +142,21 @@ impl WorkerSettings {
         Duration::from_millis(self.linger_ms)
     }
 
+    /// Pull steps that talk to one source at the same time: a quarter of all.
+    #[must_use]
+    pub fn source_slots(&self) -> u64 {
+        (self.pull_slots as u64 / 4).max(1)
+    }
+
+    /// Pulls of one source that are at work at the same time: twice as many as its
+    /// slots could serve with all their steps, since between their steps they hold
+    /// none, and one that waits.
+    #[must_use]
+    pub fn pulls_per_source(&self) -> u64 {
+        let lanes = (self.streams_per_pull as u64).max(1);
+        2 * self.source_slots().div_ceil(lanes) + 1
+    }
+
     /// `dispatch_interval_ms` as a duration.
     #[must_use]
     pub fn dispatch_interval(&self) -> Duration {

@@ -32,8 +32,11 @@ CREATE TABLE held_deletes (
     head_seq BIGINT NOT NULL,
     state TEXT NOT NULL,
     created_at BIGINT NOT NULL,
-    decided_at BIGINT
+    decided_at BIGINT,
+    -- The pull that settles them once they are accepted.
+    accepted_by TEXT
 );
+CREATE INDEX held_deletes_by_connection ON held_deletes (connection_id, state);
 CREATE UNIQUE INDEX held_deletes_one ON held_deletes (connection_id) WHERE state = 'held';
 
 -- The last complete pull of a type: absence is evidence only against the same plan.

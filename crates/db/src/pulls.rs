@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::{
-    ConnectionId, PullCounts, PullId, RunPhase, RunState, Timestamp, Trigger, TypeOutcome,
+    ConnectionId, PullCounts, PullId, PullKind, RunPhase, RunState, Timestamp, Trigger, TypeOutcome,
 };
 use serde::Serialize;
 use sqlx::any::AnyRow;
@@ -19,6 +19,8 @@ pub struct Pull {
     pub id: PullId,
     /// The connection fetched.
     pub connection_id: ConnectionId,
+    /// What it does.
+    pub kind: PullKind,
     /// How it stands.
     pub state: RunState,
     /// Where a running one stands.
@@ -58,13 +60,14 @@ pub struct PullType {
     pub counts: PullCounts,
 }
 
-const COLUMNS: &str = "id, connection_id, state, phase, retry_of, batch_seq, pages, counts, error_code, created_at, \
+const COLUMNS: &str = "id, connection_id, kind, state, phase, retry_of, batch_seq, pages, counts, error_code, created_at, \
      started_at, finished_at";
 
 fn read(row: &AnyRow) -> Result<Pull> {
     Ok(Pull {
         id: row.word("id")?,
         connection_id: row.word("connection_id")?,
+        kind: row.word("kind")?,
         state: row.word("state")?,
         phase: row.word("phase")?,
         retry_of: row.optional_word("retry_of")?,
@@ -100,26 +103,48 @@ impl Db {
                 ),
             });
         }
-        let (now, id) = (Timestamp::now().0, PullId::new());
         let mut tx = self.writer.begin().await?;
-        sqlx::query(
-            "INSERT INTO pulls (id, connection_id, state, phase, pages, counts, created_at, updated_at) \
-             VALUES ($1, $2, 'queued', 'working', 0, '{}', $3, $3) \
-             ON CONFLICT (connection_id) WHERE state = 'queued' DO NOTHING",
-        )
-        .bind(id.to_string())
-        .bind(connection.to_string())
-        .bind(now)
-        .execute(&mut *tx)
-        .await?;
-        let row = sqlx::query("SELECT id FROM pulls WHERE connection_id = $1 AND state = 'queued'")
-            .bind(connection.to_string())
-            .fetch_one(&mut *tx)
-            .await?;
-        let joined: PullId = row.word("id")?;
+        let joined = join_fetch(&mut tx, connection).await?;
         add_trigger(&mut tx, &joined.to_string(), trigger).await?;
         tx.commit().await?;
         Ok(joined)
+    }
+
+    /// Asks for a pull that makes up for one that did not get everything: joins
+    /// the queued one of the connection, or queues one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] for a pull that is open, has
+    /// completed or settles accepted deletions, and as for [`Db::request_pull`].
+    pub async fn retry_pull(&self, id: PullId) -> Result<PullId> {
+        let pull = self.pull(id).await?;
+        let refused = match (pull.kind, pull.state) {
+            (PullKind::AcceptDeletes, _) => Some(
+                "settles accepted deletions: `chartlift pull held` lists those that wait"
+                    .to_owned(),
+            ),
+            (_, RunState::Queued | RunState::Running) => Some("has not ended yet".to_owned()),
+            (_, RunState::Completed) => {
+                Some("got everything: `chartlift pull start` asks for another".to_owned())
+            }
+            (_, RunState::Partial | RunState::Failed | RunState::Cancelled) => None,
+        };
+        if let Some(why) = refused {
+            return Err(Error::Conflict {
+                what: format!("pull {id} {why}"),
+            });
+        }
+        let retry = self
+            .request_pull(pull.connection_id, Trigger::Retry)
+            .await?;
+        sqlx::query(
+            "UPDATE pulls SET retry_of = $1 WHERE id = $2 AND retry_of IS NULL AND id <> $1",
+        )
+        .bind(id.to_string())
+        .bind(retry.to_string())
+        .execute(&self.writer)
+        .await?;
+        Ok(retry)
     }
 
     /// Gives the queued pull of a connection to a workflow. Every other open pull
@@ -253,6 +278,54 @@ impl Db {
                 })
             })
             .collect()
+    }
+}
+
+/// Queues a pull; false where one of its connection is queued already.
+pub(crate) async fn queue_pull(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    id: PullId,
+    connection: ConnectionId,
+    kind: PullKind,
+) -> Result<bool> {
+    let queued = sqlx::query(
+        "INSERT INTO pulls (id, connection_id, kind, state, phase, pages, counts, created_at, updated_at) \
+         VALUES ($1, $2, $3, 'queued', 'working', 0, '{}', $4, $4) \
+         ON CONFLICT (connection_id) WHERE state = 'queued' DO NOTHING",
+    )
+    .bind(id.to_string())
+    .bind(connection.to_string())
+    .bind(kind.as_str())
+    .bind(Timestamp::now().0)
+    .execute(&mut **tx)
+    .await?;
+    Ok(queued.rows_affected() > 0)
+}
+
+/// Queues a pull that asks the source, or joins the one that is queued.
+async fn join_fetch(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    connection: ConnectionId,
+) -> Result<PullId> {
+    let id = PullId::new();
+    if queue_pull(tx, id, connection, PullKind::Fetch).await? {
+        return Ok(id);
+    }
+    let row =
+        sqlx::query("SELECT id, kind FROM pulls WHERE connection_id = $1 AND state = 'queued'")
+            .bind(connection.to_string())
+            .fetch_one(&mut **tx)
+            .await?;
+    let queued: PullId = row.word("id")?;
+    match row.word("kind")? {
+        PullKind::Fetch => Ok(queued),
+        // A fetch would look again and replace what was accepted.
+        PullKind::AcceptDeletes => Err(Error::Conflict {
+            what: format!(
+                "pull {queued}, which settles accepted deletions of connection {connection}, is queued: ask again when it \
+                 has ended"
+            ),
+        }),
     }
 }
 

@@ -184,8 +184,13 @@ impl Index {
     /// What is known of a resource.
     #[must_use]
     pub fn get(&self, resource_type: &str, id: &str) -> Option<IndexEntry<'_>> {
-        let slot = self.find(self.keys.hash(resource_type, id), resource_type, id)?;
-        Some(self.entry(slot as usize))
+        self.place(resource_type, id).map(|place| self.entry(place))
+    }
+
+    /// The place of a resource in the order of [`Index::iter`].
+    pub(crate) fn place(&self, resource_type: &str, id: &str) -> Option<usize> {
+        self.find(self.keys.hash(resource_type, id), resource_type, id)
+            .map(|slot| slot as usize)
     }
 
     /// Everything known, in the order in which it was met.

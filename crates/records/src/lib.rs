@@ -10,6 +10,7 @@
 //! content or source id in any error text. Everything read is checked: a corrupt
 //! object is a typed error that names it, never a panic.
 
+mod absent;
 mod column;
 mod copy;
 mod error;
@@ -22,6 +23,7 @@ mod span;
 mod staging;
 mod store;
 
+pub use absent::{Absences, absences};
 pub use error::Error;
 pub use index::{BatchRef, Index, IndexEntry};
 pub use merge::merge;

@@ -7,8 +7,7 @@
 use std::collections::BTreeMap;
 
 use model::{
-    BatchId, Change, ConnectionId, ObjectKey, PullCounts, Reason, ResourceKey, Timestamp,
-    fhir_instant, is_shared_type,
+    BatchId, Change, ConnectionId, ObjectKey, PullCounts, Reason, fhir_instant, is_shared_type,
 };
 
 use crate::copy::{Wanted, carry};
@@ -28,7 +27,10 @@ pub struct Numbers {
     pub settle_seq: u64,
 }
 
-/// What is to be settled.
+/// What is to be settled. A staged tombstone is evidence that a key is gone; it
+/// does not count where the key was served too, is unknown or gone already, has
+/// other content than was known when the evidence was found, or is of a shared
+/// type and only absent (I11).
 #[derive(Debug)]
 pub struct Settle<'a> {
     /// Whose record.
@@ -41,11 +43,6 @@ pub struct Settle<'a> {
     pub numbers: Numbers,
     /// This attempt's batch.
     pub batch: BatchId,
-    /// What is gone, confirmed. Keys that were served again, are unknown or gone
-    /// already do not count, nor do shared types that are only absent (I11).
-    pub deleted: Vec<(ResourceKey, Reason)>,
-    /// `fetched_at` of the tombstones.
-    pub settled_at: Timestamp,
 }
 
 /// A batch that is durable, not yet committed.
@@ -78,8 +75,8 @@ pub struct Settled {
 ///
 /// # Errors
 /// [`Error::Corrupt`] and [`Error::NotFound`] name a staging object;
-/// [`Error::Invalid`] where the index knows the batch's number already, or a
-/// deletion has no reason; [`Error::TooLarge`], and what the store says.
+/// [`Error::Invalid`] where the index knows the batch's number already;
+/// [`Error::TooLarge`], and what the store says.
 pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> {
     let Settle {
         connection,
@@ -87,8 +84,6 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
         index,
         numbers,
         batch,
-        deleted,
-        settled_at,
     } = input;
     let mut index = index.unwrap_or_default();
     if index.last_seq() >= numbers.batch_seq {
@@ -107,11 +102,11 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
         ));
     }
     let mut counts = Counts::new();
-    let staged = newest_staged(&readers, &mut counts)?;
-    let tombstones = confirmed(&readers, &staged, &index, deleted)?;
+    let staged = newest_staged(&readers, &mut counts);
+    let tombstones = confirmed(&readers, &staged, &index);
     let wanted = differing(&readers, &staged, &index, &mut counts);
-    for key in tombstones.keys() {
-        counts.entry(&key.resource_type).or_default().deleted += 1;
+    for (resource_type, _) in tombstones.keys() {
+        counts.entry(resource_type).or_default().deleted += 1;
     }
     let counts_by_type = counts
         .into_iter()
@@ -123,9 +118,17 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
             counts_by_type,
         });
     }
+    let mut writer = SegmentWriter::new(Some(connection))?;
+    let deleted_count = tombstones.len() as u64;
+    for row in tombstones.into_values() {
+        writer.push_tombstone_ref(RowRef {
+            batch_seq: numbers.batch_seq,
+            settle_seq: numbers.settle_seq,
+            ..row
+        })?;
+    }
     // The keys are not needed any more; from here on the memory is the batch's.
     drop(staged);
-    let mut writer = SegmentWriter::new(Some(connection))?;
     for (reader, wanted) in readers
         .iter_mut()
         .zip(&wanted)
@@ -136,9 +139,6 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
         reader.unload();
     }
     drop(readers);
-    for (key, reason) in &tombstones {
-        writer.push_tombstone_ref(tombstone(key, *reason, &index, numbers, settled_at))?;
-    }
     let written = writer.finish_chunks()?;
     let key = ObjectKey::Batch {
         connection,
@@ -163,7 +163,7 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
         key: key.to_string(),
         row_count: row_count.into(),
         size_bytes,
-        deleted_count: tombstones.len() as u64,
+        deleted_count,
         index_key: index_key.to_string(),
         index_size_bytes,
     };
@@ -176,10 +176,12 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
 /// Counts by type, while the footers that name the types are at hand.
 type Counts<'a> = BTreeMap<&'a str, PullCounts>;
 
-/// One row for each staged key: slot n of `keys` is `rows[n]`.
+/// One row for each staged key: slot n of `keys` is `rows[n]`. Tombstones stand
+/// apart.
 struct Staged {
     keys: KeyTable,
     rows: Vec<At>,
+    tombstones: Vec<At>,
 }
 
 impl Staged {
@@ -199,10 +201,7 @@ impl Staged {
 
 /// Keeps one version of each key: the newest by `lastUpdated` where both have an
 /// instant, else the later served. Counts fetched, repeated and superseded.
-fn newest_staged<'a>(
-    readers: &'a [SegmentReader],
-    counts: &mut Counts<'a>,
-) -> Result<Staged, Error> {
+fn newest_staged<'a>(readers: &'a [SegmentReader], counts: &mut Counts<'a>) -> Staged {
     let row_count = readers
         .iter()
         .map(|reader| reader.footer().row_count() as usize)
@@ -210,11 +209,13 @@ fn newest_staged<'a>(
     let mut staged = Staged {
         keys: KeyTable::with_capacity(row_count),
         rows: Vec::with_capacity(row_count),
+        tombstones: Vec::new(),
     };
     for (reader_number, reader) in (0..).zip(readers) {
         for (number, row) in (0..).zip(reader.footer().rows()) {
             if row.is_tombstone() {
-                return Err(Error::corrupt(reader.object(), "a tombstone was staged"));
+                staged.tombstones.push((reader_number, number));
+                continue;
             }
             let counts = counts.entry(row.resource_type).or_default();
             counts.fetched += 1;
@@ -236,7 +237,7 @@ fn newest_staged<'a>(
             }
         }
     }
-    Ok(staged)
+    staged
 }
 
 /// Whether `later`, served after `kept`, is an older version nevertheless.
@@ -248,36 +249,31 @@ fn is_older(later: RowRef<'_>, kept: RowRef<'_>) -> bool {
     matches!(instants, (Some(later), Some(kept)) if later < kept)
 }
 
-/// The deletions that say something new, by key.
-fn confirmed(
-    readers: &[SegmentReader],
+/// The tombstones that say something new, by key.
+fn confirmed<'a>(
+    readers: &'a [SegmentReader],
     staged: &Staged,
     index: &Index,
-    deleted: Vec<(ResourceKey, Reason)>,
-) -> Result<BTreeMap<ResourceKey, Reason>, Error> {
+) -> BTreeMap<(&'a str, &'a str), RowRef<'a>> {
     let mut tombstones = BTreeMap::new();
-    for (key, reason) in deleted {
-        if reason == Reason::None {
-            return Err(Error::Invalid {
-                what: "a deletion must say why",
-            });
-        }
-        let (resource_type, id) = (key.resource_type.as_str(), key.id.as_str());
+    for (reader, number) in &staged.tombstones {
+        let row = readers[*reader as usize].footer().row(*number);
+        let (resource_type, id) = (row.resource_type, row.id);
         let hash = staged.keys.hash(resource_type, id);
-        let is_known = index
+        let is_live = index
             .get(resource_type, id)
-            .is_some_and(|entry| !entry.is_tombstone);
-        let is_forbidden = reason == Reason::Absent && is_shared_type(resource_type);
-        if !is_known || is_forbidden || staged.find(readers, hash, resource_type, id).is_some() {
+            .is_some_and(|entry| !entry.is_tombstone && entry.content_hash == row.content_hash);
+        let is_forbidden = row.reason == Reason::Absent && is_shared_type(resource_type);
+        if !is_live || is_forbidden || staged.find(readers, hash, resource_type, id).is_some() {
             continue;
         }
         // What the source itself says outranks what was concluded.
-        let entry = tombstones.entry(key).or_insert(reason);
-        if reason == Reason::SourceDeleted {
-            *entry = reason;
+        let kept = tombstones.entry((resource_type, id)).or_insert(row);
+        if row.reason == Reason::SourceDeleted && kept.reason != row.reason {
+            *kept = row;
         }
     }
-    Ok(tombstones)
+    tombstones
 }
 
 /// The staged rows that differ from the index, by reader, ascending.
@@ -317,29 +313,4 @@ fn differing<'a>(
         rows.sort_unstable_by_key(|wanted| wanted.row);
     }
     wanted
-}
-
-fn tombstone<'a>(
-    key: &'a ResourceKey,
-    reason: Reason,
-    index: &Index,
-    Numbers {
-        batch_seq,
-        settle_seq,
-    }: Numbers,
-    settled_at: Timestamp,
-) -> RowRef<'a> {
-    let last = index.get(&key.resource_type, &key.id);
-    RowRef {
-        resource_type: &key.resource_type,
-        id: &key.id,
-        version_id: None,
-        last_updated: None,
-        change: Change::Deleted,
-        reason,
-        content_hash: last.map_or(model::ContentHash([0; 16]), |entry| entry.content_hash),
-        fetched_at: settled_at,
-        batch_seq,
-        settle_seq,
-    }
 }

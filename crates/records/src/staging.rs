@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use model::{ConnectionId, ObjectKey, RawResource, Timestamp};
+use model::{Change, ConnectionId, ObjectKey, RawResource, Reason, Timestamp};
 
-use crate::{Error, SegmentWriter, Store};
+use crate::{Error, IndexEntry, RowRef, SegmentWriter, Store};
 
 /// A staging object is closed at this much raw text (4 MiB): what a killed pull
 /// has to fetch again, and what settle reads in one request.
@@ -20,7 +20,7 @@ pub const STAGING_AGE_MAX: Duration = Duration::from_secs(30);
 pub struct StagingObject {
     /// Its name.
     pub key: String,
-    /// How many resources it holds.
+    /// How many resources it holds, gone ones included.
     pub row_count: u64,
     /// Its size.
     pub size_bytes: u64,
@@ -69,6 +69,34 @@ impl StagingWriter {
     /// As [`SegmentWriter::push_row`].
     pub fn push(&mut self, resource: &RawResource, fetched_at: Timestamp) -> Result<(), Error> {
         self.segment.push(resource, fetched_at)?;
+        self.row_count += 1;
+        self.first_row_at.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Adds evidence that a resource is gone: of the content that the index knows,
+    /// and of no other that is served later.
+    ///
+    /// # Errors
+    /// As [`SegmentWriter::push_tombstone`].
+    pub fn push_gone(
+        &mut self,
+        gone: &IndexEntry<'_>,
+        reason: Reason,
+        found_at: Timestamp,
+    ) -> Result<(), Error> {
+        self.segment.push_tombstone_ref(RowRef {
+            resource_type: gone.resource_type,
+            id: gone.id,
+            version_id: None,
+            last_updated: None,
+            change: Change::Deleted,
+            reason,
+            content_hash: gone.content_hash,
+            fetched_at: found_at,
+            batch_seq: 0,
+            settle_seq: 0,
+        })?;
         self.row_count += 1;
         self.first_row_at.get_or_insert_with(Instant::now);
         Ok(())

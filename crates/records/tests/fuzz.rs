@@ -69,6 +69,20 @@ fn segment(row_count: usize) -> Bytes {
     writer.finish().unwrap().0
 }
 
+/// A segment of tombstones alone, as deletions are held back.
+fn gone() -> Bytes {
+    let mut writer = SegmentWriter::new(Some(ConnectionId::new())).unwrap();
+    for id in ["a", "b", "é"] {
+        let staged = RowMeta {
+            batch_seq: 0,
+            settle_seq: 0,
+            ..tombstone("Condition", id)
+        };
+        writer.push_tombstone(&staged).unwrap();
+    }
+    writer.finish().unwrap().0
+}
+
 /// A segment of copied frames, with dead rows.
 fn copied(bytes: Bytes) -> Bytes {
     let source = Segment::parse(OBJECT, bytes.clone()).unwrap();
@@ -96,8 +110,15 @@ fn copy_all(source: &Segment, bytes: &Bytes) -> Result<SegmentWriter, Error> {
     Ok(writer)
 }
 
-static SEGMENTS: LazyLock<Vec<Bytes>> =
-    LazyLock::new(|| vec![segment(0), segment(1), segment(25), copied(segment(40))]);
+static SEGMENTS: LazyLock<Vec<Bytes>> = LazyLock::new(|| {
+    vec![
+        segment(0),
+        segment(1),
+        segment(25),
+        copied(segment(40)),
+        gone(),
+    ]
+});
 static INDEXES: LazyLock<Vec<Bytes>> = LazyLock::new(|| {
     let mut index = Index::new();
     let mut indexes = vec![index.encode().unwrap()];

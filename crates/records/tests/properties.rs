@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chartlift_records::{
-    BatchRef, Index, Numbers, SegmentReader, Settle, Settled, SpanReader, StagingWriter, Store,
-    merge, settle,
+    BatchRef, Index, IndexEntry, Numbers, SegmentReader, Settle, Settled, SpanReader,
+    StagingWriter, Store, absences, merge, settle,
 };
 use model::{
     BatchId, Change, ConnectionId, ObjectKey, PullCounts, PullId, RawResource, Reason, ResourceKey,
@@ -21,7 +21,8 @@ const TYPES: [&str; 4] = ["Observation", "Patient", "Condition", "Location"];
 
 /// (type, id, content, version): one served resource.
 type Served = (u8, u8, u8, u8);
-/// (type, id, whether the source said so): one deletion.
+/// (type, id, whether the source said so): evidence of one deletion. With a type of
+/// 128 and above, it is of content that has been replaced since.
 type Gone = (u8, u8, bool);
 /// The staging objects of a pull, what it deletes, and a seed for the spans read.
 type Pull = (Vec<Vec<Served>>, Vec<Gone>, u8);
@@ -77,6 +78,28 @@ struct Oracle {
 }
 
 impl Oracle {
+    /// What a pull does not serve again: live keys of types that are not shared.
+    fn absent(&self, (objects, _, _): &Pull) -> Vec<ResourceKey> {
+        let served: Vec<ResourceKey> = objects
+            .iter()
+            .flatten()
+            .map(|served| key_of(served.0, served.1))
+            .collect();
+        let is_absent = |(key, row): &(&ResourceKey, &Row)| {
+            row.change != Change::Deleted
+                && key.resource_type != "Location"
+                && !served.contains(key)
+        };
+        let mut absent: Vec<_> = self
+            .live
+            .iter()
+            .filter(is_absent)
+            .map(|(key, _)| key.clone())
+            .collect();
+        absent.sort_by(|a, b| (&a.resource_type, &a.id).cmp(&(&b.resource_type, &b.id)));
+        absent
+    }
+
     /// The rules of settle, once more, on a map.
     fn settle(&mut self, (objects, gone, _): &Pull) -> BTreeMap<String, PullCounts> {
         let mut counts: BTreeMap<String, PullCounts> = BTreeMap::new();
@@ -116,7 +139,8 @@ impl Oracle {
             else {
                 continue;
             };
-            if kept.contains_key(&key) || (!by_source && key.resource_type == "Location") {
+            let is_forbidden = !by_source && key.resource_type == "Location";
+            if kept.contains_key(&key) || is_forbidden || *kind >= 128 {
                 continue;
             }
             let reason = if *by_source {
@@ -202,7 +226,12 @@ struct Log {
 }
 
 impl Log {
-    async fn settle(&mut self, (objects, gone, _): &Pull, batch_seq: u64) -> Settled {
+    /// Stages and settles a pull; says too what it did not serve again.
+    async fn settle(
+        &mut self,
+        (objects, gone, _): &Pull,
+        batch_seq: u64,
+    ) -> (Settled, Vec<ResourceKey>) {
         let (pull, mut staging) = (PullId::new(), Vec::new());
         for (number, object) in (0..).zip(objects.iter().filter(|object| !object.is_empty())) {
             let mut writer = StagingWriter::new(self.connection).unwrap();
@@ -231,13 +260,19 @@ impl Log {
             Some(key) => Some(Index::load(&self.store, key).await.unwrap()),
             None => None,
         };
-        let reason = |by_source| {
-            if by_source {
-                Reason::SourceDeleted
-            } else {
-                Reason::Absent
-            }
-        };
+        let known = index.clone().unwrap_or_default();
+        let absent = absences(&self.store, &staging, &known, |_| true)
+            .await
+            .unwrap();
+        let absent = absent.absent.iter().map(|entry| ResourceKey {
+            resource_type: entry.resource_type.to_owned(),
+            id: entry.id.to_owned(),
+        });
+        let absent = absent.collect();
+        if !gone.is_empty() {
+            // First of all: a key that is served later beats it all the same.
+            staging.insert(0, self.stage_gone(gone, &known, pull).await);
+        }
         let input = Settle {
             connection: self.connection,
             staging: &staging,
@@ -247,11 +282,6 @@ impl Log {
                 settle_seq: 100 + batch_seq,
             },
             batch: BatchId::new(),
-            deleted: gone
-                .iter()
-                .map(|(kind, id, by_source)| (key_of(*kind, *id), reason(*by_source)))
-                .collect(),
-            settled_at: Timestamp(7),
         };
         let settled = settle(&self.store, input).await.unwrap();
         if let Some(batch) = &settled.batch {
@@ -265,7 +295,43 @@ impl Log {
             });
             self.index_key = Some(batch.index_key.clone());
         }
-        settled
+        (settled, absent)
+    }
+
+    async fn stage_gone(&self, gone: &[Gone], known: &Index, pull: PullId) -> String {
+        let mut writer = StagingWriter::new(self.connection).unwrap();
+        for (kind, id, by_source) in gone {
+            let key = key_of(*kind, *id);
+            let entry = known.get(&key.resource_type, &key.id);
+            let content_hash = match entry {
+                Some(entry) if *kind < 128 => entry.content_hash,
+                _ => model::ContentHash([7; 16]),
+            };
+            let entry = IndexEntry {
+                resource_type: &key.resource_type,
+                id: &key.id,
+                content_hash,
+                batch_seq: 0,
+                row: 0,
+                is_tombstone: false,
+            };
+            let reason = if *by_source {
+                Reason::SourceDeleted
+            } else {
+                Reason::Absent
+            };
+            writer.push_gone(&entry, reason, Timestamp(7)).unwrap();
+        }
+        let key = ObjectKey::Staging {
+            connection: self.connection,
+            pull,
+            step: "references".to_owned(),
+            token: "t".to_owned(),
+            number: 0,
+        };
+        let staged = writer.close(&self.store, &key).await.unwrap();
+        assert_eq!(staged.row_count, gone.len() as u64);
+        staged.key
     }
 
     async fn check_span(
@@ -412,8 +478,10 @@ fn pulls_settle_as_a_map_would() {
                         .map(|rows| rows.iter().take(16).copied().collect());
                     let pull = &(objects.collect(), gone.clone(), *seed);
                     let batch_seq = oracle.head + 1;
+                    let absent = oracle.absent(pull);
                     let expected = oracle.settle(pull);
-                    let settled = log.settle(pull, batch_seq).await;
+                    let (settled, found_absent) = log.settle(pull, batch_seq).await;
+                    assert_eq!(found_absent, absent);
                     assert_eq!(settled.counts_by_type, expected);
                     assert!(settled.counts_by_type.values().all(PullCounts::is_true));
                     assert_eq!(settled.batch.is_some(), oracle.head == batch_seq);

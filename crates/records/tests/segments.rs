@@ -165,8 +165,6 @@ async fn settle_gives_the_same_bytes_and_refuses_what_is_not_its_own() {
             settle_seq: 5,
         },
         batch: BatchId::new(),
-        deleted: Vec::new(),
-        settled_at: Timestamp(0),
     };
     let first = settle(&store, input(connection, None))
         .await
@@ -248,8 +246,6 @@ fn futures_can_move_between_threads() {
                 settle_seq: 1,
             },
             batch: BatchId::new(),
-            deleted: Vec::new(),
-            settled_at: Timestamp(0),
         },
     ));
     check(async {

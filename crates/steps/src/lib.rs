@@ -14,8 +14,9 @@ pub use export::{
     ExportResume, ExportSteps, PlanExport, PlanReceipt, PublishExport, PublishReceipt,
 };
 pub use pull::{
-    BeginPull, BegunPull, ClosePull, PlanPull, PullInput, PullPlan, PullReport, PullResume,
-    PullStep, PullStepReceipt, PullSteps, SettlePull, SettleReceipt, StepTitle, TypeProgress,
+    BeginPull, BegunPull, ClosePull, HeldReceipt, PlanPull, PullInput, PullPlan, PullReport,
+    PullResume, PullStep, PullStepReceipt, PullSteps, SettlePull, SettleReceipt, StepTitle,
+    TypeProgress,
 };
 use temporalio_common::{
     HasWorkflowDefinition, WorkflowDefinition, search_attributes::SearchAttributeKey,

@@ -2,7 +2,9 @@
 
 #![expect(missing_docs, reason = "the macros write public items of their own")]
 
-use model::{ConnectionId, PatientId, PullCounts, PullId, RunState, TypeOutcome};
+use std::collections::BTreeMap;
+
+use model::{ConnectionId, PatientId, PullCounts, PullId, PullKind, RunState, TypeOutcome};
 use serde::{Deserialize, Serialize};
 use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
@@ -79,6 +81,10 @@ pub struct TypeProgress {
     /// Why it did not end well.
     #[serde(default)]
     pub error_code: Option<String>,
+    /// A hash of how the type is asked for, whoever the patient is; none where it
+    /// was met by reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_hash: Option<String>,
 }
 
 /// Input of `pull.begin`.
@@ -97,6 +103,13 @@ pub struct BegunPull {
     pub pull_id: Option<PullId>,
     /// Whose record.
     pub patient_id: Option<PatientId>,
+    /// What the pull does.
+    #[serde(default = "fetch")]
+    pub kind: PullKind,
+}
+
+fn fetch() -> PullKind {
+    PullKind::Fetch
 }
 
 /// Input of `pull.plan`.
@@ -117,6 +130,10 @@ pub struct PullPlan {
     pub steps: Vec<StepTitle>,
     /// The types asked for.
     pub types: u64,
+    /// Not 0 where nothing is planned yet, since all slots of the source are
+    /// taken: how long to wait before asking again.
+    #[serde(default)]
+    pub wait_ms: u64,
 }
 
 /// Input of `pull.pages` and `pull.references`.
@@ -141,9 +158,22 @@ pub struct PullStepReceipt {
     pub pages: u64,
     /// Whether the step has to be called again.
     pub more: bool,
-    /// How long to wait before that: the source said so.
+    /// How long to wait before that: the source said so, or all its slots are
+    /// taken.
     #[serde(default)]
     pub wait_ms: u64,
+    /// Deletions that are held back for a decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldReceipt>,
+}
+
+/// Deletions that the references step found and would not settle by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldReceipt {
+    /// The tombstones, in the record store.
+    pub object_key: String,
+    /// How many of each type.
+    pub types: BTreeMap<String, u64>,
 }
 
 /// Input of `pull.settle`.

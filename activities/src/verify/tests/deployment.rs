@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use db::{
-    BatchRow, Db, NewBatch, NewConnection, NewDestination, NewPlan, NewSource, PlannedSpan,
-    PublicationCommit, PullType, RunKind, SettleCommit, SourceAuth, StepClaim, StepRef,
+    BatchRow, Db, HeldChange, NewBatch, NewConnection, NewDestination, NewPlan, NewSource,
+    PlannedSpan, PublicationCommit, PullType, RunKind, SettleCommit, SourceAuth, StepClaim,
+    StepRef,
 };
 use destination::FileDestination;
 use formats::{PartWriter, RowContext, lists_deletions};
 use model::{
     BatchId, ConnectionId, DestinationId, ExportCounts, FileFormat, ObjectKey, PUBLICATION_VERSION,
-    Publication, PullCounts, RawResource, Reason, ResourceKey, RunState, Timestamp, Trigger,
-    TypeOutcome, content_hash, read_head,
+    Publication, PullCounts, RawResource, Reason, RunState, Timestamp, Trigger, TypeOutcome,
+    content_hash, read_head,
 };
 use records::{BatchRef, Index, Numbers, Settle, SpanReader, StagingWriter, Store, settle};
 
@@ -180,19 +181,21 @@ impl Deployment {
             token: "t".into(),
             number: 0,
         };
-        let staged = writer.close(&self.store, &key).await.unwrap();
-        let (step, token) = self.claim(RunKind::Pull, pull.to_string(), "settle").await;
-        db.begin_settle(pull).await.unwrap();
         let head = db.log_head(connection).await.unwrap();
         let index = match &head.index_key {
             Some(key) => Some(Index::load(&self.store, key).await.unwrap()),
             None => None,
         };
+        for id in gone {
+            let known = index.as_ref().unwrap().get("Observation", id).unwrap();
+            writer
+                .push_gone(&known, Reason::SourceDeleted, Timestamp::now())
+                .unwrap();
+        }
+        let staged = writer.close(&self.store, &key).await.unwrap();
+        let (step, token) = self.claim(RunKind::Pull, pull.to_string(), "settle").await;
+        db.begin_settle(pull).await.unwrap();
         let (batch, settle_seq) = (BatchId::new(), db.next_settle_seq().await.unwrap().unwrap());
-        let key = |id: &&str| ResourceKey {
-            resource_type: "Observation".into(),
-            id: (*id).into(),
-        };
         let input = Settle {
             connection,
             staging: &[staged.key],
@@ -202,11 +205,6 @@ impl Deployment {
                 settle_seq,
             },
             batch,
-            deleted: gone
-                .iter()
-                .map(|id| (key(id), Reason::SourceDeleted))
-                .collect(),
-            settled_at: Timestamp::now(),
         };
         let settled = settle(&self.store, input).await.unwrap();
         let mut counts = PullCounts::default();
@@ -250,6 +248,8 @@ impl Deployment {
             types,
             counts,
             state: RunState::Completed,
+            had_whole: BTreeMap::new(),
+            held: HeldChange::Replace(None),
             error_code: None,
             receipt: &(),
         };

@@ -1,0 +1,298 @@
+//! Held deletions: what a pull would have deleted had it not been so much, and
+//! what became of it. The tombstones lie in the record store; the row names the
+//! object.
+
+use std::collections::BTreeMap;
+
+use model::{ConnectionId, HeldState, PullId, PullKind, Timestamp, Trigger};
+use sqlx::any::AnyRow;
+
+use crate::exports::add_trigger;
+use crate::pulls::queue_pull;
+use crate::row::{Columns, bigint, json};
+use crate::settle::insert_event;
+use crate::{Db, Error, Result};
+
+/// Deletions that a pull held back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldDeletes {
+    /// The pull that found them.
+    pub pull_id: PullId,
+    /// Its connection.
+    pub connection_id: ConnectionId,
+    /// The tombstones, in the record store.
+    pub object_key: String,
+    /// How many there are.
+    pub row_count: u64,
+    /// How many of each type.
+    pub types: BTreeMap<String, u64>,
+    /// The last batch of the log when they were found.
+    pub head_seq: u64,
+    /// What became of them. Accepted ones wait again if the pull that should have
+    /// settled them failed or was cancelled.
+    pub state: HeldState,
+    /// When they were found.
+    pub created_at: Timestamp,
+    /// When that was decided.
+    pub decided_at: Option<Timestamp>,
+    /// The pull that settles accepted ones.
+    pub accepted_by: Option<PullId>,
+}
+
+/// Deletions that a settle holds back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewHold {
+    /// The tombstones, in the record store.
+    pub object_key: String,
+    /// How many of each type.
+    pub types: BTreeMap<String, u64>,
+    /// The last batch of the log before this settle.
+    pub head_seq: u64,
+}
+
+/// What a settle does to the held deletions of its connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeldChange {
+    /// It has looked again: what was held before is replaced by what it holds now,
+    /// if anything.
+    Replace(Option<NewHold>),
+    /// It settles the deletions that were accepted for this pull.
+    Settle,
+}
+
+/// A decision can be taken: they are held, or the pull that was to settle them
+/// did not.
+const IS_OPEN: &str = "(held_deletes.state = 'held' OR (held_deletes.state = 'accepted' AND EXISTS \
+     (SELECT 1 FROM pulls WHERE pulls.id = held_deletes.accepted_by AND pulls.state IN ('failed', 'cancelled'))))";
+
+/// They are not settled, discarded or replaced.
+const IS_UNSETTLED: &str = "(held_deletes.state = 'held' OR (held_deletes.state = 'accepted' AND EXISTS \
+     (SELECT 1 FROM pulls WHERE pulls.id = held_deletes.accepted_by AND pulls.state NOT IN ('completed', 'partial'))))";
+
+fn select(condition: &str) -> String {
+    format!(
+        "SELECT pull_id, connection_id, object_key, row_count, types, head_seq, \
+         CASE WHEN {IS_OPEN} THEN 'held' ELSE state END AS state, created_at, decided_at, accepted_by \
+         FROM held_deletes WHERE {condition} ORDER BY created_at, pull_id"
+    )
+}
+
+fn read(row: &AnyRow) -> Result<HeldDeletes> {
+    Ok(HeldDeletes {
+        pull_id: row.word("pull_id")?,
+        connection_id: row.word("connection_id")?,
+        object_key: row.text("object_key")?,
+        row_count: row.count("row_count")?,
+        types: row.json("types")?,
+        head_seq: row.count("head_seq")?,
+        state: row.word("state")?,
+        created_at: row.time("created_at")?,
+        decided_at: row.optional_time("decided_at")?,
+        accepted_by: row.optional_word("accepted_by")?,
+    })
+}
+
+impl Db {
+    /// The deletions that wait for a decision, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn waiting_deletes(&self) -> Result<Vec<HeldDeletes>> {
+        let rows = sqlx::query(sqlx::AssertSqlSafe(select(IS_OPEN)))
+            .fetch_all(&self.reader)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The deletions that a pull held back, whatever became of them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn held_deletes(&self, pull: PullId) -> Result<Option<HeldDeletes>> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(select("pull_id = $1")))
+            .bind(pull.to_string())
+            .fetch_optional(&self.writer)
+            .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The deletions that a pull of kind `accept_deletes` settles; none where
+    /// another pull has looked again meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn accepted_deletes(&self, accepting: PullId) -> Result<Option<HeldDeletes>> {
+        let text = select("accepted_by = $1 AND state = 'accepted'");
+        let row = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(accepting.to_string())
+            .fetch_optional(&self.writer)
+            .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The objects of held deletions of a connection that are still wanted.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn wanted_held_objects(&self, connection: ConnectionId) -> Result<Vec<String>> {
+        let text = format!(
+            "SELECT object_key FROM held_deletes WHERE connection_id = $1 AND {IS_UNSETTLED}"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(connection.to_string())
+            .fetch_all(&self.writer)
+            .await?;
+        rows.iter().map(|row| row.text("object_key")).collect()
+    }
+
+    /// Accepts the deletions that a pull held back: queues the pull that settles
+    /// them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an unknown pull; [`Error::Conflict`] where nothing
+    /// waits for a decision, or a pull of the connection is queued already, which
+    /// will look again.
+    pub async fn accept_deletes(&self, pull: PullId) -> Result<PullId> {
+        let (accepting, now) = (PullId::new(), Timestamp::now());
+        let mut tx = self.writer.begin().await?;
+        let text = format!(
+            "UPDATE held_deletes SET state = 'accepted', accepted_by = $1, decided_at = $2 \
+             WHERE pull_id = $3 AND {IS_OPEN} RETURNING connection_id"
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(accepting.to_string())
+            .bind(now.0)
+            .bind(pull.to_string())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(row) = row else {
+            tx.rollback().await?;
+            return Err(self.not_waiting(pull).await);
+        };
+        let connection: ConnectionId = row.word("connection_id")?;
+        if !queue_pull(&mut tx, accepting, connection, PullKind::AcceptDeletes).await? {
+            tx.rollback().await?;
+            return Err(Error::Conflict {
+                what: format!(
+                    "a pull of connection {connection} is queued and will look again: wait for it, then decide on what \
+                     it holds (`chartlift pull held`)"
+                ),
+            });
+        }
+        add_trigger(&mut tx, &accepting.to_string(), Trigger::Manual).await?;
+        tx.commit().await?;
+        Ok(accepting)
+    }
+
+    /// Discards the deletions that a pull held back: they are forgotten, and the
+    /// next pull looks again. Returns them, so that their object can be removed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an unknown pull; [`Error::Conflict`] where nothing
+    /// waits for a decision.
+    pub async fn discard_deletes(&self, pull: PullId) -> Result<HeldDeletes> {
+        let text = format!(
+            "UPDATE held_deletes SET state = 'discarded', decided_at = $1 WHERE pull_id = $2 AND {IS_OPEN}"
+        );
+        let done = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(Timestamp::now().0)
+            .bind(pull.to_string())
+            .execute(&self.writer)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Err(self.not_waiting(pull).await);
+        }
+        self.held_deletes(pull).await?.ok_or(Error::Lost)
+    }
+
+    /// Why nothing of a pull waits for a decision.
+    async fn not_waiting(&self, pull: PullId) -> Error {
+        let held = match self.held_deletes(pull).await {
+            Ok(held) => held,
+            Err(error) => return error,
+        };
+        let Some(held) = held else {
+            return match self.pull(pull).await {
+                Ok(_) => Error::Conflict {
+                    what: format!(
+                        "pull {pull} holds no deletions: `chartlift pull held` lists those that do"
+                    ),
+                },
+                Err(error) => error,
+            };
+        };
+        let what = match held.state {
+            HeldState::Accepted => format!(
+                "the deletions of pull {pull} were accepted already; pull {} settles them",
+                held.accepted_by
+                    .map(|id| id.to_string())
+                    .unwrap_or_default()
+            ),
+            HeldState::Discarded => {
+                format!(
+                    "the deletions of pull {pull} were discarded already; the next pull looks again"
+                )
+            }
+            HeldState::Replaced => format!(
+                "a later pull has looked again since pull {pull}: `chartlift pull held` shows what it holds"
+            ),
+            HeldState::Held => format!("the deletions of pull {pull} have just changed: try again"),
+        };
+        Error::Conflict { what }
+    }
+}
+
+/// Changes the held deletions of a connection, in the transaction of a settle.
+pub(crate) async fn change_held(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    connection: ConnectionId,
+    pull: PullId,
+    change: &HeldChange,
+) -> Result<()> {
+    let now = Timestamp::now();
+    let hold = match change {
+        HeldChange::Settle => {
+            let settled = sqlx::query(
+                "UPDATE held_deletes SET decided_at = $1 WHERE accepted_by = $2 AND state = 'accepted'",
+            )
+            .bind(now.0)
+            .bind(pull.to_string())
+            .execute(&mut **tx)
+            .await?;
+            return match settled.rows_affected() {
+                0 => Err(Error::Lost),
+                _ => Ok(()),
+            };
+        }
+        HeldChange::Replace(hold) => hold,
+    };
+    let replace = format!(
+        "UPDATE held_deletes SET state = 'replaced', decided_at = $1 WHERE connection_id = $2 AND {IS_UNSETTLED}"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(replace))
+        .bind(now.0)
+        .bind(connection.to_string())
+        .execute(&mut **tx)
+        .await?;
+    let Some(hold) = hold else {
+        return Ok(());
+    };
+    let row_count = hold.types.values().sum();
+    sqlx::query(
+        "INSERT INTO held_deletes (pull_id, connection_id, object_key, row_count, types, head_seq, state, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, 'held', $7)",
+    )
+    .bind(pull.to_string())
+    .bind(connection.to_string())
+    .bind(&hold.object_key)
+    .bind(bigint(row_count))
+    .bind(json(&hold.types))
+    .bind(bigint(hold.head_seq))
+    .bind(now.0)
+    .execute(&mut **tx)
+    .await?;
+    let body = serde_json::json!({
+        "connection_id": connection, "row_count": row_count, "types": hold.types,
+    });
+    insert_event(tx, "deletes.held", &pull.to_string(), &body).await
+}

@@ -1,0 +1,244 @@
+//! What the database decides for pulls: slots, whose turn it is, held deletions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::{ConnectionId, HeldState, PullCounts, PullId, RunState, Timestamp, Trigger};
+use seal::KeyRing;
+
+use crate::{
+    Db, Error, HeldChange, NewConnection, NewHold, NewSource, RunKind, SettleCommit, SourceAuth,
+    StepClaim, StepRef,
+};
+
+const TERM: Duration = Duration::from_secs(40);
+
+struct Base {
+    db: Db,
+    _dir: tempfile::TempDir,
+}
+
+impl Base {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("test.db").display());
+        let keys = KeyRing::from_base64(&KeyRing::generate()).unwrap();
+        let db = Db::connect(&url, keys).await.unwrap();
+        db.migrate().await.unwrap();
+        Self { db, _dir: dir }
+    }
+
+    /// Connections of `count` patients to a source.
+    async fn connections(&self, source: &str, count: usize) -> Vec<ConnectionId> {
+        let new = NewSource {
+            name: source.to_owned(),
+            base_url: format!("https://{source}/fhir"),
+            identity: format!("{source}/fhir"),
+            auth: SourceAuth::None,
+        };
+        let source_id = self.db.add_source(&new).await.unwrap();
+        let mut connections = Vec::new();
+        for number in 0..count {
+            let patient = format!("{source}-{number}");
+            let new = NewConnection {
+                patient_id: self.db.ensure_patient(&patient).await.unwrap(),
+                source_id,
+                source_patient_id: patient,
+                token: None,
+            };
+            connections.push(self.db.add_connection(&new).await.unwrap());
+        }
+        connections
+    }
+
+    async fn due(&self, per_source: u64, limit: u32) -> Vec<String> {
+        let due = self.db.due_pulls(per_source, limit).await.unwrap();
+        due.into_iter().map(|run| run.subject_id).collect()
+    }
+
+    /// A pull that has settled, and holds deletions.
+    async fn settled(&self, connection: ConnectionId, held: HeldChange) -> PullId {
+        let db = &self.db;
+        let pull = db.claim_pull(connection, "w").await.unwrap().unwrap();
+        let step = StepRef {
+            kind: RunKind::Pull,
+            run_id: pull.to_string(),
+            name: "settle".to_owned(),
+        };
+        let StepClaim::Mine { token, .. } = db.claim_step::<()>(&step).await.unwrap() else {
+            panic!("nobody else settles");
+        };
+        db.begin_settle(pull).await.unwrap();
+        let commit = SettleCommit {
+            connection_id: connection,
+            pull_id: pull,
+            step: &step,
+            token: &token,
+            log_version: 0,
+            settle_seq: 1,
+            batch: None,
+            types: BTreeMap::new(),
+            counts: PullCounts::default(),
+            state: RunState::Partial,
+            had_whole: BTreeMap::from([("Condition".to_owned(), "hash".to_owned())]),
+            held,
+            error_code: None,
+            receipt: &(),
+        };
+        db.commit_settle(&commit).await.unwrap();
+        pull
+    }
+
+    async fn holding(&self, connection: ConnectionId) -> PullId {
+        let trigger = Trigger::Manual;
+        self.db.request_pull(connection, trigger).await.unwrap();
+        let hold = NewHold {
+            object_key: format!("held-{}", Timestamp::now().0),
+            types: BTreeMap::from([("Condition".to_owned(), 12)]),
+            head_seq: 0,
+        };
+        let change = HeldChange::Replace(Some(hold));
+        self.settled(connection, change).await
+    }
+
+    async fn state(&self, pull: PullId) -> HeldState {
+        self.db.held_deletes(pull).await.unwrap().unwrap().state
+    }
+}
+
+#[tokio::test]
+async fn a_subject_has_its_share_of_slots_and_no_more() {
+    let base = Base::new().await;
+    let take = |subject, holder| base.db.take_slot(subject, 2, holder, TERM);
+    let mut first = take("a", "one").await.unwrap().unwrap();
+    take("a", "two").await.unwrap().unwrap();
+    assert_eq!(take("a", "three").await.unwrap(), None);
+    take("b", "three").await.unwrap().unwrap();
+
+    // Another attempt of the holder takes its own over; the one before has lost it.
+    let again = take("a", "one").await.unwrap().unwrap();
+    assert!(!base.db.renew_slot(&mut first, TERM).await.unwrap());
+    base.db.release_slot(&first).await.unwrap();
+    assert_eq!(take("a", "three").await.unwrap(), None);
+
+    base.db.release_slot(&again).await.unwrap();
+    take("a", "three").await.unwrap().unwrap();
+    assert_eq!(take("a", "one").await.unwrap(), None);
+
+    // One whose holder is not heard of any more ends by itself.
+    let ended = base.db.take_slot("c", 1, "one", Duration::ZERO).await;
+    assert!(ended.unwrap().is_some());
+    base.db
+        .take_slot("c", 1, "two", TERM)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn each_source_has_its_turn() {
+    let base = Base::new().await;
+    let blocked = base.connections("blocked", 20).await;
+    let other = base.connections("other", 3).await;
+    for connection in blocked.iter().chain(&other) {
+        let trigger = Trigger::Manual;
+        base.db.request_pull(*connection, trigger).await.unwrap();
+    }
+    // One of each source before the second of any, and no more than the cap.
+    let names = |connections: &[&ConnectionId]| -> Vec<String> {
+        connections.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        base.due(2, 100).await,
+        names(&[&blocked[0], &other[0], &blocked[1], &other[1]])
+    );
+    assert_eq!(base.due(2, 2).await, names(&[&blocked[0], &other[0]]));
+
+    // Running ones count, and one that is queued behind a running one does not.
+    for connection in &blocked[..2] {
+        base.db.claim_pull(*connection, "w").await.unwrap();
+        let trigger = Trigger::Manual;
+        base.db.request_pull(*connection, trigger).await.unwrap();
+    }
+    assert_eq!(base.due(2, 100).await, names(&[&other[0], &other[1]]));
+    assert_eq!(
+        base.due(3, 100).await,
+        names(&[&blocked[2], &other[0], &other[1], &other[2]])
+    );
+}
+
+#[tokio::test]
+async fn held_deletions_are_decided_once() {
+    let base = Base::new().await;
+    let (db, connection) = (&base.db, base.connections("a", 1).await[0]);
+    let is_refused = |result: Result<(), Error>, why: &str| match result {
+        Err(Error::Conflict { what }) => assert!(what.contains(why), "{what}"),
+        other => panic!("{other:?}"),
+    };
+    let first = base.holding(connection).await;
+    let watermarks = db.type_watermarks(connection).await.unwrap();
+    assert_eq!(watermarks["Condition"], "hash");
+
+    // A later pull replaces what was held before.
+    let second = base.holding(connection).await;
+    assert_eq!(base.state(first).await, HeldState::Replaced);
+    is_refused(db.accept_deletes(first).await.map(drop), "looked again");
+    let discarded = db.discard_deletes(second).await.unwrap();
+    assert_eq!(discarded.state, HeldState::Discarded);
+    is_refused(
+        db.discard_deletes(second).await.map(drop),
+        "discarded already",
+    );
+    let kept = db.wanted_held_objects(connection).await.unwrap();
+    assert!(kept.is_empty(), "{kept:?}");
+
+    // A queued pull will look again; and one that settles is not joined by others.
+    let third = base.holding(connection).await;
+    db.request_pull(connection, Trigger::Manual).await.unwrap();
+    is_refused(db.accept_deletes(third).await.map(drop), "look again");
+    let fetch = db.claim_pull(connection, "w").await.unwrap().unwrap();
+    let accepting = db.accept_deletes(third).await.unwrap();
+    is_refused(
+        db.request_pull(connection, Trigger::Manual).await.map(drop),
+        "ask again",
+    );
+    is_refused(db.accept_deletes(third).await.map(drop), "accepted already");
+
+    // A pull that does not come to it leaves the decision open.
+    db.end_pull(fetch, RunState::Failed, "x").await.unwrap();
+    assert_eq!(
+        db.claim_pull(connection, "w").await.unwrap(),
+        Some(accepting)
+    );
+    let state = RunState::Cancelled;
+    db.end_pull(accepting, state, "cancelled").await.unwrap();
+    assert_eq!(base.state(third).await, HeldState::Held);
+    assert_eq!(db.waiting_deletes().await.unwrap().len(), 1);
+
+    let accepting = db.accept_deletes(third).await.unwrap();
+    let settles = db.accepted_deletes(accepting).await.unwrap().unwrap();
+    assert_eq!(settles.pull_id, third);
+    let settled = base.settled(connection, HeldChange::Settle).await;
+    assert_eq!(settled, accepting);
+    assert_eq!(base.state(third).await, HeldState::Accepted);
+    assert!(db.waiting_deletes().await.unwrap().is_empty());
+    let kept = db.wanted_held_objects(connection).await.unwrap();
+    assert!(kept.is_empty(), "{kept:?}");
+}
+
+#[tokio::test]
+async fn only_what_did_not_get_everything_is_retried() {
+    let base = Base::new().await;
+    let (db, connection) = (&base.db, base.connections("a", 1).await[0]);
+    let asked = db.request_pull(connection, Trigger::Manual).await.unwrap();
+    assert!(matches!(
+        db.retry_pull(asked).await,
+        Err(Error::Conflict { .. })
+    ));
+    db.end_pull(asked, RunState::Failed, "x").await.unwrap();
+    let retry = db.retry_pull(asked).await.unwrap();
+    let retried = db.pull(retry).await.unwrap();
+    assert_eq!(retried.retry_of, Some(asked));
+    assert_eq!(retried.triggers[0].reason, Trigger::Retry);
+    assert_eq!(db.retry_pull(asked).await.unwrap(), retry);
+}

@@ -1,0 +1,156 @@
+//! A source's share of the pull queue: at most so many steps talk to it at once,
+//! and only about as many of its pulls are started as that share can use, so that
+//! a slow source takes nothing that another needs (I5).
+
+use std::time::Duration;
+
+use model::Timestamp;
+
+use crate::row::{Columns, bigint};
+use crate::{Db, DueRun, Result, RunKind};
+
+/// A slot that is held. The end of its term is its fence: another attempt of the
+/// holder, which takes the slot over, moves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    subject: String,
+    number: u64,
+    holder: String,
+    until: i64,
+}
+
+impl Db {
+    /// Takes one of the `share` slots of a subject for `term`: the holder's own, if
+    /// an attempt before this one left it, else one that is free. `None` where all
+    /// are taken.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`].
+    pub async fn take_slot(
+        &self,
+        subject: &str,
+        share: u64,
+        holder: &str,
+        term: Duration,
+    ) -> Result<Option<Slot>> {
+        if let Some(slot) = self.take_existing(subject, share, holder, term).await? {
+            return Ok(Some(slot));
+        }
+        // The numbers are ours: nothing is quoted.
+        let rows: Vec<String> = (0..share)
+            .map(|number| format!("($1, {number}, '', 0)"))
+            .collect();
+        let text = format!(
+            "INSERT INTO slots (subject_id, number, holder, until) VALUES {} ON CONFLICT (subject_id, number) DO NOTHING",
+            rows.join(", ")
+        );
+        let added = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(subject)
+            .execute(&self.writer)
+            .await?;
+        match added.rows_affected() {
+            0 => Ok(None),
+            _ => self.take_existing(subject, share, holder, term).await,
+        }
+    }
+
+    async fn take_existing(
+        &self,
+        subject: &str,
+        share: u64,
+        holder: &str,
+        term: Duration,
+    ) -> Result<Option<Slot>> {
+        let now = Timestamp::now();
+        let until = now.after(term).0;
+        let row = sqlx::query(
+            "UPDATE slots SET holder = $1, until = $2 WHERE subject_id = $3 AND number = \
+             (SELECT number FROM slots WHERE subject_id = $3 AND number < $4 AND (until < $5 OR holder = $1) \
+             ORDER BY CASE WHEN holder = $1 THEN 0 ELSE 1 END, number LIMIT 1) \
+             AND (until < $5 OR holder = $1) RETURNING number",
+        )
+        .bind(holder)
+        .bind(until)
+        .bind(subject)
+        .bind(bigint(share))
+        .bind(now.0)
+        .fetch_optional(&self.writer)
+        .await?;
+        let slot = |number| Slot {
+            subject: subject.to_owned(),
+            number,
+            holder: holder.to_owned(),
+            until,
+        };
+        row.map(|row| row.count("number").map(slot)).transpose()
+    }
+
+    /// Holds a slot for another `term`; false if somebody else has it by now.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`].
+    pub async fn renew_slot(&self, slot: &mut Slot, term: Duration) -> Result<bool> {
+        let until = Timestamp::now().after(term).0;
+        let renewed = self.set_until(slot, until).await?;
+        if renewed {
+            slot.until = until;
+        }
+        Ok(renewed)
+    }
+
+    /// Gives a slot back; one that somebody else has by now is left alone.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`].
+    pub async fn release_slot(&self, slot: &Slot) -> Result<()> {
+        self.set_until(slot, 0).await.map(drop)
+    }
+
+    async fn set_until(&self, slot: &Slot, until: i64) -> Result<bool> {
+        let set = sqlx::query(
+            "UPDATE slots SET until = $1 WHERE subject_id = $2 AND number = $3 AND holder = $4 AND until = $5",
+        )
+        .bind(until)
+        .bind(&slot.subject)
+        .bind(bigint(slot.number))
+        .bind(&slot.holder)
+        .bind(slot.until)
+        .execute(&self.writer)
+        .await?;
+        Ok(set.rows_affected() > 0)
+    }
+
+    /// The queued pulls to start: of each source the oldest, until `per_source` of
+    /// its pulls are at work; one of each source before the second of any; at most
+    /// `limit`. Pulls that ask no source are not counted, and one behind a running
+    /// pull is found by that pull's workflow.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`].
+    pub async fn due_pulls(&self, per_source: u64, limit: u32) -> Result<Vec<DueRun>> {
+        let rows = sqlx::query(
+            "SELECT id, connection_id FROM \
+             (SELECT pulls.id AS id, pulls.connection_id AS connection_id, pulls.kind AS kind, \
+             ROW_NUMBER() OVER (PARTITION BY connections.source_id, pulls.kind ORDER BY pulls.id) AS place, \
+             (SELECT COUNT(*) FROM pulls AS busy JOIN connections AS of ON of.id = busy.connection_id \
+             WHERE busy.state = 'running' AND busy.kind = 'fetch' AND of.source_id = connections.source_id) AS running \
+             FROM pulls JOIN connections ON connections.id = pulls.connection_id WHERE pulls.state = 'queued' \
+             AND NOT EXISTS (SELECT 1 FROM pulls AS ahead WHERE ahead.connection_id = pulls.connection_id \
+             AND ahead.state = 'running')) AS queued \
+             WHERE kind <> 'fetch' OR place + running <= $1 ORDER BY place, id LIMIT $2",
+        )
+        .bind(bigint(per_source))
+        .bind(i64::from(limit))
+        .fetch_all(&self.reader)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(DueRun {
+                    kind: RunKind::Pull,
+                    run_id: row.text("id")?,
+                    subject_id: row.text("connection_id")?,
+                })
+            })
+            .collect()
+    }
+}
