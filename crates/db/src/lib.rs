@@ -36,7 +36,8 @@ pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};
 pub use sources::{NewSource, Source, SourceAuth};
 pub use steps::{NewStaging, StepClaim, StepRef};
 pub use verify::{
-    DestinationProgress, DestinationState, ExportAccount, ExportTotals, LogState, PullAccount,
+    DestinationProgress, DestinationState, ExportAccount, ExportTotals, HeldObject, LogJump,
+    LogState, LoggedBatch, PublicationState, PullAccount, StoredNames, WrittenPart,
 };
 
 /// The result of a database call.
