@@ -11,3 +11,5 @@ mod rooms;
 mod secrets;
 mod segments;
 mod soaks;
+mod verify_faults;
+mod verify_racing;

@@ -71,7 +71,7 @@ async fn look(
     Ok(())
 }
 
-struct LogCheck<'a> {
+pub(super) struct LogCheck<'a> {
     log: &'a LogState,
     store: &'a Store,
     options: &'a VerifyOptions,
@@ -89,7 +89,7 @@ struct LogCheck<'a> {
 }
 
 impl<'a> LogCheck<'a> {
-    fn new(
+    pub(super) fn new(
         log: &'a LogState,
         store: &'a Store,
         options: &'a VerifyOptions,
@@ -109,7 +109,7 @@ impl<'a> LogCheck<'a> {
         }
     }
 
-    async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         self.report.checked.connections += 1;
         let log = self.log;
         for batch in &log.batches {

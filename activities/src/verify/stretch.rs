@@ -73,7 +73,8 @@ pub(super) async fn read(
     Ok(None)
 }
 
-async fn rows_of(
+/// Reads a stretch from the batches that `log` names.
+pub(super) async fn rows_of(
     store: &Store,
     log: &LogState,
     keys: &Keys,
