@@ -1,18 +1,24 @@
 //! `chartlift verify`: re-reads the record store and every destination and
-//! checks I1 to I4 and I8, on a deployment that may be at work.
+//! checks I1 to I4, I8 and what waits under I11, on a deployment that may be at
+//! work.
 //!
 //! Watermarks and last publications are read first, then publications, then
 //! logs: each may have grown since the one before was read, and what is newer
-//! than what it is compared with is not judged. Runs in flight are listed.
+//! than what it is compared with is not judged. What changes in place, as a log
+//! does that is merged, is read at one moment and looked at again where it moved.
+//! Runs in flight are listed.
 //!
 //! Invariant: it writes nothing, and nothing it says holds resource content or
 //! an id of a source's (I9): our ids, names of objects, counts.
 
 mod counts;
 mod destination;
+mod held;
+mod objects;
 mod report;
 mod rows;
 mod store;
+mod stretch;
 mod view;
 
 #[cfg(test)]
@@ -53,10 +59,13 @@ pub async fn verify(
         in_flight: db.running_runs().await?,
         ..Report::default()
     };
+    let mut made = counts::Made::default();
     for state in db.destination_states().await? {
-        destination::check(db, store, options, &state, &mut report).await?;
+        destination::check(db, store, options, &state, &mut made, &mut report).await?;
     }
     store::check(db, store, options, &mut report).await?;
-    counts::check(db, &mut report).await?;
+    objects::check(db, store, &mut report).await?;
+    held::check(db, store, &mut report).await?;
+    counts::check(db, &made, &mut report).await?;
     Ok(report)
 }

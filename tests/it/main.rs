@@ -14,3 +14,5 @@ mod secrets;
 mod segments;
 mod soaks;
 mod temporal_view;
+mod verify_faults;
+mod verify_racing;

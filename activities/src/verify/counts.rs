@@ -1,6 +1,9 @@
 //! True counts (I8) of the runs that have ended.
 
+use std::collections::HashMap;
+
 use db::{Db, ExportAccount, PullAccount};
+use model::{ExportCounts, ExportId, Publication};
 
 use super::{Report, VerifyError};
 
@@ -9,7 +12,23 @@ const PAGE: u32 = 500;
 const REPORT_BUG: &str =
     "the records themselves are checked apart: report this as a bug, with the id";
 
-pub(super) async fn check(db: &Db, report: &mut Report) -> Result<(), VerifyError> {
+/// What the publications say of each export: how many there are, and their
+/// counts.
+#[derive(Default)]
+pub(super) struct Made(HashMap<ExportId, (u64, ExportCounts)>);
+
+impl Made {
+    /// A burnt number is nothing that was made.
+    pub(super) fn add(&mut self, publication: &Publication) {
+        if !publication.burnt {
+            let (count, counts) = self.0.entry(publication.export_id).or_default();
+            *count += 1;
+            *counts += publication.counts;
+        }
+    }
+}
+
+pub(super) async fn check(db: &Db, made: &Made, report: &mut Report) -> Result<(), VerifyError> {
     let mut after = None;
     loop {
         let accounts = db.pull_accounts(after, PAGE).await?;
@@ -27,7 +46,7 @@ pub(super) async fn check(db: &Db, report: &mut Report) -> Result<(), VerifyErro
         after = Some(last.id);
         for account in &accounts {
             report.checked.exports += 1;
-            check_export(account, report);
+            check_export(account, made, report);
         }
     }
     Ok(())
@@ -42,7 +61,7 @@ fn check_pull(pull: &PullAccount, report: &mut Report) {
         );
         report.find(("I8", "pull_counts_wrong"), pull.id, what, REPORT_BUG);
     }
-    if counts != pull.types {
+    if pull.types.is_some_and(|types| counts != types) {
         report.find(
             ("I8", "pull_types_wrong"),
             pull.id,
@@ -70,12 +89,23 @@ fn check_pull(pull: &PullAccount, report: &mut Report) {
     }
 }
 
-fn check_export(export: &ExportAccount, report: &mut Report) {
+fn check_export(export: &ExportAccount, made: &Made, report: &mut Report) {
     let counts = export.counts;
     if counts.planned != counts.delivered + counts.skipped + counts.failed {
         let what = format!(
             "{} rows were planned and the counts of what became of them do not add up",
             counts.planned
+        );
+        report.find(("I8", "export_counts_wrong"), export.id, what, REPORT_BUG);
+    }
+    // Publications may have come since they were read.
+    if let Some((count, of)) = made.0.get(&export.id)
+        && *count == export.published.publication_count
+        && (counts.delivered, counts.skipped) != (of.delivered, of.skipped)
+    {
+        let what = format!(
+            "it counts {} rows delivered and {} skipped, and its publications {} and {}",
+            counts.delivered, counts.skipped, of.delivered, of.skipped
         );
         report.find(("I8", "export_counts_wrong"), export.id, what, REPORT_BUG);
     }

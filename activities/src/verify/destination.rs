@@ -2,16 +2,20 @@
 //! says, their files are whole and hold what the logs say was delivered, and the
 //! watermarks stand exactly where the publications end.
 
+mod agree;
+mod leftovers;
 mod parts;
 mod watermarks;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::RangeInclusive;
 
-use db::{Db, DestinationState, PublicationRow};
+use db::{Db, DestinationState, PublicationState};
 use destination::{Error, FileDestination, gaps};
-use model::{ConnectionId, FileFormat, ObjectKey, Publication};
+use model::{ConnectionId, ExportId, FileFormat, ObjectKey, Publication};
 use records::Store;
 
+use super::counts::Made;
 use super::rows::{Keys, Tally};
 use super::view::View;
 use super::{Report, VerifyError, VerifyOptions};
@@ -29,6 +33,7 @@ pub(super) async fn check(
     store: &Store,
     options: &VerifyOptions,
     state: &DestinationState,
+    made: &mut Made,
     report: &mut Report,
 ) -> Result<(), VerifyError> {
     report.checked.destinations += 1;
@@ -61,11 +66,12 @@ pub(super) async fn check(
         files,
         report,
         keys: Keys::default(),
+        made,
         named: HashSet::new(),
+        exports: HashSet::new(),
         reached: BTreeMap::new(),
         view: (options.bodies && state.format == FileFormat::Parquet).then(View::default),
         is_whole: true,
-        failed: 0,
     };
     check.run(&numbers).await
 }
@@ -92,16 +98,18 @@ struct Check<'a> {
     files: FileDestination,
     report: &'a mut Report,
     keys: Keys,
+    /// What the publications say of their exports.
+    made: &'a mut Made,
     /// The files that publications name.
     named: HashSet<String>,
-    /// How far the publications of this epoch have brought each connection.
-    reached: BTreeMap<ConnectionId, u64>,
+    /// The exports that made publications.
+    exports: HashSet<ExportId>,
+    /// How far the publications of each epoch have brought each connection.
+    reached: BTreeMap<(u64, ConnectionId), u64>,
     /// The newest row of each resource; none where files do not say enough.
     view: Option<View>,
     /// Whether every publication was there and could be read.
     is_whole: bool,
-    /// Rows that publications say could not be delivered.
-    failed: u64,
 }
 
 impl Check<'_> {
@@ -114,21 +122,7 @@ impl Check<'_> {
             .chain([last + 1])
             .collect();
         for missing in gaps(1, &known) {
-            self.is_whole = false;
-            let what = format!(
-                "publications {} to {} were made and are not there",
-                missing.start(),
-                missing.end()
-            );
-            let object = self.name(&ObjectKey::Publication {
-                number: *missing.start(),
-            });
-            self.report.find(
-                ("I4", "publication_missing"),
-                object,
-                what,
-                RESTORE_PUBLICATION,
-            );
+            self.missing(&missing);
         }
         let rows = self.rows().await?;
         for number in known.iter().copied().filter(|number| *number <= last) {
@@ -140,49 +134,53 @@ impl Check<'_> {
                         .await?
                 }
                 // Deleted since it was listed.
-                Ok(None) => {
-                    self.is_whole = false;
-                    self.report.find(
-                        ("I4", "publication_missing"),
-                        object,
-                        "it is not there",
-                        RESTORE_PUBLICATION,
-                    );
-                }
-                Err(error) => {
-                    self.is_whole = false;
-                    let what = error.to_string();
-                    self.report.find(
-                        ("I4", "publication_unreadable"),
-                        object,
-                        what,
-                        RESTORE_PUBLICATION,
-                    );
-                }
+                Ok(None) => self.missing(&(number..=number)),
+                Err(error) => self.unreadable(&object, &error),
             }
         }
         self.watermarks().await?;
-        if let Some(view) = self
-            .view
-            .take()
-            .filter(|_| self.is_whole && self.failed == 0)
-        {
+        if let Some(view) = self.view.take().filter(|_| self.is_whole) {
             view.check(self.db, self.store, &self.keys, self.state, self.report)
                 .await?;
         }
-        self.ahead(numbers).await?;
-        self.orphans().await;
-        Ok(())
+        self.leftovers().await
+    }
+
+    /// Numbers under which nothing stands and that were made.
+    fn missing(&mut self, numbers: &RangeInclusive<u64>) {
+        self.is_whole = false;
+        let (first, last) = (*numbers.start(), *numbers.end());
+        let what = format!("publications {first} to {last} were made and are not there");
+        let object = self.name(&ObjectKey::Publication { number: first });
+        self.report.find(
+            ("I4", "publication_missing"),
+            object,
+            what,
+            RESTORE_PUBLICATION,
+        );
+    }
+
+    fn unreadable(&mut self, object: &str, error: &Error) {
+        self.is_whole = false;
+        let code = match error {
+            Error::ForeignOwner { .. } => "publication_foreign",
+            _ => "publication_unreadable",
+        };
+        self.report
+            .find(("I4", code), object, error.to_string(), RESTORE_PUBLICATION);
     }
 
     fn name(&self, key: &impl ToString) -> String {
         format!("{} {}", self.state.id, key.to_string())
     }
 
-    async fn rows(&self) -> Result<HashMap<u64, PublicationRow>, VerifyError> {
+    async fn rows(&self) -> Result<HashMap<u64, PublicationState>, VerifyError> {
         let (mut rows, mut after) = (HashMap::new(), 0);
         loop {
-            let page = self.db.publications(self.state.id, after, PAGE).await?;
+            let page = self
+                .db
+                .publication_states(self.state.id, after, PAGE)
+                .await?;
             let Some(last) = page.last() else {
                 return Ok(rows);
             };
@@ -195,9 +193,11 @@ impl Check<'_> {
         &mut self,
         object: &str,
         publication: &Publication,
-        row: Option<&PublicationRow>,
+        row: Option<&PublicationState>,
     ) -> Result<(), VerifyError> {
-        self.agree(object, publication, row);
+        self.exports.insert(publication.export_id);
+        self.made.add(publication);
+        self.agree(object, publication, row).await?;
         let mut tally = Tally::default();
         let mut is_sound = true;
         for part in &publication.parts {
@@ -217,144 +217,13 @@ impl Check<'_> {
             }
             is_sound &= self.part(publication, part, &mut tally).await;
         }
-        let is_current = publication.epoch == self.state.epoch;
-        if is_current {
-            self.failed += publication.counts.failed;
-            for span in &publication.spans {
-                self.follow(object, span);
-            }
+        for span in &publication.spans {
+            self.follow(object, publication.epoch, span);
         }
         self.compare(object, publication, tally, is_sound).await?;
-        if !is_sound && is_current {
+        if !is_sound && publication.epoch == self.state.epoch {
             self.view = None;
         }
         Ok(())
-    }
-
-    /// The publication with itself and with what the database took over.
-    fn agree(&mut self, object: &str, publication: &Publication, row: Option<&PublicationRow>) {
-        if publication.format != self.state.format || publication.epoch > self.state.epoch {
-            let what = format!(
-                "it is of format {} and epoch {}, which the destination is not",
-                publication.format, publication.epoch
-            );
-            self.report.find(
-                ("I4", "publication_foreign"),
-                object,
-                what,
-                RESTORE_PUBLICATION,
-            );
-        }
-        let counts = publication.counts;
-        let part_rows: u64 = publication.parts.iter().map(|part| part.row_count).sum();
-        let span_rows: u64 = publication.spans.iter().map(|span| span.row_count).sum();
-        if part_rows != counts.delivered
-            || span_rows != counts.delivered
-            || counts.planned != counts.delivered + counts.skipped + counts.failed
-        {
-            let what = format!(
-                "it counts {} rows planned, {} delivered, {} skipped and {} failed; its parts have {part_rows}, its spans {span_rows}",
-                counts.planned, counts.delivered, counts.skipped, counts.failed
-            );
-            self.report
-                .find(("I8", "publication_counts_wrong"), object, what, REPORT_BUG);
-        }
-        if publication.burnt && !(publication.parts.is_empty() && publication.spans.is_empty()) {
-            self.report.find(
-                ("I4", "burnt_not_empty"),
-                object,
-                "it is burnt and names files or spans",
-                REPORT_BUG,
-            );
-        }
-        let Some(row) = row else {
-            let action = "restore the database from a backup";
-            return self.report.find(
-                ("I4", "publication_row_missing"),
-                object,
-                "the database does not know it",
-                action,
-            );
-        };
-        if (row.export_id, row.plan_id.as_str())
-            != (publication.export_id, publication.plan_id.as_str())
-        {
-            let what = format!(
-                "it was made by {}, and the database took over that of {}",
-                publication.export_id, row.export_id
-            );
-            self.report.find(
-                ("I4", "publication_replaced"),
-                object,
-                what,
-                RESTORE_PUBLICATION,
-            );
-        }
-        let size_bytes: u64 = publication.parts.iter().map(|part| part.size_bytes).sum();
-        let stated = (publication.parts.len() as u64, part_rows, size_bytes);
-        if stated != (row.part_count, row.row_count, row.size_bytes) {
-            let what = format!(
-                "it has {} parts, {} rows and {} bytes, and the database {}, {} and {}",
-                stated.0, stated.1, stated.2, row.part_count, row.row_count, row.size_bytes
-            );
-            self.report.find(
-                ("I8", "publication_totals_wrong"),
-                object,
-                what,
-                RESTORE_PUBLICATION,
-            );
-        }
-    }
-
-    /// Publications above the last one. The next may stand without having been
-    /// taken over: a run is about to, or the next run will.
-    async fn ahead(&mut self, numbers: &[u64]) -> Result<(), VerifyError> {
-        let ahead: Vec<u64> = numbers
-            .iter()
-            .copied()
-            .filter(|number| *number > self.state.last_publication)
-            .collect();
-        if ahead.is_empty() {
-            return Ok(());
-        }
-        let now = self.db.destination_progress(self.state.id).await?;
-        for number in ahead {
-            let object = self.name(&ObjectKey::Publication { number });
-            if number > now.last_publication + 1 {
-                let what = format!(
-                    "the database has taken over publications up to {} only",
-                    now.last_publication
-                );
-                let action = "do not export to this destination: its database is older than it; restore the newer one";
-                self.report
-                    .find(("I4", "publication_ahead"), object, what, action);
-                continue;
-            }
-            match (&now.running, number > now.last_publication) {
-                (Some(run), _) => self.report.add_in_flight(run.to_string()),
-                (None, true) => self.report.checked.publications_ahead += 1,
-                (None, false) => {}
-            }
-            // Its files are no orphans.
-            if let Ok(Some(publication)) = self.files.publication(number).await {
-                self.named
-                    .extend(publication.parts.into_iter().map(|part| part.path));
-            }
-        }
-        Ok(())
-    }
-
-    /// Files of no publication: those of cut-off attempts stay until the sweep.
-    async fn orphans(&mut self) {
-        // What a listing cannot show, the parts themselves have told.
-        let objects = self.files.list_parts().await.unwrap_or_default();
-        for object in objects
-            .iter()
-            .filter(|object| !self.named.contains(&object.path))
-        {
-            let destination = self.state.id;
-            self.report
-                .add_orphan(|| format!("{destination} {}", object.path));
-        }
     }
 }

@@ -32,19 +32,53 @@ pub struct Checked {
     pub part_rows: u64,
     /// Publications that stand and are not taken over yet: the next export does.
     pub publications_ahead: u64,
-    /// Publications whose rows could not be compared, for the findings they have
-    /// or because batches were merged since.
+    /// Publications whose rows could not be compared, for the findings they or
+    /// the logs have, or because a lost database knew their batches.
     pub publications_not_compared: u64,
+    /// Publications of batches that were merged since: what merging left was
+    /// looked for, and rows that it dropped are not taken for strangers.
+    pub publications_merged: u64,
     /// Files of no publication: left over by cut-off attempts, harmless.
     pub orphans: u64,
     /// The first of them, destination and name.
     pub orphan_objects: Vec<String>,
+    /// Objects of the record store.
+    pub stored_objects: u64,
+    /// Those of our own that no row names: left over by cut-off attempts or not
+    /// swept yet, harmless.
+    pub stored_left_over: u64,
+    /// Deletions that wait for a decision, by pull.
+    pub held: u64,
+}
+
+impl Checked {
+    fn add(&mut self, other: Self) {
+        self.connections += other.connections;
+        self.batches += other.batches;
+        self.rows += other.rows;
+        self.bodies |= other.bodies;
+        self.pulls += other.pulls;
+        self.exports += other.exports;
+        self.destinations += other.destinations;
+        self.publications += other.publications;
+        self.parts += other.parts;
+        self.part_rows += other.part_rows;
+        self.publications_ahead += other.publications_ahead;
+        self.publications_not_compared += other.publications_not_compared;
+        self.publications_merged += other.publications_merged;
+        self.orphans += other.orphans;
+        self.orphan_objects.extend(other.orphan_objects);
+        self.orphan_objects.truncate(ORPHANS_NAMED_MAX);
+        self.stored_objects += other.stored_objects;
+        self.stored_left_over += other.stored_left_over;
+        self.held += other.held;
+    }
 }
 
 /// Something that is not as it must be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The invariant that does not hold, `I1` to `I8`.
+    /// The invariant that does not hold, `I1` to `I11`.
     pub invariant: &'static str,
     /// What kind of finding it is; does not change between versions.
     pub code: &'static str,
@@ -97,6 +131,18 @@ impl Report {
             what: what.into(),
             action: action.into(),
         });
+    }
+
+    /// Takes in what a look found.
+    pub(super) fn absorb(&mut self, seen: Self) {
+        self.checked.add(seen.checked);
+        self.findings_left_out += seen.findings_left_out;
+        let room = FINDINGS_MAX.saturating_sub(self.findings.len());
+        self.findings_left_out += seen.findings.len().saturating_sub(room) as u64;
+        self.findings.extend(seen.findings.into_iter().take(room));
+        for run in seen.in_flight {
+            self.add_in_flight(run);
+        }
     }
 
     pub(super) fn add_orphan(&mut self, name: impl FnOnce() -> String) {

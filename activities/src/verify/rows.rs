@@ -4,12 +4,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use db::Db;
 use formats::FileRow;
-use model::{ConnectionId, ContentHash};
-use records::{SegmentReader, Store};
-
-use super::VerifyError;
+use model::ContentHash;
 
 /// A (connection, type, id).
 pub(super) type Key = u128;
@@ -31,68 +27,9 @@ impl Keys {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LogRow {
     pub(super) batch_seq: u64,
+    pub(super) settle_seq: u64,
     /// The hash of its content; none for a tombstone.
     pub(super) content_hash: Option<ContentHash>,
-}
-
-/// A stretch of a log: the batches `(from, to]`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Stretch {
-    pub(super) connection: ConnectionId,
-    pub(super) from: u64,
-    pub(super) to: u64,
-}
-
-/// The newest row of each key of a stretch, read from footers and apart from
-/// what exports use. None where it cannot be told: a batch is missing or
-/// unreadable, which the check of the log reports, or merged away; a merged log
-/// still tells what is newest at its head.
-pub(super) async fn newest_rows(
-    db: &Db,
-    store: &Store,
-    keys: &Keys,
-    stretch: Stretch,
-    named: &str,
-) -> Result<Option<HashMap<Key, LogRow>>, VerifyError> {
-    let Stretch {
-        connection,
-        from,
-        to,
-    } = stretch;
-    let head = match db.log_head(connection).await {
-        Ok(head) => head.head_seq,
-        Err(db::Error::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let batches = db.batches(connection, from, to).await?;
-    let is_whole = batches.len() as u64 == to.saturating_sub(from);
-    if !(is_whole || (from == 0 && to == head)) {
-        return Ok(None);
-    }
-    let mut newest: HashMap<Key, LogRow> = HashMap::new();
-    for batch in &batches {
-        let Ok(reader) = SegmentReader::open(store, &batch.object_key).await else {
-            return Ok(None);
-        };
-        for row in reader
-            .footer()
-            .rows()
-            .filter(|row| row.batch_seq > from && row.batch_seq <= to)
-        {
-            let content_hash = (!row.is_tombstone()).then_some(row.content_hash);
-            let row_of_log = LogRow {
-                batch_seq: row.batch_seq,
-                content_hash,
-            };
-            let kept = newest
-                .entry(keys.key(named, row.resource_type, row.id))
-                .or_insert(row_of_log);
-            if kept.batch_seq <= row.batch_seq {
-                *kept = row_of_log;
-            }
-        }
-    }
-    Ok(Some(newest))
 }
 
 /// Rows that a publication should have against rows that it has.
@@ -123,43 +60,53 @@ pub(super) struct Difference {
 }
 
 impl Tally {
-    /// A row that should be there; `with_seq` where files say its batch.
-    pub(super) fn expect(&mut self, key: Key, row: LogRow, with_seq: bool) {
+    /// A row that should be there; `with_numbers` where files say its batch.
+    pub(super) fn expect(&mut self, key: Key, row: LogRow, with_numbers: bool) {
         let line = self.keys.entry(key).or_default();
         line.expected += 1;
-        line.difference = line.difference.wrapping_sub(print_of(
-            row.content_hash,
-            with_seq.then_some(row.batch_seq),
-        ));
+        let numbers = with_numbers.then_some((row.batch_seq, row.settle_seq));
+        line.difference = line
+            .difference
+            .wrapping_sub(print_of(row.content_hash, numbers));
     }
 
     /// A row that is there.
     pub(super) fn found(&mut self, key: Key, row: &FileRow<'_>) {
         let line = self.keys.entry(key).or_default();
         line.found += 1;
+        let numbers = row
+            .origin
+            .map(|(_, batch_seq)| (batch_seq, row.settle_seq.unwrap_or_default()));
         line.difference = line
             .difference
-            .wrapping_add(print_of(row.content_hash, row.origin.map(|(_, seq)| seq)));
+            .wrapping_add(print_of(row.content_hash, numbers));
     }
 
-    pub(super) fn difference(&self) -> Difference {
+    /// What is not as it should be. Where merging may have dropped rows of the
+    /// log, more may be there than is expected.
+    pub(super) fn difference(&self, may_have_more: bool) -> Difference {
         let mut sum = Difference::default();
         for line in self.keys.values() {
             let (expected, found) = (u64::from(line.expected), u64::from(line.found));
             match expected {
-                0 => sum.unknown += found,
-                _ if found > expected => sum.twice += found - expected,
                 _ if found < expected => sum.missing += expected - found,
-                _ => sum.other += u64::from(line.difference != 0),
+                _ if found == expected => sum.other += u64::from(line.difference != 0),
+                _ if may_have_more => {}
+                0 => sum.unknown += found,
+                _ => sum.twice += found - expected,
             }
         }
         sum
     }
 }
 
-/// A number for content and batch, to be summed.
-fn print_of(content_hash: Option<ContentHash>, batch_seq: Option<u64>) -> u128 {
-    const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+/// A number for content, batch and settle, to be summed.
+fn print_of(content_hash: Option<ContentHash>, numbers: Option<(u64, u64)>) -> u128 {
+    const SPREAD_BATCH: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+    const SPREAD_SETTLE: u128 = 0xd1b5_4a32_d192_ed03_aef1_7502_b3c8_96a9;
     let content = content_hash.map_or(1, |hash| u128::from_le_bytes(hash.0));
-    content.wrapping_add(u128::from(batch_seq.unwrap_or_default()).wrapping_mul(SPREAD))
+    let (batch_seq, settle_seq) = numbers.unwrap_or_default();
+    content
+        .wrapping_add(u128::from(batch_seq).wrapping_mul(SPREAD_BATCH))
+        .wrapping_add(u128::from(settle_seq).wrapping_mul(SPREAD_SETTLE))
 }

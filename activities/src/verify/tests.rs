@@ -3,6 +3,7 @@
 //! where there is none.
 
 mod deployment;
+mod logs;
 
 use model::{FileFormat, ObjectKey, RunState};
 

@@ -9,7 +9,8 @@ use formats::FileRow;
 use model::ContentHash;
 use records::Store;
 
-use super::rows::{Key, Keys, Stretch, newest_rows};
+use super::rows::{Key, Keys};
+use super::stretch::{self, Stretch, StretchRows};
 use super::{Report, VerifyError};
 
 const REPORT_BUG: &str = "keep the destination's files as they are and report this as a bug";
@@ -81,15 +82,10 @@ impl View {
                 from: 0,
                 to: *watermark,
             };
-            let Some(log) = newest_rows(db, store, keys, stretch, &named).await? else {
+            let Some(log) = stretch::read(db, store, keys, stretch, &named).await? else {
                 continue;
             };
-            let faults = compare(
-                &log.into_iter()
-                    .map(|(key, row)| (key, row.content_hash))
-                    .collect(),
-                there,
-            );
+            let faults = compare(&log, there);
             let found = [
                 (
                     ("I1", "view_missing"),
@@ -125,18 +121,20 @@ impl View {
     }
 }
 
-fn compare(log: &HashMap<Key, Option<ContentHash>>, mut there: HashMap<Key, ViewRow>) -> Faults {
+fn compare(log: &StretchRows, mut there: HashMap<Key, ViewRow>) -> Faults {
     let mut faults = Faults::default();
-    for (key, content) in log {
-        let row = there.remove(key);
-        faults.twice += u64::from(row.is_some_and(|row| row.is_twice));
-        match (content, row.and_then(|row| row.content_hash)) {
+    for (key, row) in &log.newest {
+        let kept = there.remove(key);
+        faults.twice += u64::from(kept.is_some_and(|kept| kept.is_twice));
+        match (row.content_hash, kept.and_then(|kept| kept.content_hash)) {
             (Some(_), None) => faults.missing += 1,
-            (Some(hash), Some(other)) => faults.other += u64::from(*hash != other),
+            (Some(hash), Some(other)) => faults.other += u64::from(hash != other),
             (None, Some(_)) => faults.gone += 1,
             (None, None) => {}
         }
     }
+    // What merging has left only a later row of cannot be told.
+    there.retain(|key, _| !log.later.contains(key));
     faults.gone += there
         .values()
         .filter(|row| row.content_hash.is_some())

@@ -42,7 +42,8 @@ pub use slots::Slot;
 pub use sources::{NewSource, Source, SourceAuth};
 pub use steps::{NewStaging, StepClaim, StepRef};
 pub use verify::{
-    DestinationProgress, DestinationState, ExportAccount, ExportTotals, LogState, PullAccount,
+    DestinationProgress, DestinationState, ExportAccount, ExportTotals, HeldObject, LogJump,
+    LogState, LoggedBatch, PublicationState, PullAccount, StoredNames, WrittenPart,
 };
 
 /// The result of a database call.

@@ -4,12 +4,18 @@
 //! What must agree with itself is read in one statement each: two statements may
 //! have a commit between them.
 
-use model::{
-    ConnectionId, DestinationId, ExportCounts, ExportId, FileFormat, PullCounts, PullId, RunState,
-};
+mod accounts;
+mod logs;
 
-use crate::row::Columns;
+use std::collections::HashMap;
+
+use model::{ConnectionId, DestinationId, ExportId, FileFormat, RunState};
+
+use crate::row::{Columns, bigint};
 use crate::{Db, Error, Result};
+
+pub use accounts::{ExportAccount, ExportTotals, PullAccount};
+pub use logs::{HeldObject, LogJump, LogState, LoggedBatch, StoredNames};
 
 /// What a destination is said to have.
 #[derive(Debug, Clone)]
@@ -37,60 +43,34 @@ pub struct DestinationProgress {
     pub running: Option<ExportId>,
 }
 
-/// The log of a connection.
+/// A publication as the database took it over.
 #[derive(Debug, Clone)]
-pub struct LogState {
-    /// The connection.
-    pub connection_id: ConnectionId,
-    /// The number of its last batch.
-    pub head_seq: u64,
-    /// Its index at that head.
-    pub index_key: Option<String>,
-}
-
-/// The counts of a pull that has ended, and what they should agree with.
-#[derive(Debug, Clone)]
-pub struct PullAccount {
-    /// The pull.
-    pub id: PullId,
-    /// How it ended.
-    pub state: RunState,
-    /// Its counts.
-    pub counts: PullCounts,
-    /// The sum of its types' counts.
-    pub types: PullCounts,
-    /// The batch it says it wrote.
-    pub batch_seq: Option<u64>,
-    /// The rows and tombstones of that batch, while it has a row of its own.
-    pub batch_rows: Option<(u64, u64)>,
-}
-
-/// The counts of an export that has ended, and what they should agree with.
-#[derive(Debug, Clone)]
-pub struct ExportAccount {
-    /// The export.
-    pub id: ExportId,
-    /// How it ended.
-    pub state: RunState,
-    /// Its counts.
-    pub counts: ExportCounts,
-    /// Files, bytes and publications it says it made.
-    pub stated: ExportTotals,
-    /// What the rows of its publications say.
-    pub published: ExportTotals,
-    /// Rows in those publications.
-    pub published_rows: u64,
-}
-
-/// What an export made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExportTotals {
-    /// Files.
+pub struct PublicationState {
+    /// Its number.
+    pub number: u64,
+    /// The export that made it.
+    pub export_id: ExportId,
+    /// Its plan.
+    pub plan_id: String,
+    /// Whether the number was only used up.
+    pub burnt: bool,
+    /// Files in it.
     pub part_count: u64,
+    /// Rows in them.
+    pub row_count: u64,
     /// Their size.
     pub size_bytes: u64,
-    /// Publications.
-    pub publication_count: u64,
+}
+
+/// A file as a chunk wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenPart {
+    /// Its rows.
+    pub row_count: u64,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Its SHA-256.
+    pub sha256: String,
 }
 
 impl Db {
@@ -169,138 +149,84 @@ impl Db {
         })
     }
 
-    /// The logs of the connections after `after`, at most `limit`.
+    /// The publications of a destination that the database has taken over, by
+    /// number, after `after`.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn log_states(
+    pub async fn publication_states(
         &self,
-        after: Option<ConnectionId>,
+        destination: DestinationId,
+        after: u64,
         limit: u32,
-    ) -> Result<Vec<LogState>> {
+    ) -> Result<Vec<PublicationState>> {
         let rows = sqlx::query(
-            "SELECT id, head_seq, index_key FROM connections WHERE id > $1 ORDER BY id LIMIT $2",
+            "SELECT number, export_id, plan_id, burnt, part_count, row_count, size_bytes FROM publications \
+             WHERE destination_id = $1 AND number > $2 ORDER BY number LIMIT $3",
         )
-        .bind(after.map(|id| id.to_string()).unwrap_or_default())
+        .bind(destination.to_string())
+        .bind(bigint(after))
         .bind(i64::from(limit))
         .fetch_all(&self.reader)
         .await?;
         rows.iter()
             .map(|row| {
-                Ok(LogState {
-                    connection_id: row.word("id")?,
-                    head_seq: row.count("head_seq")?,
-                    index_key: row.raw("index_key")?,
+                Ok(PublicationState {
+                    number: row.count("number")?,
+                    export_id: row.word("export_id")?,
+                    plan_id: row.text("plan_id")?,
+                    burnt: row.flag("burnt")?,
+                    part_count: row.count("part_count")?,
+                    row_count: row.count("row_count")?,
+                    size_bytes: row.count("size_bytes")?,
                 })
             })
             .collect()
     }
 
-    /// The accounts of the pulls that have ended, by id, after `after`, at most
-    /// `limit`. What a pull says of itself does not change any more.
+    /// The files that the chunks of a plan wrote, by path, as far as that is
+    /// still known.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn pull_accounts(
+    pub async fn written_parts(
         &self,
-        after: Option<PullId>,
-        limit: u32,
-    ) -> Result<Vec<PullAccount>> {
+        export: ExportId,
+        plan_id: &str,
+    ) -> Result<HashMap<String, WrittenPart>> {
         let rows = sqlx::query(
-            "SELECT pulls.id AS id, pulls.state AS state, pulls.counts AS counts, pulls.batch_seq AS batch_seq, \
-             batches.row_count AS row_count, batches.deleted_count AS deleted_count FROM pulls \
-             LEFT JOIN batches ON batches.pull_id = pulls.id AND batches.connection_id = pulls.connection_id \
-             AND batches.seq = pulls.batch_seq \
-             WHERE pulls.id > $1 AND pulls.state NOT IN ('queued', 'running') ORDER BY pulls.id LIMIT $2",
+            "SELECT path, row_count, size_bytes, sha256 FROM parts WHERE export_id = $1 AND plan_id = $2",
         )
-        .bind(after.map(|id| id.to_string()).unwrap_or_default())
-        .bind(i64::from(limit))
-        .fetch_all(&self.reader)
-        .await?;
-        let mut accounts = rows
-            .iter()
-            .map(|row| {
-                Ok(PullAccount {
-                    id: row.word("id")?,
-                    state: row.word("state")?,
-                    counts: row.json("counts")?,
-                    types: PullCounts::default(),
-                    batch_seq: row.optional_count("batch_seq")?,
-                    batch_rows: row
-                        .optional_count("row_count")?
-                        .zip(row.optional_count("deleted_count")?),
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let Some((first, last)) = accounts
-            .first()
-            .map(|of| of.id)
-            .zip(accounts.last().map(|of| of.id))
-        else {
-            return Ok(accounts);
-        };
-        let rows = sqlx::query(
-            "SELECT pull_id, counts FROM pull_types WHERE pull_id >= $1 AND pull_id <= $2",
-        )
-        .bind(first.to_string())
-        .bind(last.to_string())
-        .fetch_all(&self.reader)
-        .await?;
-        for row in &rows {
-            let id: PullId = row.word("pull_id")?;
-            if let Ok(at) = accounts.binary_search_by_key(&id, |account| account.id) {
-                accounts[at].types += row.json::<PullCounts>("counts")?;
-            }
-        }
-        Ok(accounts)
-    }
-
-    /// The accounts of the exports that have ended, by id, after `after`, at most
-    /// `limit`. One statement: adopting a publication changes both sides.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn export_accounts(
-        &self,
-        after: Option<ExportId>,
-        limit: u32,
-    ) -> Result<Vec<ExportAccount>> {
-        let rows = sqlx::query(
-            "SELECT exports.id AS id, exports.state AS state, exports.counts AS counts, \
-             exports.part_count AS part_count, exports.size_bytes AS size_bytes, \
-             exports.publication_count AS publication_count, COUNT(publications.number) AS published_count, \
-             CAST(COALESCE(SUM(publications.part_count), 0) AS BIGINT) AS published_parts, \
-             CAST(COALESCE(SUM(publications.row_count), 0) AS BIGINT) AS published_rows, \
-             CAST(COALESCE(SUM(publications.size_bytes), 0) AS BIGINT) AS published_bytes \
-             FROM exports LEFT JOIN publications ON publications.destination_id = exports.destination_id \
-             AND publications.export_id = exports.id \
-             WHERE exports.id > $1 AND exports.state NOT IN ('queued', 'running') \
-             GROUP BY exports.id, exports.state, exports.counts, exports.part_count, exports.size_bytes, \
-             exports.publication_count ORDER BY exports.id LIMIT $2",
-        )
-        .bind(after.map(|id| id.to_string()).unwrap_or_default())
-        .bind(i64::from(limit))
+        .bind(export.to_string())
+        .bind(plan_id)
         .fetch_all(&self.reader)
         .await?;
         rows.iter()
             .map(|row| {
-                Ok(ExportAccount {
-                    id: row.word("id")?,
-                    state: row.word("state")?,
-                    counts: row.json("counts")?,
-                    stated: ExportTotals {
-                        part_count: row.count("part_count")?,
-                        size_bytes: row.count("size_bytes")?,
-                        publication_count: row.count("publication_count")?,
-                    },
-                    published: ExportTotals {
-                        part_count: row.count("published_parts")?,
-                        size_bytes: row.count("published_bytes")?,
-                        publication_count: row.count("published_count")?,
-                    },
-                    published_rows: row.count("published_rows")?,
-                })
+                let part = WrittenPart {
+                    row_count: row.count("row_count")?,
+                    size_bytes: row.count("size_bytes")?,
+                    sha256: row.text("sha256")?,
+                };
+                Ok((row.text("path")?, part))
             })
             .collect()
+    }
+
+    /// The state of an export of this destination; none where it has no such.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn export_state(
+        &self,
+        destination: DestinationId,
+        export: ExportId,
+    ) -> Result<Option<RunState>> {
+        let row = sqlx::query("SELECT state FROM exports WHERE id = $1 AND destination_id = $2")
+            .bind(export.to_string())
+            .bind(destination.to_string())
+            .fetch_optional(&self.reader)
+            .await?;
+        row.map(|row| row.word("state")).transpose()
     }
 }

@@ -30,6 +30,8 @@ const BATCH_ROW_COUNT: usize = 7;
 pub struct FileRow<'a> {
     /// The connection and the number of the batch; NDJSON does not say.
     pub origin: Option<(&'a str, u64)>,
+    /// The number of the settle; NDJSON does not say.
+    pub settle_seq: Option<u64>,
     /// The type.
     pub resource_type: &'a str,
     /// The id.
@@ -144,6 +146,7 @@ fn read_resource(line: &[u8], each: &mut impl FnMut(FileRow<'_>)) -> Option<()> 
     let hash = content_hash(line);
     each(FileRow {
         origin: None,
+        settle_seq: None,
         resource_type: &head.resource_type,
         id: &head.id,
         content_hash: Some(hash),
@@ -159,6 +162,7 @@ fn read_deletion(line: &[u8], each: &mut impl FnMut(FileRow<'_>)) -> Option<()> 
     let (resource_type, id) = url.split_once('/')?;
     each(FileRow {
         origin: None,
+        settle_seq: None,
         resource_type,
         id,
         content_hash: None,
@@ -180,6 +184,7 @@ fn read_parquet(file: &Bytes, mut each: impl FnMut(FileRow<'_>)) -> Result<u64, 
         "connection_id",
         "change",
         "batch_seq",
+        "settle_seq",
         "content_hash",
         "resource",
     ];
@@ -208,10 +213,13 @@ fn read_batch(batch: &RecordBatch, each: &mut impl FnMut(FileRow<'_>)) -> Result
     };
     let (types, ids, connections) = (text("resource_type")?, text("id")?, text("connection_id")?);
     let (changes, hashes, resources) = (text("change")?, text("content_hash")?, text("resource")?);
-    let seqs = batch
-        .column_by_name("batch_seq")
-        .and_then(|column| column.as_primitive_opt::<Int64Type>());
-    let seqs = seqs.ok_or(SCHEMA)?;
+    let number = |name| {
+        batch
+            .column_by_name(name)
+            .and_then(|column| column.as_primitive_opt::<Int64Type>())
+            .ok_or(SCHEMA)
+    };
+    let (seqs, settles) = (number("batch_seq")?, number("settle_seq")?);
     for row in 0..batch.num_rows() {
         let is_deletion = changes.value(row) == Change::Deleted.as_str();
         if is_deletion != resources.is_null(row) {
@@ -223,8 +231,11 @@ fn read_batch(batch: &RecordBatch, each: &mut impl FnMut(FileRow<'_>)) -> Result
             Some(checked(row, types, ids, hashes, resources)?)
         };
         let seq = u64::try_from(seqs.value(row)).map_err(|_| "a batch number is negative")?;
+        let settle =
+            u64::try_from(settles.value(row)).map_err(|_| "a settle number is negative")?;
         each(FileRow {
             origin: Some((connections.value(row), seq)),
+            settle_seq: Some(settle),
             resource_type: types.value(row),
             id: ids.value(row),
             content_hash: hash,

@@ -9,11 +9,11 @@ use super::{Check, REPORT_BUG};
 use crate::verify::VerifyError;
 
 impl Check<'_> {
-    /// A span must begin where the one before it ended.
-    pub(super) fn follow(&mut self, object: &str, span: &Span) {
+    /// A span must begin where the one before it of its epoch ended.
+    pub(super) fn follow(&mut self, object: &str, epoch: u64, span: &Span) {
         let reached = self
             .reached
-            .insert(span.connection_id, span.to)
+            .insert((epoch, span.connection_id), span.to)
             .unwrap_or(0);
         let what = format!(
             "its span of {} is from {} to {}, after {reached}",
@@ -51,10 +51,16 @@ impl Check<'_> {
             // Where a publication is missing, nobody can say how far they reach.
             return Ok(());
         }
-        let connections: BTreeSet<_> = watermarks.keys().chain(self.reached.keys()).collect();
+        let reached: BTreeMap<ConnectionId, u64> = self
+            .reached
+            .iter()
+            .filter(|((epoch, _), _)| *epoch == self.state.epoch)
+            .map(|((_, connection), reached)| (*connection, *reached))
+            .collect();
+        let connections: BTreeSet<_> = watermarks.keys().chain(reached.keys()).collect();
         for connection in connections {
             let watermark = watermarks.get(connection).copied().unwrap_or(0);
-            let reached = self.reached.get(connection).copied().unwrap_or(0);
+            let reached = reached.get(connection).copied().unwrap_or(0);
             let object = format!("{} {connection}", self.state.id);
             let what =
                 format!("its watermark is {watermark}, and the publications reach to {reached}");
