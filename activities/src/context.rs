@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use db::{Connection, Db};
+use db::{BackOff, Connection, Db};
 use records::Store;
 use source::{Auth, Secret, SourceClient};
 use url::Url;
@@ -25,6 +25,10 @@ pub struct Limits {
     pub part_size_target_bytes: u64,
     /// How long a pull step works before it saves and returns.
     pub step_duration_max: Duration,
+    /// How long a chunk works between two saves of its position.
+    pub chunk_save_every: Duration,
+    /// How long a destination that failed is left alone.
+    pub back_off: BackOff,
     /// Steps that talk to one source at the same time.
     pub source_slots: u64,
 }

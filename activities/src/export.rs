@@ -16,7 +16,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::attempt::attempt;
 use crate::failure::Failure;
-use crate::{Context, export_chunk, export_plan, export_publish};
+use crate::{Context, export_chunk, export_close, export_plan, export_publish};
 
 /// The activities of exports.
 #[derive(Debug)]
@@ -101,10 +101,7 @@ impl ExportActivities {
     ) -> Result<(), ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            Ok(context
-                .db
-                .end_export(input.export_id, input.state, input.code.as_deref())
-                .await?)
+            export_close::run(&context, &input).await
         })
         .await
     }
@@ -123,7 +120,12 @@ async fn claim(context: &Context, input: &ClaimExport) -> Result<ClaimedExport, 
     {
         context
             .db
-            .end_export(id, RunState::Cancelled, Some("destination_disabled"))
+            .end_export(
+                id,
+                RunState::Cancelled,
+                Some("destination_disabled"),
+                context.limits.back_off,
+            )
             .await?;
         return Ok(ClaimedExport { export_id: None });
     }

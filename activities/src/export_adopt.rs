@@ -41,10 +41,38 @@ pub(crate) async fn adopt(
         publication.number = publication.number,
         "a publication that stands is taken over"
     );
-    files.write_manifest(publication).await?;
+    refuse_unknown_batches(context, publication).await?;
+    if !publication.burnt {
+        files.write_manifest(publication).await?;
+    }
     let commit = PublicationCommit::<()> {
         publication,
         step: None,
     };
     Ok(context.db.commit_publication(&commit).await?)
+}
+
+/// A publication of batches that this database does not have was made by a newer
+/// one: taking it over would raise watermarks beyond the logs.
+async fn refuse_unknown_batches(
+    context: &Context,
+    publication: &Publication,
+) -> Result<(), Failure> {
+    for span in &publication.spans {
+        let head = match context.db.log_head(span.connection_id).await {
+            Ok(head) => head.head_seq,
+            Err(db::Error::NotFound { .. }) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        if span.to > head {
+            let number = publication.number;
+            let what = format!(
+                "publication {number} at {} has batches of {} that this database does not know: it was restored from \
+                 an older copy; stop the workers and run `chartlift recover`",
+                publication.destination_id, span.connection_id
+            );
+            return Err(Failure::last("database_restored", what));
+        }
+    }
+    Ok(())
 }

@@ -1,17 +1,21 @@
 //! `export.chunk`: write the parts of a chunk, one type after another over all
 //! its connections, so that only one type's writer is open at a time. The same
-//! rows give the same bytes and the same names, whoever writes them.
+//! rows give the same bytes and the same names, whoever writes them. Finished
+//! parts and the position after them are saved on the way: an attempt goes on
+//! where the one before was cut off.
 
 use db::{ChunkCommit, ChunkSpan, RunKind, StepClaim, StepRef};
 use destination::FileDestination;
 use formats::{PartWriter, RowContext};
 use model::{Change, ConnectionId, ExportCounts, FileFormat, Part};
-use records::{BatchRef, Index, SpanReader};
+use records::{BatchRef, ExportRow, Index, SpanReader};
 use std::collections::BTreeSet;
+use std::time::Instant;
 use steps::{ChunkReceipt, DeliverChunk};
 
 use crate::export::destination_row;
 use crate::export_adopt::open;
+use crate::export_position::{Position, layout};
 use crate::failure::Failure;
 use crate::{Context, failpoint};
 
@@ -25,15 +29,15 @@ pub(crate) async fn run(context: &Context, input: &DeliverChunk) -> Result<Chunk
         run_id: input.export_id.to_string(),
         name,
     };
-    let (token, idle_attempts) = match context.db.claim_step(&step).await? {
+    let (token, idle_attempts, saved) = match context.db.claim_step(&step).await? {
         StepClaim::Done(receipt) => return Ok(receipt),
         StepClaim::Mine {
             token,
             idle_attempts,
-            ..
-        } => (token, idle_attempts),
+            progress,
+        } => (token, idle_attempts, progress),
     };
-    match deliver(context, input, &step, &token)
+    match deliver(context, input, &step, &token, saved.as_deref())
         .await
         .map_err(|failure| failure.within(idle_attempts))
     {
@@ -53,6 +57,7 @@ async fn deliver(
     input: &DeliverChunk,
     step: &StepRef,
     token: &str,
+    saved: Option<&[u8]>,
 ) -> Result<ChunkReceipt, Failure> {
     let row = destination_row(context, input.destination_id).await?;
     let files = open(&row).await?;
@@ -67,30 +72,35 @@ async fn deliver(
     let mut chunk = Chunk {
         context,
         input,
+        step,
+        token,
         files,
         format: row.format,
-        parts: Vec::new(),
+        at: Position::resume(saved, layout(&readers)),
+        saved_at: Instant::now(),
     };
     let types: BTreeSet<String> = readers
         .iter()
         .flat_map(|reader| reader.types().map(|(name, _)| name.to_owned()))
         .collect();
-    for resource_type in &types {
-        chunk.write_type(resource_type, &spans, &readers).await?;
+    for resource_type in types.range(chunk.at.resource_type.clone()..) {
+        chunk.at.enter(resource_type);
+        chunk.write_type(&spans, &readers).await?;
     }
+    let parts = chunk.at.parts;
     let counts: Vec<(ConnectionId, ExportCounts)> = spans
         .iter()
         .zip(&readers)
         .map(|(span, reader)| (span.connection_id, counts_of(reader)))
         .collect();
-    let receipt = receipt(&chunk.parts, &counts);
+    let receipt = receipt(&parts, &counts);
     let done = ChunkCommit {
         export: input.export_id,
         plan_id: &input.plan_id,
         chunk: input.chunk,
         step,
         token,
-        parts: &chunk.parts,
+        parts: &parts,
         spans: &counts,
         receipt: &receipt,
     };
@@ -157,69 +167,96 @@ fn receipt(parts: &[Part], counts: &[(ConnectionId, ExportCounts)]) -> ChunkRece
 struct Chunk<'a> {
     context: &'a Context,
     input: &'a DeliverChunk,
+    step: &'a StepRef,
+    token: &'a str,
     files: FileDestination,
     format: FileFormat,
-    parts: Vec<Part>,
+    at: Position,
+    saved_at: Instant,
 }
 
-/// The open writer of one type, and how many parts came before it.
-#[derive(Default)]
-struct Open {
-    writer: Option<PartWriter>,
-    count: u32,
-}
+/// The open writers of one type: of resources, and of deletions where the format
+/// keeps them in files of their own.
+type Open = [Option<PartWriter>; 2];
 
 impl Chunk<'_> {
-    /// Writes all rows of one type: resources, and apart from them deletions
-    /// where the format keeps them in files of their own.
+    /// Writes the rows of the type at hand, from the position on.
     async fn write_type(
         &mut self,
-        name: &str,
         spans: &[ChunkSpan],
         readers: &[SpanReader],
     ) -> Result<(), Failure> {
-        let mut open = [Open::default(), Open::default()];
-        for (span, reader) in spans.iter().zip(readers) {
+        let mut open = Open::default();
+        while let Some((span, reader)) = self.at.span_of(spans, readers) {
             let about = RowContext {
                 source: &span.source_identity,
                 patient_id: span.patient_id,
                 connection_id: span.connection_id,
                 export_id: self.input.export_id,
             };
-            let mut rows = reader.rows_of(name);
+            let mut rows = reader.rows_of(&self.at.resource_type);
+            rows.skip_rows(self.at.row);
             while let Some(frame) = rows.next_frame().await? {
                 for row in frame {
-                    let deleted = formats::lists_deletions(self.format, row.meta.change);
-                    debug_assert!(!deleted || row.meta.change == Change::Deleted);
-                    let open = &mut open[usize::from(deleted)];
-                    let target = usize::try_from(self.context.limits.part_size_target_bytes)
-                        .unwrap_or(usize::MAX);
-                    let writer = match &mut open.writer {
-                        Some(writer) => writer,
-                        None => {
-                            open.writer
-                                .insert(PartWriter::new(self.format, name, deleted, target)?)
-                        }
-                    };
-                    writer.push(&about, &row.meta, &row.text)?;
-                    if writer.is_full() {
-                        self.close(open).await?;
-                    }
+                    self.push(&mut open, &about, &row).await?;
                 }
             }
+            self.at.next_span();
         }
-        for open in &mut open {
-            self.close(open).await?;
+        for deleted in [false, true] {
+            self.close(&mut open, deleted).await?;
         }
         Ok(())
     }
 
-    /// Writes the open part, if there is one.
-    async fn close(&mut self, open: &mut Open) -> Result<(), Failure> {
-        let Some(writer) = open.writer.take() else {
+    async fn push(
+        &mut self,
+        open: &mut Open,
+        about: &RowContext<'_>,
+        row: &ExportRow,
+    ) -> Result<(), Failure> {
+        let deleted = formats::lists_deletions(self.format, row.meta.change);
+        debug_assert!(!deleted || row.meta.change == Change::Deleted);
+        let target = self.context.limits.part_size_target_bytes;
+        let target = usize::try_from(target).unwrap_or(usize::MAX);
+        let writer = match &mut open[usize::from(deleted)] {
+            Some(writer) => writer,
+            none => none.insert(PartWriter::new(
+                self.format,
+                &self.at.resource_type,
+                deleted,
+                target,
+            )?),
+        };
+        writer.push(about, &row.meta, &row.text)?;
+        self.at.row += 1;
+        if writer.is_full() {
+            self.close(open, deleted).await?;
+            // Everything before is in finished parts only while no other is open.
+            if open.iter().all(Option::is_none)
+                && self.saved_at.elapsed() >= self.context.limits.chunk_save_every
+            {
+                self.save().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn save(&mut self) -> Result<(), Failure> {
+        let (db, plan_id) = (&self.context.db, &self.input.plan_id);
+        db.save_chunk(self.step, self.token, plan_id, &self.at.encode())
+            .await?;
+        self.saved_at = Instant::now();
+        failpoint::pass("chunk_save.after").await
+    }
+
+    /// Writes an open part, if there is one.
+    async fn close(&mut self, open: &mut Open, deleted: bool) -> Result<(), Failure> {
+        let Some(writer) = open[usize::from(deleted)].take() else {
             return Ok(());
         };
-        if open.count >= PARTS_PER_CHUNK_MAX {
+        let count = &mut self.at.counts[usize::from(deleted)];
+        if *count >= PARTS_PER_CHUNK_MAX {
             return Err(Failure::last(
                 "too_many_parts",
                 "a chunk would need over 1,000 parts of one type: raise worker.part_size_target_bytes",
@@ -227,11 +264,11 @@ impl Chunk<'_> {
         }
         let chunk = u32::try_from(self.input.chunk)
             .map_err(|_| Failure::last("internal", "too many chunks"))?;
-        let number = chunk.saturating_mul(PARTS_PER_CHUNK_MAX) + open.count;
-        open.count += 1;
+        let number = chunk.saturating_mul(PARTS_PER_CHUNK_MAX) + *count;
+        *count += 1;
         let part = writer.finish()?;
         let key = part.key(self.input.export_id, number);
-        self.parts.push(part.describe(&key));
+        self.at.parts.push(part.describe(&key));
         failpoint::pass("part_write.before").await?;
         self.files.put_part(&key, part.bytes).await?;
         failpoint::pass("part_write.after").await

@@ -6,10 +6,11 @@ use db::{Candidate, NewPlan, PlannedSpan, RunKind, StepClaim, StepRef};
 use model::BatchId;
 use steps::{PlanExport, PlanReceipt};
 
-use crate::Context;
 use crate::export::destination_row;
 use crate::export_adopt::{adopt_all, open};
+use crate::export_close::decide;
 use crate::failure::Failure;
+use crate::{Context, failpoint};
 
 /// Connections in one plan at most: a longer backfill is a series of
 /// publications, each with its own plan.
@@ -43,7 +44,18 @@ async fn fix(
 ) -> Result<PlanReceipt, Failure> {
     let row = destination_row(context, input.destination_id).await?;
     let files = open(&row).await?;
-    let last = adopt_all(context, &files, row.last_publication).await?;
+    let mut last = adopt_all(context, &files, row.last_publication).await?;
+    // An export that ended while publishing may still publish, by an attempt that
+    // was cut off: its number is decided before another plan has it.
+    while let Some(plan) = context
+        .db
+        .undecided_plan(input.destination_id, last + 1)
+        .await?
+    {
+        decide(context, &plan).await?;
+        last = adopt_all(context, &files, last + 1).await?;
+    }
+    failpoint::pass("export_plan.before").await?;
     let candidates = context
         .db
         .candidates(input.destination_id, PLAN_CONNECTIONS_MAX)

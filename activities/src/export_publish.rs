@@ -54,6 +54,10 @@ async fn publish(
     };
     failpoint::pass("publication.after").await?;
     let ours = stands.export_id == wanted.export_id && stands.plan_id == wanted.plan_id;
+    if ours && stands.burnt {
+        // The run was ended meanwhile, and its number with it.
+        return Err(Failure::Lost);
+    }
     let receipt = PublishReceipt {
         number: stands.number,
         ours,

@@ -11,12 +11,15 @@ pub const NAMES: &[&str] = &[
     "cursor_save.after",
     "settle_commit.before",
     "settle_commit.after",
+    "export_plan.before",
     "part_write.before",
     "part_write.after",
+    "chunk_save.after",
     "publication.before",
     "publication.after",
     "watermark_commit.before",
     "watermark_commit.after",
+    "export_close.before",
 ];
 
 /// Reads `FAILPOINTS`; does nothing without the feature.

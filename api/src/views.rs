@@ -82,6 +82,8 @@ pub struct ExportView {
     pub state: RunState,
     pub phase: RunPhase,
     pub retry_of: Option<ExportId>,
+    /// Whether everything was to be sent again.
+    pub full: bool,
     pub counts: ExportCounts,
     pub patients: u64,
     pub part_count: u64,
@@ -228,6 +230,7 @@ impl From<Export> for ExportView {
             state: export.state,
             phase: export.phase,
             retry_of: export.retry_of,
+            full: export.full,
             counts: export.counts,
             patients: export.patients,
             part_count: export.part_count,

@@ -5,6 +5,8 @@ mod deletes;
 mod delivery_exact;
 mod delivery_once;
 mod demo;
+mod export_cancel;
+mod export_retry;
 mod histories;
 mod isolation;
 mod releases;

@@ -24,6 +24,7 @@ async fn scenario(failpoint: Option<(&str, &str)>) -> Result<Output> {
         ("worker.part_size_target_bytes", "65536"),
         ("worker.chunk_rows_target", "100"),
         ("worker.streams_per_pull", "2"),
+        ("worker.chunk_save_ms", "0"),
     ];
     let settings = settings
         .map(|(key, value)| (key.to_owned(), value.to_owned()))

@@ -2,6 +2,8 @@
 //! due and puts back what has lost its workflow. It works by level, not by
 //! signal: a lost start costs a second, never data.
 
+mod cancel;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
@@ -36,6 +38,7 @@ const RUNS_MAX: u32 = 500;
 pub(crate) async fn run(core: Core, client: Client) {
     let holder = format!("{}-{}", std::process::id(), model::EventId::new());
     let mut started: HashMap<String, Instant> = HashMap::new();
+    let mut told: HashMap<String, Instant> = HashMap::new();
     // A minute after the start, then every ten: a mark lost to a race is found.
     let mut marks_at = Instant::now() + Duration::from_secs(60);
     let mut gone_at = Instant::now();
@@ -53,6 +56,9 @@ pub(crate) async fn run(core: Core, client: Client) {
         }
         if let Err(error) = pass(&core, &client, &mut started).await {
             tracing::warn!("dispatch will try again: {error:#}");
+        }
+        if let Err(error) = cancel::tell(&core, &client, &mut told).await {
+            tracing::warn!("dispatch could not cancel what was asked to end: {error:#}");
         }
         if gone_at.elapsed() >= GONE_CHECK {
             gone_at = Instant::now();
@@ -138,7 +144,8 @@ async fn start(core: &Core, client: &Client, run: &DueRun) -> Result<()> {
             let input = ExportInput {
                 destination_id,
                 chunks_per_run: u64::from(settings.chunks_per_run),
-                lanes: u32::try_from(settings.export_slots).unwrap_or(1),
+                // A destination holds at most a quarter of the slots.
+                lanes: u32::try_from(settings.export_slots / 4).map_or(1, |lanes| lanes.max(1)),
                 chain: None,
                 resume: None,
                 report: steps::ExportReport::default(),

@@ -120,6 +120,11 @@ fn limits(core: &Core) -> Limits {
         chunk_rows_target: settings.chunk_rows_target,
         part_size_target_bytes: settings.part_size_target_bytes,
         step_duration_max: STEP_DURATION_MAX,
+        chunk_save_every: Duration::from_millis(settings.chunk_save_ms),
+        back_off: db::BackOff {
+            first: Duration::from_millis(settings.back_off_first_ms),
+            max: Duration::from_millis(settings.back_off_max_ms),
+        },
         source_slots: settings.source_slots(),
     }
 }

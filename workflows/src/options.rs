@@ -55,6 +55,18 @@ pub(crate) enum StepEnd {
     Failed(String),
 }
 
+impl StepEnd {
+    /// What a step's end means: in a cancelled workflow, the request to cancel,
+    /// whatever the step made of it; a worker that is frozen makes nothing of it.
+    pub(crate) fn in_workflow(self, token: WorkflowCancellationToken) -> Self {
+        if token.is_cancelled() {
+            Self::Cancelled
+        } else {
+            self
+        }
+    }
+}
+
 impl From<ActivityExecutionError> for StepEnd {
     fn from(error: ActivityExecutionError) -> Self {
         match &error {

@@ -63,7 +63,7 @@ impl PatientPull {
             };
             let pull_id = resume.pull_id;
             let carried = carry_out(ctx, &input, resume).await;
-            match carried.map_err(|end| verdict(ctx, end)) {
+            match carried.map_err(|end| end.in_workflow(ctx.cancellation_token())) {
                 Ok(Carried::Settled(receipt)) => {
                     ctx.upsert_search_attributes([
                         steps::OUTCOME.value_set(receipt.state.to_string())
@@ -107,16 +107,6 @@ enum Begun {
     BudgetSpent,
 }
 
-/// What a step's end means: in a cancelled workflow, the request to cancel,
-/// whatever the step made of it; a worker that is frozen makes nothing of it.
-fn verdict(ctx: &WorkflowContext<PatientPull>, end: StepEnd) -> StepEnd {
-    if ctx.cancellation_token().is_cancelled() {
-        StepEnd::Cancelled
-    } else {
-        end
-    }
-}
-
 /// Takes the queued pull, if there is one, and plans its streams.
 async fn begin(
     ctx: &WorkflowContext<PatientPull>,
@@ -148,7 +138,7 @@ async fn begin(
     }
     match plan(ctx, input, pull_id)
         .await
-        .map_err(|end| verdict(ctx, end))
+        .map_err(|end| end.in_workflow(ctx.cancellation_token()))
     {
         Ok(Some(plan)) => {
             let references = StepTitle {

@@ -56,7 +56,12 @@ async fn what_is_in_flight_is_listed_and_not_judged() {
     let run = report.in_flight[0].parse().unwrap();
     deployment
         .db
-        .end_export(run, RunState::Failed, Some("publish_undecided"))
+        .end_export(
+            run,
+            RunState::Failed,
+            Some("publish_undecided"),
+            db::BackOff::default(),
+        )
         .await
         .unwrap();
     let report = deployment.verify().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use api::views::ExportView;
 use clap::Subcommand;
-use db::Db;
+use db::{Db, RunKind};
 use model::{DestinationId, ExportId, RunState, Trigger};
 
 use crate::args::GlobalArguments;
@@ -23,7 +23,8 @@ pub(crate) enum ExportCommand {
     /// Ask for exports now; prints the id of each run
     #[command(
         after_help = "Changes are exported by themselves; this is for when you do not want to wait.\n\n\
-        Examples:\n  chartlift export start lake --wait\n  chartlift export start --all"
+        Examples:\n  chartlift export start lake --wait\n  chartlift export start --all\n  \
+        chartlift export start lake --full        send everything again, newest versions only"
     )]
     Start {
         /// Names or ids of destinations
@@ -32,7 +33,26 @@ pub(crate) enum ExportCommand {
         /// Every enabled destination
         #[arg(long)]
         all: bool,
+        /// Send everything again, as if nothing had been delivered
+        #[arg(long)]
+        full: bool,
         /// Wait until they have ended; exit code 1 unless all completed
+        #[arg(long)]
+        wait: bool,
+    },
+    /// End an export that is queued or running; what it had planned is held until you ask for it again
+    Cancel {
+        /// Its id
+        export: ExportId,
+        /// Wait until it has ended
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Make up for an export that was partial, failed or cancelled; prints the id of the new run
+    Retry {
+        /// Its id
+        export: ExportId,
+        /// Wait until the new run has ended; exit code 1 unless it completed
         #[arg(long)]
         wait: bool,
     },
@@ -67,6 +87,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: ExportCommand) -> Res
         ExportCommand::Start {
             destinations,
             all,
+            full,
             wait,
         } => {
             let destinations = if all {
@@ -74,7 +95,13 @@ pub(crate) async fn run(global: &GlobalArguments, command: ExportCommand) -> Res
             } else {
                 named(&db, &destinations).await?
             };
-            return start(&db, destinations, wait).await;
+            return start(&db, destinations, full, wait).await;
+        }
+        ExportCommand::Cancel { export, wait } => return cancel(&db, export, wait).await,
+        ExportCommand::Retry { export, wait } => {
+            let retry = db.retry_export(export).await?;
+            print_line(&retry.to_string());
+            return follow(&db, vec![retry], wait).await;
         }
         ExportCommand::List {
             destination,
@@ -144,31 +171,63 @@ async fn named(db: &Db, names: &[String]) -> Result<Vec<DestinationId>> {
     Ok(found)
 }
 
-async fn start(db: &Db, destinations: Vec<DestinationId>, wait: bool) -> Result<ExitCode> {
+async fn start(
+    db: &Db,
+    destinations: Vec<DestinationId>,
+    full: bool,
+    wait: bool,
+) -> Result<ExitCode> {
     if destinations.is_empty() {
         bail!("there is no enabled destination: `chartlift destination add`");
     }
     let mut exports = Vec::with_capacity(destinations.len());
     for destination in destinations {
-        let export = db
-            .request_export(destination, Some(Trigger::Manual))
-            .await?;
+        let export = if full {
+            db.request_full_export(destination).await?
+        } else {
+            db.request_export(destination, Some(Trigger::Manual))
+                .await?
+        };
         print_line(&export.to_string());
         exports.push(export);
     }
+    follow(db, exports, wait).await
+}
+
+async fn cancel(db: &Db, export: ExportId, wait: bool) -> Result<ExitCode> {
+    db.request_cancel(RunKind::Export, &export.to_string())
+        .await?;
+    if wait {
+        let ended = ended(db, export).await?;
+        eprintln!(
+            "{export} {}{}",
+            ended.state,
+            because(ended.error_code.as_deref())
+        );
+    } else {
+        eprintln!("asked to end: a running worker sees to it within seconds");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ended(db: &Db, id: ExportId) -> Result<db::Export> {
+    loop {
+        let export = db.export(id).await?;
+        if export.state.is_final() {
+            return Ok(export);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn follow(db: &Db, exports: Vec<ExportId>, wait: bool) -> Result<ExitCode> {
     if !wait {
         eprintln!("queued: a running worker starts them within seconds");
         return Ok(ExitCode::SUCCESS);
     }
     let mut code = ExitCode::SUCCESS;
     for id in exports {
-        let export = loop {
-            let export = db.export(id).await?;
-            if export.state.is_final() {
-                break export;
-            }
-            tokio::time::sleep(LOOK).await;
-        };
+        let export = ended(db, id).await?;
         eprintln!(
             "{id} {}{}",
             export.state,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use api::views::PullView;
 use clap::Subcommand;
-use db::Db;
+use db::{Db, RunKind};
 use model::{ConnectionId, ConnectionStatus, PullId, RunState, Trigger};
 
 use crate::args::GlobalArguments;
@@ -60,6 +60,14 @@ pub(crate) enum PullCommand {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// End a pull that is queued or running; what it has fetched is dropped
+    Cancel {
+        /// Its id
+        pull: PullId,
+        /// Wait until it has ended
+        #[arg(long)]
+        wait: bool,
     },
     /// Ask again for what a partial, failed or cancelled pull did not get
     Retry {
@@ -154,6 +162,15 @@ pub(crate) async fn run(global: &GlobalArguments, command: PullCommand) -> Resul
             } else {
                 show(&view)
             }
+        }
+        PullCommand::Cancel { pull, wait } => {
+            db.request_cancel(RunKind::Pull, &pull.to_string()).await?;
+            if !wait {
+                eprintln!("asked to end: a running worker sees to it within seconds");
+                return Ok(ExitCode::SUCCESS);
+            }
+            // It has ended otherwise where it was about to anyway.
+            ended(&db, vec![pull], true).await?;
         }
         PullCommand::Retry { pull, wait } => {
             let retry = db.retry_pull(pull).await?;

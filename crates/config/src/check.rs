@@ -57,7 +57,7 @@ pub(crate) fn words(merged: &Config, origins: &BTreeMap<String, String>) -> Resu
 
 /// The bounds of `[worker]`. Low ends are what tests use to force many small
 /// steps; high ends keep a mistyped number from taking all memory.
-const RANGES: [(&str, RangeInclusive<i64>); 14] = [
+const RANGES: [(&str, RangeInclusive<i64>); 15] = [
     ("worker.pull_slots", 1..=1_000),
     ("worker.export_slots", 1..=1_000),
     ("worker.streams_per_pull", 1..=64),
@@ -69,6 +69,7 @@ const RANGES: [(&str, RangeInclusive<i64>); 14] = [
     ("worker.chunk_rows_target", 1..=10_000_000),
     ("worker.part_size_target_bytes", 1..=1 << 30),
     ("worker.staging_size_target_bytes", 1..=1 << 26),
+    ("worker.chunk_save_ms", 0..=600_000),
     ("worker.linger_ms", 0..=3_600_000),
     ("worker.dispatch_interval_ms", 10..=60_000),
     ("worker.back_off_first_ms", 1..=86_400_000),

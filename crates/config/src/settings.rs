@@ -121,6 +121,8 @@ pub struct WorkerSettings {
     pub chunk_rows_target: u64,
     /// Bytes at which a part is closed.
     pub part_size_target_bytes: u64,
+    /// Milliseconds between two saves of a chunk's position.
+    pub chunk_save_ms: u64,
     /// Bytes at which a staging object is closed.
     pub staging_size_target_bytes: u64,
     /// Milliseconds a destination waits for further pulls.

@@ -63,7 +63,7 @@ fn read(row: &AnyRow) -> Result<Destination> {
 }
 
 /// Marks every connection whose head the destination has not passed.
-const MARK: &str = "INSERT INTO marks (destination_id, connection_id, since) \
+pub(crate) const MARK: &str = "INSERT INTO marks (destination_id, connection_id, since) \
      SELECT destinations.id, connections.id, $1 FROM destinations CROSS JOIN connections \
      LEFT JOIN watermarks ON watermarks.destination_id = destinations.id AND watermarks.connection_id = connections.id \
      WHERE ($2 = '' OR destinations.id = $2) AND connections.head_seq > COALESCE(CASE WHEN watermarks.epoch = \
@@ -141,8 +141,7 @@ impl Db {
         let now = Timestamp::now().0;
         let mut tx = self.writer.begin().await?;
         let done = sqlx::query(
-            "UPDATE destinations SET enabled = $1, failures = 0, not_before = 0, updated_at = $2 \
-             WHERE id = $3 AND enabled <> $1",
+            "UPDATE destinations SET enabled = $1, updated_at = $2 WHERE id = $3 AND enabled <> $1",
         )
         .bind(i64::from(enabled))
         .bind(now)
@@ -150,6 +149,7 @@ impl Db {
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() > 0 && enabled {
+            crate::holds::clear(&mut tx, &id.to_string()).await?;
             sqlx::query(MARK)
                 .bind(now)
                 .bind(id.to_string())

@@ -25,7 +25,24 @@ impl RunKind {
         }
     }
 
-    fn subject(self) -> &'static str {
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Export => "export",
+        }
+    }
+
+    /// The error code of a run that has lost its workflow, as an expression.
+    pub(crate) fn gone_code(self) -> &'static str {
+        match self {
+            Self::Pull => "'workflow_gone'",
+            Self::Export => {
+                "CASE WHEN phase = 'committing' THEN 'publish_undecided' ELSE 'workflow_gone' END"
+            }
+        }
+    }
+
+    pub(crate) fn subject(self) -> &'static str {
         match self {
             Self::Pull => "connection_id",
             Self::Export => "destination_id",
@@ -53,6 +70,19 @@ pub struct OpenRun {
     pub workflow_run_id: String,
 }
 
+impl OpenRun {
+    pub(crate) fn read(kind: RunKind, row: &sqlx::any::AnyRow) -> Result<Self> {
+        Ok(Self {
+            run: DueRun {
+                kind,
+                run_id: row.text("id")?,
+                subject_id: row.text("subject_id")?,
+            },
+            workflow_run_id: row.text("workflow_run_id")?,
+        })
+    }
+}
+
 impl Db {
     /// Takes or keeps a lease for `ttl`; false if somebody else holds it.
     ///
@@ -74,26 +104,29 @@ impl Db {
         Ok(row.is_some())
     }
 
-    /// Enabled destinations that lack something, have no open run, may run
-    /// again, and whose oldest reason is older than `linger`.
+    /// Enabled destinations that lack something which is not held back, have no
+    /// open run, may run again, and whose oldest reason is older than `linger`.
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`].
     pub async fn due_destinations(&self, linger: Duration) -> Result<Vec<DestinationId>> {
         let now = Timestamp::now();
         let lingered = now.0 - i64::try_from(linger.as_micros()).unwrap_or(0);
-        let rows = sqlx::query(
+        let text = format!(
             "SELECT id FROM destinations WHERE enabled = 1 AND not_before <= $1 \
-             AND EXISTS (SELECT 1 FROM marks WHERE marks.destination_id = destinations.id) \
+             AND EXISTS (SELECT 1 FROM marks JOIN connections ON connections.id = marks.connection_id \
+             WHERE marks.destination_id = destinations.id AND NOT {}) \
              AND NOT EXISTS (SELECT 1 FROM exports WHERE exports.destination_id = destinations.id \
              AND exports.state IN ('queued', 'running')) \
              AND NOT EXISTS (SELECT 1 FROM pending_triggers WHERE pending_triggers.destination_id = destinations.id \
              GROUP BY destination_id HAVING MIN(first_at) > $2) ORDER BY id",
-        )
-        .bind(now.0)
-        .bind(lingered)
-        .fetch_all(&self.reader)
-        .await?;
+            crate::holds::is_held("destinations.id", "$1")
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(now.0)
+            .bind(lingered)
+            .fetch_all(&self.reader)
+            .await?;
         rows.iter().map(|row| row.word("id")).collect()
     }
 
@@ -140,7 +173,8 @@ impl Db {
         row.count("open_count")
     }
 
-    /// Running runs that nobody has touched for `age`.
+    /// Running runs that nobody has touched for `age`, those apart that were asked
+    /// to end.
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`].
@@ -150,6 +184,7 @@ impl Db {
         for kind in [RunKind::Pull, RunKind::Export] {
             let text = format!(
                 "SELECT id, {} AS subject_id, workflow_run_id FROM {} WHERE state = 'running' AND updated_at <= $1 \
+                 AND cancel_requested_at IS NULL \
                  ORDER BY updated_at LIMIT $2",
                 kind.subject(),
                 kind.table()
@@ -160,15 +195,7 @@ impl Db {
                 .fetch_all(&self.reader)
                 .await?;
             for row in &rows {
-                let run = DueRun {
-                    kind,
-                    run_id: row.text("id")?,
-                    subject_id: row.text("subject_id")?,
-                };
-                found.push(OpenRun {
-                    run,
-                    workflow_run_id: row.text("workflow_run_id")?,
-                });
+                found.push(OpenRun::read(kind, row)?);
             }
         }
         Ok(found)
@@ -197,9 +224,9 @@ impl Db {
             .await?;
         if requeued.rows_affected() == 0 {
             let end = format!(
-                "UPDATE {table} SET state = 'failed', phase = 'done', error_code = CASE WHEN phase = 'committing' AND \
-                 '{table}' = 'exports' THEN 'publish_undecided' ELSE 'workflow_gone' END, finished_at = $1, \
-                 updated_at = $1 WHERE id = $2 AND state = 'running' AND workflow_run_id = $3"
+                "UPDATE {table} SET state = 'failed', phase = 'done', error_code = {}, finished_at = $1, \
+                 updated_at = $1 WHERE id = $2 AND state = 'running' AND workflow_run_id = $3",
+                open.run.kind.gone_code()
             );
             sqlx::query(sqlx::AssertSqlSafe(end))
                 .bind(now)

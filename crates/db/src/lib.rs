@@ -8,12 +8,16 @@
 //! Invariant: no resource, no id of the source's and no token is stored open;
 //! the columns that need them are sealed (`crates/seal`).
 
+mod cancel;
+mod claims;
 mod connections;
 mod destinations;
 mod dispatch;
 mod error;
+mod export_runs;
 mod exports;
 mod held;
+mod holds;
 mod open;
 mod plans;
 mod publish;
@@ -33,8 +37,9 @@ pub use dispatch::{DueRun, OpenRun, RunKind};
 pub use error::Error;
 pub use exports::{Export, TriggerCount};
 pub use held::{HeldChange, HeldDeletes, NewHold};
+pub use holds::BackOff;
 pub use open::{Db, MigrationState};
-pub use plans::{Candidate, ChunkCommit, ChunkSpan, NewPlan, PlannedSpan};
+pub use plans::{Candidate, ChunkCommit, ChunkSpan, NewPlan, PlannedSpan, UndecidedPlan};
 pub use publish::{PublicationCommit, PublicationRow};
 pub use pulls::{Pull, PullType};
 pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};

@@ -84,9 +84,36 @@ pub struct ChunkCommit<'a, R> {
     pub receipt: &'a R,
 }
 
+/// A plan whose publication may stand or not.
+#[derive(Debug, Clone)]
+pub struct UndecidedPlan {
+    /// The export.
+    pub export_id: ExportId,
+    /// Where to.
+    pub destination_id: DestinationId,
+    /// Its plan.
+    pub plan_id: String,
+    /// The number it was to be published under.
+    pub number: u64,
+    /// Its epoch.
+    pub epoch: u64,
+}
+
+impl UndecidedPlan {
+    fn read(row: &sqlx::any::AnyRow) -> Result<Self> {
+        Ok(Self {
+            export_id: row.word("id")?,
+            destination_id: row.word("destination_id")?,
+            plan_id: row.text("plan_id")?,
+            number: row.count("plan_number")?,
+            epoch: row.count("plan_epoch")?,
+        })
+    }
+}
+
 impl Db {
-    /// The connections whose head a destination has not passed, by id, at most
-    /// `limit`.
+    /// The connections whose head a destination has not passed and that are not
+    /// held back from it, by id, at most `limit`.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -95,7 +122,7 @@ impl Db {
         destination: DestinationId,
         limit: u32,
     ) -> Result<Vec<Candidate>> {
-        let rows = sqlx::query(
+        let text = format!(
             "SELECT connections.id AS id, connections.head_seq AS head_seq, connections.index_key AS index_key, \
              COALESCE(CASE WHEN watermarks.epoch = destinations.epoch THEN watermarks.seq END, 0) AS from_seq, \
              CAST((SELECT COALESCE(SUM(batches.row_count), 0) FROM batches WHERE batches.connection_id = connections.id \
@@ -105,12 +132,15 @@ impl Db {
              watermarks.destination_id = destinations.id AND watermarks.connection_id = connections.id \
              WHERE destinations.id = $1 AND connections.head_seq > \
              COALESCE(CASE WHEN watermarks.epoch = destinations.epoch THEN watermarks.seq END, 0) \
-             ORDER BY connections.id LIMIT $2",
-        )
-        .bind(destination.to_string())
-        .bind(i64::from(limit))
-        .fetch_all(&self.writer)
-        .await?;
+             AND NOT {} ORDER BY connections.id LIMIT $2",
+            crate::holds::is_held("destinations.id", "$3")
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(destination.to_string())
+            .bind(i64::from(limit))
+            .bind(Timestamp::now().0)
+            .fetch_all(&self.writer)
+            .await?;
         rows.iter()
             .map(|row| {
                 Ok(Candidate {
@@ -186,6 +216,63 @@ impl Db {
         .await?
         .ok_or(Error::Lost)?;
         Ok((row.count("plan_number")?, row.count("plan_epoch")?))
+    }
+
+    /// The plan of an export that is in its last phase: whether its publication
+    /// stands is not known.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn plan_at_commit(&self, export: ExportId) -> Result<Option<UndecidedPlan>> {
+        let row = sqlx::query(
+            "SELECT id, destination_id, plan_id, plan_number, plan_epoch FROM exports \
+             WHERE id = $1 AND state = 'running' AND phase = 'committing'",
+        )
+        .bind(export.to_string())
+        .fetch_optional(&self.writer)
+        .await?;
+        row.map(|row| UndecidedPlan::read(&row)).transpose()
+    }
+
+    /// The plan under number `number` of an export that ended without anybody
+    /// knowing whether its publication stands.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn undecided_plan(
+        &self,
+        destination: DestinationId,
+        number: u64,
+    ) -> Result<Option<UndecidedPlan>> {
+        let row = sqlx::query(
+            "SELECT id, destination_id, plan_id, plan_number, plan_epoch FROM exports WHERE destination_id = $1 \
+             AND state = 'failed' AND error_code = 'publish_undecided' AND plan_number = $2 ORDER BY id DESC LIMIT 1",
+        )
+        .bind(destination.to_string())
+        .bind(bigint(number))
+        .fetch_optional(&self.writer)
+        .await?;
+        row.map(|row| UndecidedPlan::read(&row)).transpose()
+    }
+
+    /// How an export ends whose plan was published: completed, or partial where
+    /// spans of it failed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn published_state(&self, plan: &UndecidedPlan) -> Result<model::RunState> {
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS failed FROM export_spans WHERE export_id = $1 AND plan_id = $2 AND state <> 'delivered'",
+        )
+        .bind(plan.export_id.to_string())
+        .bind(&plan.plan_id)
+        .fetch_one(&self.writer)
+        .await?;
+        Ok(if row.count("failed")? == 0 {
+            model::RunState::Completed
+        } else {
+            model::RunState::Partial
+        })
     }
 
     /// Chunks planned so far in an export: the number of the next one.
@@ -298,6 +385,37 @@ impl Db {
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Saves how far a chunk has come.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if another attempt holds the step or the run has moved on.
+    pub async fn save_chunk(
+        &self,
+        step: &StepRef,
+        token: &str,
+        plan_id: &str,
+        progress: &[u8],
+    ) -> Result<()> {
+        let saved = sqlx::query(
+            "UPDATE steps SET progress_sealed = $1, idle_attempts = 0, updated_at = $2 \
+             WHERE run_id = $3 AND name = $4 AND token = $5 AND state = 'running' AND EXISTS (SELECT 1 FROM exports \
+             WHERE exports.id = $3 AND exports.state = 'running' AND exports.phase = 'working' AND exports.plan_id = $6)",
+        )
+        .bind(self.seal_progress(step, progress)?)
+        .bind(Timestamp::now().0)
+        .bind(&step.run_id)
+        .bind(&step.name)
+        .bind(token)
+        .bind(plan_id)
+        .execute(&self.writer)
+        .await?;
+        if saved.rows_affected() == 0 {
+            Err(Error::Lost)
+        } else {
+            Ok(())
+        }
     }
 
     /// Marks the spans of a chunk that could not be written: all their rows

@@ -149,10 +149,18 @@ impl Db {
                 "DELETE FROM marks WHERE destination_id = $1 AND EXISTS (SELECT 1 FROM watermarks JOIN connections \
                  ON connections.id = watermarks.connection_id WHERE watermarks.destination_id = marks.destination_id \
                  AND watermarks.connection_id = marks.connection_id AND watermarks.seq >= connections.head_seq \
-                 AND watermarks.epoch = $2)",
+                 AND watermarks.epoch = (SELECT epoch FROM destinations WHERE destinations.id = $1))",
             )
             .bind(&destination)
-            .bind(bigint(publication.epoch))
+            .execute(&mut *tx)
+            .await?;
+            sqlx::query(
+                "DELETE FROM holds WHERE destination_id = $1 AND connection_id IN (SELECT connection_id \
+                 FROM export_spans WHERE export_id = $2 AND plan_id = $3 AND state = 'delivered')",
+            )
+            .bind(&destination)
+            .bind(publication.export_id.to_string())
+            .bind(&publication.plan_id)
             .execute(&mut *tx)
             .await?;
             add_to_export(&mut tx, publication, commit.step.is_none(), now).await?;
@@ -289,8 +297,8 @@ async fn raise_watermark(
     Ok(())
 }
 
-/// Adds a publication to its export's counts; an adopted one also completes a
-/// run that had been given up as undecided.
+/// Adds a publication to its export's counts; an adopted one also decides a run
+/// that had been given up as undecided. A burnt one was not made.
 async fn add_to_export(
     tx: &mut sqlx::Transaction<'_, sqlx::Any>,
     publication: &Publication,
@@ -298,6 +306,16 @@ async fn add_to_export(
     now: i64,
 ) -> Result<()> {
     let id = publication.export_id.to_string();
+    if publication.burnt {
+        sqlx::query(
+            "UPDATE exports SET error_code = 'publish_burnt' WHERE id = $1 AND state = 'failed' \
+             AND error_code = 'publish_undecided'",
+        )
+        .bind(&id)
+        .execute(&mut **tx)
+        .await?;
+        return Ok(());
+    }
     let row = sqlx::query("SELECT counts FROM exports WHERE id = $1")
         .bind(&id)
         .fetch_optional(&mut **tx)
@@ -322,10 +340,12 @@ async fn add_to_export(
     .await?;
     if adopted {
         sqlx::query(
-            "UPDATE exports SET state = 'completed', error_code = NULL WHERE id = $1 AND state = 'failed' \
-             AND error_code = 'publish_undecided'",
+            "UPDATE exports SET state = CASE WHEN EXISTS (SELECT 1 FROM export_spans WHERE export_id = $1 \
+             AND plan_id = $2 AND export_spans.state <> 'delivered') THEN 'partial' ELSE 'completed' END, \
+             error_code = NULL WHERE id = $1 AND state = 'failed' AND error_code = 'publish_undecided'",
         )
         .bind(&id)
+        .bind(&publication.plan_id)
         .execute(&mut **tx)
         .await?;
     }

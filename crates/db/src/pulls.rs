@@ -147,47 +147,6 @@ impl Db {
         Ok(retry)
     }
 
-    /// Gives the queued pull of a connection to a workflow. Every other open pull
-    /// of the connection is closed first: the holder of the workflow id is alone.
-    /// An attempt that repeats gets the pull it had.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn claim_pull(
-        &self,
-        connection: ConnectionId,
-        workflow_run_id: &str,
-    ) -> Result<Option<PullId>> {
-        let now = Timestamp::now().0;
-        let mut tx = self.writer.begin().await?;
-        sqlx::query(
-            "UPDATE pulls SET state = 'failed', phase = 'done', error_code = 'workflow_gone', finished_at = $1, \
-             updated_at = $1 WHERE connection_id = $2 AND state = 'running' AND workflow_run_id <> $3",
-        )
-        .bind(now)
-        .bind(connection.to_string())
-        .bind(workflow_run_id)
-        .execute(&mut *tx)
-        .await?;
-        sqlx::query(
-            "UPDATE pulls SET state = 'running', workflow_run_id = $1, started_at = $2, updated_at = $2 \
-             WHERE connection_id = $3 AND state = 'queued' AND NOT EXISTS \
-             (SELECT 1 FROM pulls AS open WHERE open.connection_id = $3 AND open.state = 'running')",
-        )
-        .bind(workflow_run_id)
-        .bind(now)
-        .bind(connection.to_string())
-        .execute(&mut *tx)
-        .await?;
-        let row =
-            sqlx::query("SELECT id FROM pulls WHERE connection_id = $1 AND state = 'running'")
-                .bind(connection.to_string())
-                .fetch_optional(&mut *tx)
-                .await?;
-        tx.commit().await?;
-        row.map(|row| row.word("id")).transpose()
-    }
-
     /// Ends a running pull that did not settle; 0 rows (already ended) is fine.
     ///
     /// # Errors

@@ -60,6 +60,15 @@ impl StepRef {
 const PROGRESS: &str = "steps.progress";
 
 impl Db {
+    /// Progress as its column holds it.
+    pub(crate) fn seal_progress(&self, step: &StepRef, progress: &[u8]) -> Result<String> {
+        let place = Place {
+            column: PROGRESS,
+            row: &step.sealed_row(),
+        };
+        Ok(self.keys.seal(place, progress)?)
+    }
+
     /// Takes a step for a new attempt.
     ///
     /// # Errors
@@ -138,13 +147,7 @@ impl Db {
                 name: name.clone(),
                 ..step.clone()
             };
-            let sealed = self.keys.seal(
-                Place {
-                    column: PROGRESS,
-                    row: &planned.sealed_row(),
-                },
-                progress,
-            )?;
+            let sealed = self.seal_progress(&planned, progress)?;
             sqlx::query(
                 "INSERT INTO steps (run_id, name, token, state, attempts, idle_attempts, progress_sealed, updated_at) \
                  VALUES ($1, $2, '', 'running', 0, 0, $3, $4)",
@@ -174,13 +177,7 @@ impl Db {
         receipt: Option<&R>,
     ) -> Result<()> {
         let now = Timestamp::now().0;
-        let sealed = self.keys.seal(
-            Place {
-                column: PROGRESS,
-                row: &step.sealed_row(),
-            },
-            progress,
-        )?;
+        let sealed = self.seal_progress(step, progress)?;
         let mut tx = self.writer.begin().await?;
         let saved = sqlx::query(
             "UPDATE steps SET progress_sealed = $1, idle_attempts = 0, updated_at = $2, state = $3, receipt = $4 \

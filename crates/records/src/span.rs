@@ -136,6 +136,12 @@ impl SpanReader {
         self.skipped
     }
 
+    /// The names of the batches it reads, in their order. Where another attempt
+    /// reads the same ones, it finds the same rows in the same order.
+    pub fn objects(&self) -> impl Iterator<Item = &str> {
+        self.readers.iter().map(SegmentReader::object)
+    }
+
     /// The types there are rows of, sorted, and how many rows.
     pub fn types(&self) -> impl Iterator<Item = (&str, u64)> {
         self.rows

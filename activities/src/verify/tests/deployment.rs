@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use db::{
-    BatchRow, Db, HeldChange, NewBatch, NewConnection, NewDestination, NewPlan, NewSource,
+    BackOff, BatchRow, Db, HeldChange, NewBatch, NewConnection, NewDestination, NewPlan, NewSource,
     PlannedSpan, PublicationCommit, PullType, RunKind, SettleCommit, SourceAuth, StepClaim,
     StepRef,
 };
@@ -414,7 +414,7 @@ impl Deployment {
             step: Some((&step, &token, &())),
         };
         db.commit_publication(&commit).await.unwrap();
-        db.end_export(export, RunState::Completed, None)
+        db.end_export(export, RunState::Completed, None, BackOff::default())
             .await
             .unwrap();
     }

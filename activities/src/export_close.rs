@@ -1,0 +1,66 @@
+//! `export.close`: end an export. One that was publishing first decides its
+//! number: what it published counts; otherwise the number is burnt, so that no
+//! attempt that wakes later can make it visible.
+
+use std::time::Duration;
+
+use db::UndecidedPlan;
+use destination::Published;
+use model::{ExportCounts, PUBLICATION_VERSION, Publication, RunState, Timestamp};
+use steps::CloseExport;
+
+use crate::export::destination_row;
+use crate::export_adopt::{adopt, open};
+use crate::failure::Failure;
+use crate::{Context, failpoint};
+
+/// How long the destination may take to say what stands under the number; the
+/// activity has 30 s.
+const DECIDE_MAX: Duration = Duration::from_secs(15);
+
+pub(crate) async fn run(context: &Context, input: &CloseExport) -> Result<(), Failure> {
+    failpoint::pass("export_close.before").await?;
+    let (state, code) = match context.db.plan_at_commit(input.export_id).await? {
+        None => (input.state, input.code.clone()),
+        Some(plan) => {
+            match tokio::time::timeout(DECIDE_MAX, decide(context, &plan)).await {
+                // It was published: the run did what it was to do.
+                Ok(Ok(true)) => (context.db.published_state(&plan).await?, None),
+                Ok(Ok(false)) => (input.state, input.code.clone()),
+                Ok(Err(_)) | Err(_) => (RunState::Failed, Some("publish_undecided".to_owned())),
+            }
+        }
+    };
+    let back_off = context.limits.back_off;
+    Ok(context
+        .db
+        .end_export(input.export_id, state, code.as_deref(), back_off)
+        .await?)
+}
+
+/// Finds out what stands under a plan's number, or burns it. What stands is taken
+/// over; true if it is the plan's own publication.
+pub(crate) async fn decide(context: &Context, plan: &UndecidedPlan) -> Result<bool, Failure> {
+    let row = destination_row(context, plan.destination_id).await?;
+    let files = open(&row).await?;
+    let burnt = Publication {
+        version: PUBLICATION_VERSION,
+        destination_id: plan.destination_id,
+        number: plan.number,
+        export_id: plan.export_id,
+        plan_id: plan.plan_id.clone(),
+        epoch: plan.epoch,
+        burnt: true,
+        format: row.format,
+        published_at: Timestamp::now().to_string(),
+        parts: Vec::new(),
+        spans: Vec::new(),
+        counts: ExportCounts::default(),
+    };
+    let stands = match files.publish(&burnt).await? {
+        Published::Created => burnt,
+        Published::Stands(stands) => *stands,
+    };
+    adopt(context, &files, &stands).await?;
+    Ok(!stands.burnt && stands.export_id == plan.export_id && stands.plan_id == plan.plan_id)
+}
