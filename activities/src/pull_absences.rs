@@ -57,6 +57,9 @@ pub(crate) async fn run(
     index: &Index,
 ) -> Result<Result<Option<HeldReceipt>, Pause>, Failure> {
     let asked = asked_alike(fetch).await?;
+    if asked.is_empty() {
+        return Ok(Ok(None));
+    }
     let staging = fetch.context.db.staging(fetch.input.pull_id).await?;
     let staging: Vec<String> = staging.into_iter().map(|row| row.object_key).collect();
     let found = records::absences(&fetch.context.store, &staging, index, |name| {

@@ -285,6 +285,20 @@ async fn knobs_refuse_repeat_and_expire() {
 
     set(Knobs::default());
     let first = search(&sandbox, "Observation", EDGE_CASE_PATIENT);
+    let shown = walk(first.clone()).await.len();
+    set(Knobs {
+        hidden_from_search: ["Observation/dec-trailing".into()].into(),
+        ..Default::default()
+    });
+    let hidden = format!("{base}/Observation/dec-trailing");
+    assert_eq!(walk(first.clone()).await.len(), shown - 1);
+    assert_eq!(get(&hidden).await.0, 200);
+    set(Knobs {
+        status_for_read: [("Observation/dec-trailing".into(), 410)].into(),
+        ..Default::default()
+    });
+    assert_eq!(walk(first.clone()).await.len(), shown);
+    assert_eq!(get(&hidden).await.0, 410);
     let whole = walk(first.clone()).await;
     set(Knobs {
         repeat_pages: true,

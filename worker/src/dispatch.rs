@@ -54,8 +54,11 @@ pub(crate) async fn run(core: Core, client: Client) {
                 continue;
             }
         }
-        if let Err(error) = pass(&core, &client, &mut started).await {
-            tracing::warn!("dispatch will try again: {error:#}");
+        match pass(&core, &client, &mut started).await {
+            // A source whose pulls are quick is given its next ones soon.
+            Ok(true) => tick.reset_after(core.settings.worker.dispatch_interval() / 4),
+            Ok(false) => {}
+            Err(error) => tracing::warn!("dispatch will try again: {error:#}"),
         }
         if let Err(error) = cancel::tell(&core, &client, &mut told).await {
             tracing::warn!("dispatch could not cancel what was asked to end: {error:#}");
@@ -75,8 +78,14 @@ pub(crate) async fn run(core: Core, client: Client) {
     }
 }
 
-/// Queues the exports that are due and starts the workflows of all queued runs.
-async fn pass(core: &Core, client: &Client, started: &mut HashMap<String, Instant>) -> Result<()> {
+/// Queues the exports that are due and starts the workflows of queued runs; of
+/// pulls only so many of one source. Returns whether it goes on from here: some
+/// were started, and others wait for them.
+async fn pass(
+    core: &Core,
+    client: &Client,
+    started: &mut HashMap<String, Instant>,
+) -> Result<bool> {
     for destination in core
         .db
         .due_destinations(core.settings.worker.linger())
@@ -88,14 +97,18 @@ async fn pass(core: &Core, client: &Client, started: &mut HashMap<String, Instan
     let per_source = core.settings.worker.pulls_per_source();
     let mut due = core.db.due_pulls(per_source, RUNS_MAX).await?;
     let queued = core.db.queued_runs(Duration::ZERO, RUNS_MAX).await?;
-    due.extend(queued.into_iter().filter(|run| run.kind == RunKind::Export));
+    let (waiting, exports): (Vec<_>, Vec<_>) = queued
+        .into_iter()
+        .partition(|run| run.kind == RunKind::Pull);
+    due.extend(exports);
     for run in due {
         if let Entry::Vacant(vacant) = started.entry(run.run_id.clone()) {
             start(core, client, &run).await?;
             vacant.insert(Instant::now());
         }
     }
-    Ok(())
+    let is_left = |run: &DueRun| !started.contains_key(&run.run_id);
+    Ok(!started.is_empty() && waiting.iter().any(is_left))
 }
 
 /// Starts the workflows of all queued runs, once: what a command does that does
@@ -104,7 +117,7 @@ async fn pass(core: &Core, client: &Client, started: &mut HashMap<String, Instan
 /// # Errors
 /// If database or Temporal do not answer.
 pub async fn start_due(core: &Core, client: &Client) -> Result<()> {
-    pass(core, client, &mut HashMap::new()).await
+    pass(core, client, &mut HashMap::new()).await.map(drop)
 }
 
 /// Starts the workflow of a run. One that is running already will find the row

@@ -189,12 +189,24 @@ async fn start(db: &Db, connections: Vec<ConnectionId>, wait: bool) -> Result<Ex
         bail!("there is no enabled connection: `chartlift connection add`");
     }
     let mut pulls = Vec::with_capacity(connections.len());
+    let is_one = connections.len() == 1;
+    let mut code = ExitCode::SUCCESS;
     for connection in connections {
-        let pull = db.request_pull(connection, Trigger::Manual).await?;
-        print_line(&pull.to_string());
-        pulls.push(pull);
+        match db.request_pull(connection, Trigger::Manual).await {
+            Ok(pull) => {
+                print_line(&pull.to_string());
+                pulls.push(pull);
+            }
+            // One that cannot be pulled now keeps nobody else from it.
+            Err(error @ db::Error::Conflict { .. }) if !is_one => {
+                eprintln!("left out: {error}");
+                code = ExitCode::from(1);
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    ended(db, pulls, wait).await
+    let end = ended(db, pulls, wait).await?;
+    Ok(if code == ExitCode::SUCCESS { end } else { code })
 }
 
 /// Waits until pulls have ended, where that was asked for, and says how.

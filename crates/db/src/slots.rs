@@ -132,9 +132,12 @@ impl Db {
             "SELECT id, connection_id FROM \
              (SELECT pulls.id AS id, pulls.connection_id AS connection_id, pulls.kind AS kind, \
              ROW_NUMBER() OVER (PARTITION BY connections.source_id, pulls.kind ORDER BY pulls.id) AS place, \
-             (SELECT COUNT(*) FROM pulls AS busy JOIN connections AS of ON of.id = busy.connection_id \
-             WHERE busy.state = 'running' AND busy.kind = 'fetch' AND of.source_id = connections.source_id) AS running \
-             FROM pulls JOIN connections ON connections.id = pulls.connection_id WHERE pulls.state = 'queued' \
+             COALESCE(busy.running, 0) AS running \
+             FROM pulls JOIN connections ON connections.id = pulls.connection_id \
+             LEFT JOIN (SELECT home.source_id AS source_id, COUNT(*) AS running FROM pulls AS other \
+             JOIN connections AS home ON home.id = other.connection_id \
+             WHERE other.state = 'running' AND other.kind = 'fetch' GROUP BY home.source_id) AS busy \
+             ON busy.source_id = connections.source_id WHERE pulls.state = 'queued' \
              AND NOT EXISTS (SELECT 1 FROM pulls AS ahead WHERE ahead.connection_id = pulls.connection_id \
              AND ahead.state = 'running')) AS queued \
              WHERE kind <> 'fetch' OR place + running <= $1 ORDER BY place, id LIMIT $2",

@@ -130,7 +130,7 @@ impl Oracle {
         }
         let batch_seq = self.head + 1;
         let mut rows = Vec::new();
-        for (kind, id, by_source) in gone {
+        for (kind, id, by_source) in gone.iter().filter(|gone| gone.0 < 128) {
             let key = key_of(*kind, *id);
             let Some(old) = self
                 .live
@@ -139,8 +139,7 @@ impl Oracle {
             else {
                 continue;
             };
-            let is_forbidden = !by_source && key.resource_type == "Location";
-            if kept.contains_key(&key) || is_forbidden || *kind >= 128 {
+            if kept.contains_key(&key) || (!by_source && key.resource_type == "Location") {
                 continue;
             }
             let reason = if *by_source {
