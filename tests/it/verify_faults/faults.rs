@@ -186,7 +186,7 @@ pub(super) const FAULTS: &[Fault] = &[
         batch_foreign,
         ("I1", "batch_foreign"),
     ),
-    fault("an older index", index_old, ("I1", "index_wrong")),
+    fault("another connection's index", index_foreign, ("I1", "index_wrong")),
     fault(
         "records of an unknown connection",
         unknown_connection,
@@ -332,16 +332,18 @@ fn row_in_two(copy: &Copy) -> Result<String> {
 fn parquet_in_two(copy: &Copy) -> Result<String> {
     let path = copy.parquet.part(1, "Patient")?;
     let earlier = copy.parquet.publication(1)?;
+    let export = |publication: &Value| publication["export_id"].as_str().map(str::to_owned);
+    let parts = earlier["parts"].as_array().into_iter().flatten();
+    let mut part = parts
+        .filter(|part| part["path"] == path.as_str())
+        .cloned()
+        .next()
+        .context("a part")?;
     let object = copy.parquet.edit(3, |publication| {
-        let part = earlier["parts"].as_array().into_iter().flatten();
-        let part = part.filter(|part| part["path"] == path.as_str()).cloned();
+        let ids = export(&earlier).zip(export(publication));
+        part["path"] = ids.map(|(from, to)| path.replace(&from, &to)).into();
         if let Some(parts) = publication["parts"].as_array_mut() {
-            parts.extend(part.map(|mut part| {
-                let (from, to) = (&earlier["export_id"], &publication["export_id"]);
-                let text = |id: &Value| id.as_str().unwrap_or_default().to_owned();
-                part["path"] = path.replace(&text(from), &text(to)).into();
-                part
-            }));
+            parts.push(part);
         }
         fit_spans(publication);
     })?;
@@ -560,7 +562,7 @@ fn batch_foreign(copy: &Copy) -> Result<String> {
     Ok(object)
 }
 
-fn index_old(copy: &Copy) -> Result<String> {
+fn index_foreign(copy: &Copy) -> Result<String> {
     let connection = connection(copy)?;
     let object = copy.text(&format!(
         "SELECT index_key FROM connections WHERE id = '{connection}'"
