@@ -17,8 +17,8 @@ use crate::delivery_exact::small_patients;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Three publications at each destination: everything, a change and something
-/// new, and another change.
+/// Four publications at each destination: everything, a change and something
+/// new, another change, and a deletion.
 async fn deployment() -> Result<(App, [String; 2])> {
     let mut app = App::start(AppOptions::default()).await?;
     let patients = small_patients(&app);
@@ -42,6 +42,9 @@ async fn deployment() -> Result<(App, [String; 2])> {
         app.pull(&connections[..1]).await?;
         app.idle(LIMIT).await?;
     }
+    app.sandbox.portal().remove("Observation", "fresh");
+    app.pull(&connections[..1]).await?;
+    app.idle(LIMIT).await?;
     app.all_completed().await?;
     app.down()?;
     app.core.db.close().await;

@@ -44,6 +44,8 @@ async fn nothing_is_found_while_runs_go_on() -> Result<()> {
                 r#"{{"resourceType":"Observation","id":"race-{id}","status":"final","subject":{{"reference":"Patient/12345"}},"valueInteger":{value}}}"#
             ));
         }
+        let gone = format!("race-{}", round % 3);
+        app.sandbox.portal().remove("Observation", &gone);
         app.pull(&connections).await?;
         let until = Instant::now() + LIMIT;
         loop {

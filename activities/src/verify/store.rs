@@ -158,7 +158,7 @@ impl<'a> LogCheck<'a> {
     fn gap(&mut self, seq: u64) {
         let mut missing = (self.next_seq..seq).filter(|seq| !was_passed_over(self.log, *seq));
         let Some(first) = missing.next() else { return };
-        let last = missing.last().unwrap_or(first);
+        let last = missing.next_back().unwrap_or(first);
         self.is_whole = false;
         let what = format!("batches {first} to {last} of its log are not in the catalogue");
         self.report.find(

@@ -2,30 +2,40 @@
 //! publications of its epoch (I2). Only Parquet says of each row where it comes
 //! from, so only there can the view be made without the log.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU64;
 
 use db::{Db, DestinationState};
 use formats::FileRow;
 use model::ContentHash;
 use records::Store;
 
-use super::rows::{Key, Keys};
+use super::rows::{Key, Keys, short};
 use super::stretch::{self, Stretch, StretchRows};
 use super::{Report, VerifyError};
 
 const REPORT_BUG: &str = "keep the destination's files as they are and report this as a bug";
 
+/// The newest row of a resource, in 16 bytes: there is one for each at the
+/// destination.
 #[derive(Debug, Clone, Copy)]
 struct ViewRow {
     batch_seq: u64,
-    content_hash: Option<ContentHash>,
-    is_twice: bool,
+    /// Its content; none for a tombstone.
+    content: Option<NonZeroU64>,
+}
+
+fn content_of(hash: Option<ContentHash>) -> Option<NonZeroU64> {
+    hash.map(|hash| NonZeroU64::new(short(hash)).unwrap_or(NonZeroU64::MIN))
 }
 
 /// The newest rows, by connection.
 #[derive(Default)]
 pub(super) struct View {
     connections: HashMap<String, HashMap<Key, ViewRow>>,
+    /// Keys with more than one newest row: there should be none.
+    twice: HashSet<Key>,
 }
 
 #[derive(Default)]
@@ -51,18 +61,20 @@ impl View {
         };
         let new = ViewRow {
             batch_seq,
-            content_hash: row.content_hash,
-            is_twice: false,
+            content: content_of(row.content_hash),
         };
-        rows.entry(key)
-            .and_modify(|kept| {
-                if kept.batch_seq < batch_seq {
-                    *kept = new;
-                } else if kept.batch_seq == batch_seq {
-                    kept.is_twice = true;
-                }
-            })
-            .or_insert(new);
+        let kept = rows.entry(key).or_insert(ViewRow {
+            batch_seq: 0,
+            ..new
+        });
+        match kept.batch_seq.cmp(&batch_seq) {
+            Ordering::Less => {
+                *kept = new;
+                self.twice.remove(&key);
+            }
+            Ordering::Equal => drop(self.twice.insert(key)),
+            Ordering::Greater => {}
+        }
     }
 
     /// Compares the view with each log up to its watermark.
@@ -85,7 +97,7 @@ impl View {
             let Some(log) = stretch::read(db, store, keys, stretch, &named).await? else {
                 continue;
             };
-            let faults = compare(&log, there);
+            let faults = compare(&log, there, &self.twice);
             let found = [
                 (
                     ("I1", "view_missing"),
@@ -121,23 +133,20 @@ impl View {
     }
 }
 
-fn compare(log: &StretchRows, mut there: HashMap<Key, ViewRow>) -> Faults {
+fn compare(log: &StretchRows, mut there: HashMap<Key, ViewRow>, twice: &HashSet<Key>) -> Faults {
     let mut faults = Faults::default();
     for (key, row) in &log.newest {
-        let kept = there.remove(key);
-        faults.twice += u64::from(kept.is_some_and(|kept| kept.is_twice));
-        match (row.content_hash, kept.and_then(|kept| kept.content_hash)) {
+        faults.twice += u64::from(twice.contains(key));
+        let kept = there.remove(key).and_then(|kept| kept.content);
+        match (content_of(row.content_hash), kept) {
             (Some(_), None) => faults.missing += 1,
-            (Some(hash), Some(other)) => faults.other += u64::from(hash != other),
+            (Some(content), Some(other)) => faults.other += u64::from(content != other),
             (None, Some(_)) => faults.gone += 1,
             (None, None) => {}
         }
     }
     // What merging has left only a later row of cannot be told.
     there.retain(|key, _| !log.later.contains(key));
-    faults.gone += there
-        .values()
-        .filter(|row| row.content_hash.is_some())
-        .count() as u64;
+    faults.gone += there.values().filter(|row| row.content.is_some()).count() as u64;
     faults
 }

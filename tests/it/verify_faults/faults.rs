@@ -45,8 +45,23 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     fault(
         "a file is left out, and everything is recounted",
-        left_out,
+        |copy| leave_out(copy, &copy.ndjson, 2),
         ("I1", "rows_missing"),
+    ),
+    fault(
+        "a deletion is lost, and everything is recounted",
+        |copy| leave_out(copy, &copy.ndjson, 4),
+        ("I1", "rows_missing"),
+    ),
+    fault(
+        "a deletion is lost in Parquet, and everything is recounted",
+        |copy| leave_out(copy, &copy.parquet, 4),
+        ("I1", "rows_missing"),
+    ),
+    fault(
+        "a resource comes back in Parquet",
+        resurrected,
+        ("I2", "view_not_gone"),
     ),
     fault(
         "a row stands in two publications",
@@ -126,7 +141,7 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     fault(
         "a watermark beyond the log",
-        |copy| watermark(copy, "+ 1"),
+        |copy| watermark(copy, "+ 7"),
         ("I3", "watermark_beyond_log"),
     ),
     fault(
@@ -186,7 +201,11 @@ pub(super) const FAULTS: &[Fault] = &[
         batch_foreign,
         ("I1", "batch_foreign"),
     ),
-    fault("an older index", index_old, ("I1", "index_wrong")),
+    fault(
+        "another connection's index",
+        index_foreign,
+        ("I1", "index_wrong"),
+    ),
     fault(
         "records of an unknown connection",
         unknown_connection,
@@ -301,16 +320,23 @@ fn fit_spans(publication: &mut Value) {
     publication["spans"][0]["row_count"] = rows.into();
 }
 
-fn left_out(copy: &Copy) -> Result<String> {
-    let path = copy.ndjson.part(2, "Observation")?;
-    let object = copy.ndjson.edit(2, |publication| {
+/// Takes the observations out of a publication.
+fn leave_out(copy: &Copy, lake: &Lake, number: u64) -> Result<String> {
+    let path = lake.part(number, "Observation")?;
+    let object = lake.edit(number, |publication| {
         if let Some(parts) = publication["parts"].as_array_mut() {
             parts.retain(|part| part["path"] != path.as_str());
         }
         fit_spans(publication);
     })?;
-    copy.recount(&copy.ndjson, 2)?;
+    copy.recount(lake, number)?;
     Ok(object)
+}
+
+/// What was deleted is live for those who read Parquet.
+fn resurrected(copy: &Copy) -> Result<String> {
+    leave_out(copy, &copy.parquet, 4)?;
+    Ok(copy.parquet.names(&connection(copy)?))
 }
 
 fn row_in_two(copy: &Copy) -> Result<String> {
@@ -332,16 +358,15 @@ fn row_in_two(copy: &Copy) -> Result<String> {
 fn parquet_in_two(copy: &Copy) -> Result<String> {
     let path = copy.parquet.part(1, "Patient")?;
     let earlier = copy.parquet.publication(1)?;
+    let export = |publication: &Value| publication["export_id"].as_str().map(str::to_owned);
+    let mut parts = earlier["parts"].as_array().into_iter().flatten();
+    let part = parts.find(|part| part["path"] == path.as_str());
+    let mut part = part.context("a part")?.clone();
     let object = copy.parquet.edit(3, |publication| {
-        let part = earlier["parts"].as_array().into_iter().flatten();
-        let part = part.filter(|part| part["path"] == path.as_str()).cloned();
+        let ids = export(&earlier).zip(export(publication));
+        part["path"] = ids.map(|(from, to)| path.replace(&from, &to)).into();
         if let Some(parts) = publication["parts"].as_array_mut() {
-            parts.extend(part.map(|mut part| {
-                let (from, to) = (&earlier["export_id"], &publication["export_id"]);
-                let text = |id: &Value| id.as_str().unwrap_or_default().to_owned();
-                part["path"] = path.replace(&text(from), &text(to)).into();
-                part
-            }));
+            parts.push(part);
         }
         fit_spans(publication);
     })?;
@@ -560,7 +585,7 @@ fn batch_foreign(copy: &Copy) -> Result<String> {
     Ok(object)
 }
 
-fn index_old(copy: &Copy) -> Result<String> {
+fn index_foreign(copy: &Copy) -> Result<String> {
     let connection = connection(copy)?;
     let object = copy.text(&format!(
         "SELECT index_key FROM connections WHERE id = '{connection}'"

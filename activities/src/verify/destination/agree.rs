@@ -139,26 +139,22 @@ impl Check<'_> {
 
 /// Whether a part has the name that its export, type and bytes give it.
 fn is_named_after(part: &Part, publication: &Publication) -> bool {
-    let mut names = part.path.rsplit('/');
-    let (file, export) = (
-        names.next().unwrap_or_default(),
-        publication.export_id.to_string(),
-    );
-    // The hash comes last before the ending, or is all there is before it.
-    let stem = file
-        .split('.')
-        .find(|name| name.len() >= 16)
-        .unwrap_or_default();
-    let hash = stem.rsplit('-').next().unwrap_or_default();
-    let is_typed = match publication.format {
-        FileFormat::Parquet => {
-            part.path == format!("tables/{}/{export}/{file}", part.resource_type)
-        }
-        _ => {
-            let folder = if part.deleted { "deleted/" } else { "" };
-            part.path == format!("ndjson/{export}/{folder}{file}")
-                && file.split('.').next() == Some(part.resource_type.as_str())
-        }
+    let export = publication.export_id;
+    let file = part.path.rsplit('/').next().unwrap_or_default();
+    let mut words = file.split('.');
+    let (folder, hash) = if publication.format == FileFormat::Parquet {
+        let folder = format!("tables/{}/{export}", part.resource_type);
+        (folder, words.next())
+    } else {
+        let folder = if part.deleted { "/deleted" } else { "" };
+        let is_typed = words.next() == Some(part.resource_type.as_str());
+        let numbered = words.next().filter(|_| is_typed);
+        let hash = numbered.and_then(|word| word.split_once('-'));
+        (
+            format!("ndjson/{export}{folder}"),
+            hash.map(|(_, hash)| hash),
+        )
     };
-    is_typed && hash.len() >= 16 && part.sha256.starts_with(hash)
+    part.path == format!("{folder}/{file}")
+        && hash.is_some_and(|hash| hash.len() >= 16 && part.sha256.starts_with(hash))
 }

@@ -75,10 +75,13 @@ impl LogCheck<'_> {
         let mut misnumbered = 0;
         for row in footer.rows() {
             let settle_seq = *settles.entry(row.batch_seq).or_insert(row.settle_seq);
-            let is_own = row.batch_seq == batch.seq;
-            let is_right = (is_own || (merged && (first_seq..batch.seq).contains(&row.batch_seq)))
-                && row.settle_seq == settle_seq
-                && (!is_own || merged || row.settle_seq == batch.settle_seq);
+            // What is merged carries numbers of before, and no settle of its own.
+            let is_right = if merged {
+                (first_seq..=batch.seq).contains(&row.batch_seq)
+            } else {
+                (row.batch_seq, row.settle_seq) == (batch.seq, batch.settle_seq)
+            };
+            let is_right = is_right && row.settle_seq == settle_seq;
             misnumbered += u64::from(!is_right);
         }
         if misnumbered > 0 {
