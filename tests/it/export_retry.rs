@@ -39,13 +39,14 @@ async fn a_retry_delivers_what_failed_and_nothing_twice() -> Result<()> {
     app.idle(LIMIT).await?;
     app.down()?;
 
-    // The chunk of the patient with conditions cannot write them: a file stands
-    // where their folder should be. The other patient has none.
+    // One connection's batch is damaged: its chunk cannot be read, the other's can.
+    let batch = app.core.db.batches(connections[1], 0, 1).await?.remove(0);
+    let batch = PathBuf::from(&app.core.settings.records.location).join(batch.object_key);
+    let sound = std::fs::read(&batch)?;
+    let mut damaged = sound.clone();
+    damaged[9] ^= 1;
+    std::fs::write(&batch, damaged)?;
     let lake = app.destination("lake", FileFormat::Parquet).await?;
-    let tables = folder(&app, lake).await?.join("tables");
-    std::fs::create_dir_all(&tables)?;
-    let obstacle = tables.join("Condition");
-    std::fs::write(&obstacle, b"in the way")?;
     app.up(&[])?;
     app.until(LIMIT, "the export has ended", async |app: &mut App| {
         let exports = app.core.db.exports(Some(lake), None, 1).await?;
@@ -57,7 +58,6 @@ async fn a_retry_delivers_what_failed_and_nothing_twice() -> Result<()> {
     let partial = app.core.db.exports(Some(lake), None, 1).await?.remove(0);
     ensure!(partial.state == RunState::Partial, "{partial:?}");
     ensure!(partial.counts.failed > 0 && partial.counts.delivered > 0);
-    app.verified().await?;
     let first = app.delivered(lake).await?;
     // The connection that failed is left alone, so that nothing is due.
     ensure!(
@@ -68,7 +68,8 @@ async fn a_retry_delivers_what_failed_and_nothing_twice() -> Result<()> {
             .is_empty()
     );
 
-    std::fs::remove_file(&obstacle)?;
+    std::fs::write(&batch, sound)?;
+    app.verified().await?;
     let retry = app.core.db.retry_export(partial.id).await?;
     app.idle(LIMIT).await?;
     let retried = app.core.db.export(retry).await?;
