@@ -2,6 +2,8 @@
 //! due and puts back what has lost its workflow. It works by level, not by
 //! signal: a lost start costs a second, never data.
 
+mod maintain;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
@@ -53,6 +55,9 @@ pub(crate) async fn run(core: Core, client: Client) {
         }
         if let Err(error) = pass(&core, &client, &mut started).await {
             tracing::warn!("dispatch will try again: {error:#}");
+        }
+        if let Err(error) = maintain::start_due(&core, &client).await {
+            tracing::warn!("dispatch could not start the upkeep: {error:#}");
         }
         if gone_at.elapsed() >= GONE_CHECK {
             gone_at = Instant::now();

@@ -63,7 +63,7 @@ fn read(row: &AnyRow) -> Result<Destination> {
 }
 
 /// Marks every connection whose head the destination has not passed.
-const MARK: &str = "INSERT INTO marks (destination_id, connection_id, since) \
+pub(crate) const MARK: &str = "INSERT INTO marks (destination_id, connection_id, since) \
      SELECT destinations.id, connections.id, $1 FROM destinations CROSS JOIN connections \
      LEFT JOIN watermarks ON watermarks.destination_id = destinations.id AND watermarks.connection_id = connections.id \
      WHERE ($2 = '' OR destinations.id = $2) AND connections.head_seq > COALESCE(CASE WHEN watermarks.epoch = \

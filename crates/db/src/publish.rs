@@ -241,7 +241,7 @@ async fn refuse_gap(
     Ok(())
 }
 
-async fn insert_publication(
+pub(crate) async fn insert_publication(
     tx: &mut sqlx::Transaction<'_, sqlx::Any>,
     publication: &Publication,
     now: i64,
@@ -291,7 +291,7 @@ async fn raise_watermark(
 
 /// Adds a publication to its export's counts; an adopted one also completes a
 /// run that had been given up as undecided.
-async fn add_to_export(
+pub(crate) async fn add_to_export(
     tx: &mut sqlx::Transaction<'_, sqlx::Any>,
     publication: &Publication,
     adopted: bool,

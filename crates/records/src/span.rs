@@ -136,6 +136,12 @@ impl SpanReader {
         self.skipped
     }
 
+    /// The names of the objects it reads, in order. Rows keep their order as long
+    /// as these are the same: after a merge they are others.
+    pub fn objects(&self) -> impl Iterator<Item = &str> {
+        self.readers.iter().map(SegmentReader::object)
+    }
+
     /// The types there are rows of, sorted, and how many rows.
     pub fn types(&self) -> impl Iterator<Item = (&str, u64)> {
         self.rows
@@ -144,7 +150,7 @@ impl SpanReader {
     }
 
     /// The rows of one type: by batch, then by row. The order is the same each
-    /// time the same span is opened.
+    /// time the same span is opened from the same [`SpanReader::objects`].
     #[must_use]
     pub fn rows_of(&self, resource_type: &str) -> TypeRows<'_> {
         TypeRows {
