@@ -4,22 +4,25 @@
 //! The copy does not know the batches, publications and settle numbers of the
 //! time since. Numbers given out twice would put the older of two rows on top, so
 //! every number jumps; publications that stand are taken over, since readers have
-//! seen them; then everything is pulled in full and sent again in a new epoch,
+//! seen them; what the record store has of the logs is taken in; then everything is
+//! pulled in full and sent again in a new epoch,
 //! which makes the destinations complete whatever they had.
 //!
 //! First all is read, then one transaction makes it true, which also is what lets
 //! workers start again: killed before, it is as if it had not begun.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+mod logs;
+mod scan;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use db::{Db, RecoveredDestination, Recovery};
+use db::{Db, Recovery};
 use destination::FileDestination;
-use futures::TryStreamExt;
 use model::{ConnectionId, DestinationId};
-use records::Store;
+use records::{BatchRef, Store};
 
+use self::scan::Scan;
 use crate::settle_seq::{self, SettleSeqError};
 
 /// The folder of all connections.
@@ -67,6 +70,9 @@ pub struct RecoverPlan {
     pub unknown_connections: Vec<ConnectionId>,
     /// Folders there that are no connection's.
     pub unknown_folders: u64,
+    /// Logs that are made anew, and of which batches: what the record store has of
+    /// them beyond what the database knows is taken in.
+    pub logs: Vec<(ConnectionId, Vec<BatchRef>)>,
     /// What is made true.
     pub recovery: Recovery,
 }
@@ -95,7 +101,12 @@ pub async fn plan(db: &Db, store: &Store) -> Result<RecoverPlan, RecoverError> {
     for folder in store.folders(FOLDER).await? {
         match folder.parse::<ConnectionId>() {
             Ok(connection) if heads.contains_key(&connection) => {
-                scan.log(store, connection, heads[&connection]).await?;
+                let head = heads[&connection];
+                let batches = db.batches(connection, 0, head).await?;
+                let (there, ahead) = scan.log(store, connection, head).await?;
+                if let Some(refs) = logs::with_what_came_since(&batches, &there, &ahead) {
+                    plan.logs.push((connection, refs));
+                }
             }
             Ok(connection) => plan.unknown_connections.push(connection),
             Err(_) => plan.unknown_folders += 1,
@@ -123,8 +134,14 @@ pub async fn plan(db: &Db, store: &Store) -> Result<RecoverPlan, RecoverError> {
 ///
 /// # Errors
 /// [`RecoverError`].
-pub async fn carry_out(db: &Db, plan: &RecoverPlan) -> Result<(), RecoverError> {
-    // The manifests of what is taken over; written again, they say the same.
+pub async fn carry_out(db: &Db, store: &Store, plan: &RecoverPlan) -> Result<(), RecoverError> {
+    // Objects of names of their own, and the manifests of what is taken over; written again, they say the same.
+    let mut recovery = plan.recovery.clone();
+    for (connection, refs) in &plan.logs {
+        recovery
+            .merged
+            .extend(logs::write(store, *connection, refs).await?);
+    }
     let rows = db.destinations().await?;
     for destination in &plan.recovery.destinations {
         let Some(row) = rows.iter().find(|row| row.id == destination.id) else {
@@ -137,7 +154,7 @@ pub async fn carry_out(db: &Db, plan: &RecoverPlan) -> Result<(), RecoverError> 
             files.write_manifest(publication).await.map_err(failed)?;
         }
     }
-    Ok(db.commit_recovery(&plan.recovery).await?)
+    Ok(db.commit_recovery(&recovery).await?)
 }
 
 /// The place of the worker that dispatches, taken.
@@ -171,100 +188,6 @@ impl Place {
     }
 }
 
-/// What was met so far.
-#[derive(Default)]
-struct Scan {
-    is_restored: bool,
-    settle_seq: u64,
-    /// The highest number of each log.
-    highest: BTreeMap<ConnectionId, u64>,
-}
-
-impl Scan {
-    /// The numbers of a log's objects. The next one after the head may be that of a
-    /// settle that was cut off; beyond it, this database gave out none.
-    async fn log(
-        &mut self,
-        store: &Store,
-        connection: ConnectionId,
-        head: u64,
-    ) -> Result<(), records::Error> {
-        for folder in ["batches", "index"] {
-            let mut objects = store.list(&format!("{FOLDER}/{connection}/{folder}"));
-            while let Some(object) = objects.try_next().await? {
-                let name = object.object.rsplit('/').next().unwrap_or_default();
-                let seq = name
-                    .split_once('-')
-                    .and_then(|(seq, _)| seq.parse::<u64>().ok());
-                let Some(seq) = seq.filter(|seq| *seq > head) else {
-                    continue;
-                };
-                self.is_restored |= seq > head + 1;
-                self.meet(connection, seq);
-                if folder == "batches" {
-                    self.settle_numbers(store, &object.object).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The settle numbers of a batch; one that cannot be read has none to fear.
-    async fn settle_numbers(&mut self, store: &Store, object: &str) -> Result<(), records::Error> {
-        match records::SegmentReader::open(store, object).await {
-            Ok(reader) => {
-                let highest = reader.footer().rows().map(|row| row.settle_seq).max();
-                self.settle_seq = self.settle_seq.max(highest.unwrap_or(0));
-                Ok(())
-            }
-            Err(records::Error::Corrupt { .. } | records::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The publications that the database does not know. The next one may be that
-    /// of a run that was cut off; it says nothing if its spans are within the logs.
-    async fn destination(
-        &mut self,
-        row: &db::Destination,
-        heads: &BTreeMap<ConnectionId, u64>,
-    ) -> Result<RecoveredDestination, destination::Error> {
-        // Opening makes a missing folder, which would look like an empty one.
-        if row.location.starts_with('/') && !Path::new(&row.location).is_dir() {
-            return Err(destination::Error::NotFound {
-                object: model::ObjectKey::Owner.to_string(),
-            });
-        }
-        let files = FileDestination::open(&row.location, row.id)?;
-        files.confirm_owner().await?;
-        let publications = files.publications(row.last_publication + 1).await?;
-        let mut recovered = RecoveredDestination {
-            id: row.id,
-            epoch: row.epoch,
-            last_publication: row.last_publication,
-            publications: Vec::new(),
-        };
-        for publication in publications {
-            self.is_restored |= publication.number > row.last_publication + 1;
-            recovered.epoch = recovered.epoch.max(publication.epoch);
-            recovered.last_publication = publication.number;
-            for span in &publication.spans {
-                let head = heads.get(&span.connection_id).copied().unwrap_or(0);
-                self.is_restored |= span.to > head;
-                self.meet(span.connection_id, span.to);
-            }
-            recovered.publications.push(publication);
-        }
-        recovered.epoch += 1;
-        Ok(recovered)
-    }
-
-    fn meet(&mut self, connection: ConnectionId, seq: u64) {
-        let highest = self.highest.entry(connection).or_default();
-        *highest = seq.max(*highest);
-    }
-}
-
 impl RecoverPlan {
     /// What it would do, one line each.
     #[must_use]
@@ -275,6 +198,12 @@ impl RecoverPlan {
             self.settle_seq.1 + 1,
             self.settle_seq.0
         )];
+        for (connection, batches) in &self.logs {
+            lines.push(format!(
+                "{connection}: its log is made anew of the {} batches that the record store has of it",
+                batches.len()
+            ));
+        }
         for (connection, highest) in &recovery.heads {
             lines.push(format!(
                 "{connection}: its log goes on at batch {}",
@@ -293,8 +222,7 @@ impl RecoverPlan {
             "open runs end as failed, and each of {} connections that can be is pulled in full",
             recovery.connections.len()
         ));
-        let unknown: BTreeSet<_> = self.unknown_connections.iter().collect();
-        for connection in unknown {
+        for connection in &self.unknown_connections {
             lines.push(format!(
                 "{connection}: the record store has objects of it and the database does not know it; \
                  connect the patient again to pull it"

@@ -74,16 +74,19 @@ impl Core {
     /// As [`Core::open`], and for a database restored from a copy.
     pub async fn open_to_work(settings: Settings, mode: OpenMode) -> Result<Self> {
         let core = Self::open(settings, mode).await?;
-        core.refuse_restored_database().await?;
+        core.confirm_current().await?;
         activities::open_block(&core.db, &core.store)
             .await
             .context("reserve settle numbers")?;
         Ok(core)
     }
 
-    /// A database restored from an older copy would hand out numbers that the
-    /// record store has seen already.
-    async fn refuse_restored_database(&self) -> Result<()> {
+    /// Refuses a database restored from an older copy: it would hand out numbers that
+    /// the record store has seen already.
+    ///
+    /// # Errors
+    /// If it is one, with what to do, or if it cannot be told.
+    pub async fn confirm_current(&self) -> Result<()> {
         let restored = activities::restored_from(&self.db, &self.store)
             .await
             .context("compare the database with the record store")?;

@@ -56,7 +56,7 @@ async fn put_right(core: &Core, yes: bool) -> Result<ExitCode> {
         eprintln!("nothing was changed: `chartlift recover --yes` does it");
         return Ok(ExitCode::from(1));
     }
-    recover::carry_out(&core.db, &plan).await?;
+    recover::carry_out(&core.db, &core.store, &plan).await?;
     print_line(
         "recovered: start `chartlift up` or the workers, which pull and send everything again",
     );

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use model::{BatchId, ConnectionId, PullId, RunState, Timestamp};
 
+use crate::held::IS_UNSETTLED;
 use crate::row::{Columns, bigint};
 use crate::settle::supersede_index;
 use crate::{Db, Error, Result};
@@ -134,21 +135,7 @@ impl Db {
             .bind(&connection)
             .execute(&mut *tx)
             .await?;
-        sqlx::query(
-            "INSERT INTO batches (connection_id, seq, id, object_key, pull_id, settle_seq, row_count, deleted_count, \
-             size_bytes, created_at) VALUES ($1, $2, $3, $4, '', $5, $6, $7, $8, $9)",
-        )
-        .bind(&connection)
-        .bind(bigint(merge.seq))
-        .bind(merge.id.to_string())
-        .bind(&merge.object_key)
-        .bind(bigint(merge.settle_seq))
-        .bind(bigint(merge.row_count))
-        .bind(bigint(merge.deleted_count))
-        .bind(bigint(merge.size_bytes))
-        .bind(now.0)
-        .execute(&mut *tx)
-        .await?;
+        insert_merged(&mut tx, merge, now).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -234,20 +221,43 @@ impl Db {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn named_objects(&self, connection: ConnectionId) -> Result<HashSet<String>> {
-        let rows = sqlx::query(
+        let text = format!(
             "SELECT object_key AS name FROM batches WHERE connection_id = $1 \
              UNION SELECT index_key AS name FROM connections WHERE id = $1 AND index_key IS NOT NULL \
              UNION SELECT object_key AS name FROM superseded_objects WHERE connection_id = $1 \
              UNION SELECT export_spans.index_key AS name FROM export_spans JOIN exports \
              ON exports.id = export_spans.export_id WHERE export_spans.connection_id = $1 \
              AND export_spans.index_key IS NOT NULL AND exports.state IN ('queued', 'running') \
-             UNION SELECT object_key AS name FROM held_deletes WHERE connection_id = $1 AND (state = 'held' \
-             OR (state = 'accepted' AND EXISTS (SELECT 1 FROM pulls WHERE pulls.connection_id = $1 \
-             AND pulls.state IN ('queued', 'running'))))",
-        )
-        .bind(connection.to_string())
-        .fetch_all(&self.writer)
-        .await?;
+             UNION SELECT object_key AS name FROM held_deletes WHERE connection_id = $1 AND {IS_UNSETTLED}"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(connection.to_string())
+            .fetch_all(&self.writer)
+            .await?;
         rows.iter().map(|row| row.text("name")).collect()
     }
+}
+
+/// The catalogue's row of a merged batch; it is no pull's.
+pub(crate) async fn insert_merged(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    merge: &MergeCommit,
+    now: Timestamp,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO batches (connection_id, seq, id, object_key, pull_id, settle_seq, row_count, deleted_count, \
+         size_bytes, created_at) VALUES ($1, $2, $3, $4, '', $5, $6, $7, $8, $9)",
+    )
+    .bind(merge.connection_id.to_string())
+    .bind(bigint(merge.seq))
+    .bind(merge.id.to_string())
+    .bind(&merge.object_key)
+    .bind(bigint(merge.settle_seq))
+    .bind(bigint(merge.row_count))
+    .bind(bigint(merge.deleted_count))
+    .bind(bigint(merge.size_bytes))
+    .bind(now.0)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }

@@ -6,15 +6,19 @@ use model::{ConnectionId, DestinationId, Publication, PullId, Timestamp, Trigger
 
 use crate::destinations::{MARK, add_pending};
 use crate::exports::add_trigger;
+use crate::maintain::insert_merged;
 use crate::publish::{add_to_export, insert_publication};
 use crate::row::{Columns, bigint};
-use crate::{Db, Result};
+use crate::settle::supersede_index;
+use crate::{Db, MergeCommit, Result};
 
 /// Where a restored database goes on.
 #[derive(Debug, Clone, Default)]
 pub struct Recovery {
     /// The highest settle number that anything may hold.
     pub settle_seq: u64,
+    /// Logs made anew, as one batch each; the version of the log is not looked at.
+    pub merged: Vec<MergeCommit>,
     /// Connections whose numbers jump, each with the highest number of its log that
     /// anything holds.
     pub heads: Vec<(ConnectionId, u64)>,
@@ -107,6 +111,9 @@ impl Db {
         let now = Timestamp::now().0;
         let mut tx = self.writer.begin().await?;
         close_runs(&mut tx, now).await?;
+        for merge in &recovery.merged {
+            take_merged(&mut tx, merge).await?;
+        }
         for (connection, head) in &recovery.heads {
             jump(&mut tx, *connection, *head, now).await?;
         }
@@ -196,6 +203,23 @@ async fn close_runs(tx: &mut sqlx::Transaction<'_, sqlx::Any>, now: i64) -> Resu
         sqlx::query(text).bind(now).execute(&mut **tx).await?;
     }
     Ok(())
+}
+
+async fn take_merged(tx: &mut sqlx::Transaction<'_, sqlx::Any>, merge: &MergeCommit) -> Result<()> {
+    let (now, connection) = (Timestamp::now(), merge.connection_id.to_string());
+    supersede_index(tx, &connection, now).await?;
+    sqlx::query(
+        "UPDATE connections SET index_key = $1, log_version = log_version + 1 WHERE id = $2",
+    )
+    .bind(&merge.index_key)
+    .bind(&connection)
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query("DELETE FROM batches WHERE connection_id = $1")
+        .bind(&connection)
+        .execute(&mut **tx)
+        .await?;
+    insert_merged(tx, merge, now).await
 }
 
 async fn jump(
