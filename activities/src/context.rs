@@ -1,11 +1,11 @@
 //! What the steps work with.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use db::{BackOff, Connection, Db};
+use db::{BackOff, Connection, Db, MergeRule};
 use records::Store;
 use source::{Auth, Secret, SourceClient};
 use url::Url;
@@ -31,6 +31,21 @@ pub struct Limits {
     pub back_off: BackOff,
     /// Steps that talk to one source at the same time.
     pub source_slots: u64,
+    /// The upkeep.
+    pub maintain: MaintainLimits,
+}
+
+/// The bounds of the upkeep, from the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaintainLimits {
+    /// When a log is merged.
+    pub merge: MergeRule,
+    /// How long superseded objects stay.
+    pub superseded_age: Duration,
+    /// How long what nothing names stays.
+    pub orphan_age: Duration,
+    /// How long the details of ended runs stay.
+    pub retention: Duration,
 }
 
 /// Database, record store and bounds, shared by all steps of a worker.
@@ -43,6 +58,8 @@ pub struct Context {
     clients: Mutex<HashMap<String, SourceClient>>,
     /// Attempts of steps begun by this worker.
     step_count: AtomicU64,
+    /// Whether the worker is asked to end.
+    draining: AtomicBool,
 }
 
 impl Context {
@@ -55,6 +72,7 @@ impl Context {
             limits,
             clients: Mutex::default(),
             step_count: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
         }
     }
 
@@ -63,6 +81,16 @@ impl Context {
     #[must_use]
     pub fn step_count(&self) -> u64 {
         self.step_count.load(Ordering::Relaxed)
+    }
+
+    /// Tells the steps that the worker is asked to end: those that can save where
+    /// they are and return do so, so that they need not be cut off.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count_step(&self) {

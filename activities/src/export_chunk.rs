@@ -22,6 +22,9 @@ use crate::{Context, failpoint};
 /// Parts of one type that a chunk may write; keeps part numbers of chunks apart.
 const PARTS_PER_CHUNK_MAX: u32 = 1000;
 
+/// Times a log that is merged while it is opened is opened again.
+const MERGED_MAX: u32 = 5;
+
 pub(crate) async fn run(context: &Context, input: &DeliverChunk) -> Result<ChunkReceipt, Failure> {
     let name = format!("chunk-{}", input.chunk);
     let step = StepRef {
@@ -108,37 +111,61 @@ async fn deliver(
     Ok(receipt)
 }
 
-/// Opens the rows of a span: of a first delivery through the index its plan
-/// pinned, which is rebuilt where it is missing or wrong.
+/// Opens the rows of a span. The log may be merged at any time: then the batches
+/// that were read from the catalogue may be gone, and the index that the plan has
+/// pinned names batches that are. What the catalogue then names holds everything
+/// of the span that no later batch has replaced, and the next span has that.
 async fn open_span(context: &Context, span: &ChunkSpan) -> Result<SpanReader, Failure> {
-    let batches: Vec<BatchRef> = context
-        .db
-        .batches(span.connection_id, span.from_seq, span.to_seq)
-        .await?
+    let mut tries = 1;
+    loop {
+        match try_open_span(context, span).await {
+            Err(OpenError::Records(records::Error::NotFound { .. })) if tries < MERGED_MAX => {
+                tries += 1;
+            }
+            Err(OpenError::Records(error)) => return Err(error.into()),
+            Err(OpenError::Database(error)) => return Err(error.into()),
+            Ok(reader) => return Ok(reader),
+        }
+    }
+}
+
+enum OpenError {
+    Database(db::Error),
+    Records(records::Error),
+}
+
+/// Of a first delivery through the index that its plan has pinned; where that does
+/// not fit what the catalogue names, by the footers alone.
+async fn try_open_span(context: &Context, span: &ChunkSpan) -> Result<SpanReader, OpenError> {
+    let (store, from, to) = (&context.store, span.from_seq, span.to_seq);
+    let batches = context.db.batches(span.connection_id, from, to).await;
+    let batches: Vec<BatchRef> = batches
+        .map_err(OpenError::Database)?
         .into_iter()
         .map(|batch| BatchRef {
             seq: batch.seq,
             key: batch.object_key,
         })
         .collect();
-    let index = match &span.index_key {
-        Some(key) if span.from_seq == 0 => match Index::load(&context.store, key).await {
-            Ok(index) if index.last_seq() == span.to_seq => Some(index),
-            Ok(_) | Err(records::Error::NotFound { .. } | records::Error::Corrupt { .. }) => {
-                Some(Index::rebuild(&context.store, &batches).await?)
+    if let Some(key) = span.index_key.as_ref().filter(|_| from == 0) {
+        let opened = match Index::load(store, key).await {
+            Ok(index) if index.last_seq() == to => {
+                SpanReader::open(store, &batches, from, to, Some(&index))
+                    .await
+                    .map(Some)
             }
-            Err(error) => return Err(error.into()),
-        },
-        _ => None,
-    };
-    Ok(SpanReader::open(
-        &context.store,
-        &batches,
-        span.from_seq,
-        span.to_seq,
-        index.as_ref(),
-    )
-    .await?)
+            Ok(_) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(Some(reader)) => return Ok(reader),
+            Ok(None) | Err(records::Error::NotFound { .. } | records::Error::Corrupt { .. }) => {}
+            Err(error) => return Err(OpenError::Records(error)),
+        }
+    }
+    SpanReader::open(store, &batches, from, to, None)
+        .await
+        .map_err(OpenError::Records)
 }
 
 fn counts_of(reader: &SpanReader) -> ExportCounts {

@@ -22,6 +22,9 @@ pub const NAMES: &[&str] = &[
     "export_close.before",
 ];
 
+/// The points of the upkeep.
+pub const UPKEEP: &[&str] = &["merge_commit.before", "merge_commit.after"];
+
 /// Reads `FAILPOINTS`; does nothing without the feature.
 pub fn set_up() {
     #[cfg(feature = "failpoints")]

@@ -40,6 +40,17 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Lost => f.write_str("another attempt holds the step, or its run has ended"),
+            Self::Retry { code, what, .. } | Self::Final { code, what } => {
+                write!(f, "{what} ({code})")
+            }
+        }
+    }
+}
+
 /// Attempts of a step without saved progress before its failure is final: with
 /// the pauses between them, about a quarter of an hour.
 const IDLE_ATTEMPTS_MAX: u64 = 20;

@@ -117,7 +117,8 @@ impl<'a> Fetch<'a> {
 
     /// Whether the step should save and return.
     pub(crate) fn is_spent(&self) -> bool {
-        self.pages >= self.input.pages_max.max(1)
+        self.context.is_draining()
+            || self.pages >= self.input.pages_max.max(1)
             || self.started.elapsed() >= self.context.limits.step_duration_max
     }
 

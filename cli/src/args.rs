@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use config::{LoadOptions, Settings};
 
-use crate::commands::{connection, destination, export, pull, source, verify};
+use crate::commands::{connection, destination, export, pull, recover, source, verify};
 use crate::demo::DemoArguments;
 
 const AFTER_HELP: &str = "\
@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Migrate,
     /// Re-read the record store and the destinations and check what is promised of them
     Verify(verify::VerifyArguments),
+    /// Let a database that was restored from a copy go on above all that was done since
+    Recover(recover::RecoverArguments),
     /// Portals and FHIR servers that records come from
     #[command(subcommand)]
     Source(source::SourceCommand),

@@ -15,16 +15,24 @@ fn recorded() -> PathBuf {
     repository().join("tests/data/histories")
 }
 
-async fn replay(name: &str, json: &[u8]) -> Result<()> {
+pub(crate) async fn replay(name: &str, json: &[u8]) -> Result<()> {
     let options = WorkflowReplayerOptions::new()
         .register_workflow::<workflows::PatientPull>()?
         .register_workflow::<workflows::DestinationExport>()?
+        .register_workflow::<workflows::Maintain>()?
         .build();
     let replayer = WorkflowReplayer::new(options)?;
     replayer
         .replay_workflow(WorkflowHistory::from_json(json)?)
         .await
         .with_context(|| format!("replay {name}"))?;
+    Ok(())
+}
+
+/// Keeps a history of a workflow.
+pub(crate) fn record(workflow: &str, number: usize, json: &[u8]) -> Result<()> {
+    std::fs::create_dir_all(recorded())?;
+    std::fs::write(recorded().join(format!("{workflow}.{number}.json")), json)?;
     Ok(())
 }
 
@@ -104,8 +112,7 @@ async fn spent_budgets_continue_as_new_with_the_same_result() -> Result<()> {
         for (number, json) in histories.iter().rev().enumerate() {
             replay(name, json).await?;
             if std::env::var_os("CHARTLIFT_RECORD").is_some() && number < 3 {
-                std::fs::create_dir_all(recorded())?;
-                std::fs::write(recorded().join(format!("{name}.{number}.json")), json)?;
+                record(name, number, json)?;
             }
         }
     }

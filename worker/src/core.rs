@@ -7,7 +7,6 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use config::Settings;
 use db::Db;
-use model::ObjectKey;
 use records::Store;
 use seal::KeyRing;
 
@@ -33,8 +32,7 @@ pub struct Core {
 
 impl Core {
     /// Opens a deployment: makes the data folder and the encryption key if there
-    /// are none, opens database and record store, and refuses a database that is
-    /// older than its record store.
+    /// are none, and opens database and record store.
     ///
     /// # Errors
     /// Whatever keeps it from opening, with what to do.
@@ -61,32 +59,42 @@ impl Core {
         }
         let store = Store::open_local(Path::new(&settings.records.location))
             .context("open the record store")?;
-        let core = Self {
+        Ok(Self {
             settings: Arc::new(settings),
             db,
             store,
-        };
-        core.refuse_restored_database().await?;
+        })
+    }
+
+    /// [`Core::open`] for those who work: refuses a database that is older than its
+    /// record store, and opens a block of settle numbers, so that a copy made
+    /// before is noticed from now on.
+    ///
+    /// # Errors
+    /// As [`Core::open`], and for a database restored from a copy.
+    pub async fn open_to_work(settings: Settings, mode: OpenMode) -> Result<Self> {
+        let core = Self::open(settings, mode).await?;
+        core.confirm_current().await?;
+        activities::open_block(&core.db, &core.store)
+            .await
+            .context("reserve settle numbers")?;
         Ok(core)
     }
 
-    /// A database restored from an older copy would hand out numbers that the
-    /// record store has seen already.
-    async fn refuse_restored_database(&self) -> Result<()> {
-        let key = ObjectKey::SettleSeq.to_string();
-        let reserved = match self.store.get(&key).await {
-            Ok(bytes) => {
-                activities::reserved_block_end(&bytes).with_context(|| format!("read {key}"))?
-            }
-            Err(records::Error::NotFound { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let known = self.db.settle_block_end().await?;
-        // One block ahead is a kill between writing the block and knowing of it.
-        if reserved > known + activities::SETTLE_BLOCK {
+    /// Refuses a database restored from an older copy: it would hand out numbers that
+    /// the record store has seen already.
+    ///
+    /// # Errors
+    /// If it is one, with what to do, or if it cannot be told.
+    pub async fn confirm_current(&self) -> Result<()> {
+        let restored = activities::restored_from(&self.db, &self.store)
+            .await
+            .context("compare the database with the record store")?;
+        if let Some((known, stored)) = restored {
             bail!(
                 "the database is older than the record store (it knows settle numbers up to {known}, the store up to \
-                 {reserved}): it was restored from a copy. Restore the newer database; nothing was changed"
+                 {stored}): it was restored from a copy. Bring back the newer database, or run `chartlift recover`, \
+                 which lets this one go on above all that the store and the destinations have; nothing was changed"
             );
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! signal: a lost start costs a second, never data.
 
 mod cancel;
+mod maintain;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -62,6 +63,9 @@ pub(crate) async fn run(core: Core, client: Client) {
         }
         if let Err(error) = cancel::tell(&core, &client, &mut told).await {
             tracing::warn!("dispatch could not cancel what was asked to end: {error:#}");
+        }
+        if let Err(error) = maintain::start_due(&core, &client).await {
+            tracing::warn!("dispatch could not start the upkeep: {error:#}");
         }
         if gone_at.elapsed() >= GONE_CHECK {
             gone_at = Instant::now();

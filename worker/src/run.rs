@@ -5,7 +5,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use activities::{Context as StepContext, ExportActivities, Limits, PullActivities};
+use activities::{
+    Context as StepContext, ExportActivities, Limits, MaintainActivities, MaintainLimits,
+    PullActivities,
+};
 use anyhow::{Context, Result};
 use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions};
 use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
@@ -24,6 +27,10 @@ const BEAT_MAX: Duration = Duration::from_secs(5);
 /// How long a pull step works before it saves and returns (an attempt may take
 /// 15 minutes).
 const STEP_DURATION_MAX: Duration = Duration::from_secs(10 * 60);
+/// Steps of the upkeep at work at once.
+const MAINTAIN_SLOTS: usize = 2;
+/// How often the steps begun are counted.
+const COUNT_STEPS: Duration = Duration::from_secs(1);
 /// Workflow tasks at work at once; they are short.
 const WORKFLOW_SLOTS: usize = 50;
 
@@ -49,8 +56,9 @@ pub async fn connect(address: &str, namespace: &str) -> Result<Client> {
     Client::new(connection, ClientOptions::new(namespace).build()).context("make a Temporal client")
 }
 
-/// Works on the task queues, and dispatches, until `shutdown`; then drains:
-/// running steps get 10 s, save or are cut off, and go on elsewhere.
+/// Works on the task queues, and dispatches, until `shutdown` or until it has begun
+/// very many steps, of each of which the SDK keeps a little; then drains: running
+/// steps get 10 s, save or are cut off, and go on elsewhere.
 ///
 /// The future is not `Send`: await it on the main task or a `LocalSet`.
 ///
@@ -80,31 +88,65 @@ pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>)
         .tuner(tuner(settings.export_slots))
         .workflow_task_poller_behavior(pollers())
         .activity_task_poller_behavior(pollers())
-        .register_activities(ExportActivities::new(context))
+        .register_activities(ExportActivities::new(Arc::clone(&context)))
         .register_workflow::<workflows::DestinationExport>()?
+        .build();
+    let maintain = WorkerOptions::new(queue(&core, steps::MAINTAIN_QUEUE))
+        .graceful_shutdown_period(DRAIN)
+        .max_heartbeat_throttle_interval(BEAT_MAX)
+        .tuner(tuner(MAINTAIN_SLOTS))
+        .workflow_task_poller_behavior(pollers())
+        .activity_task_poller_behavior(pollers())
+        .register_activities(MaintainActivities::new(Arc::clone(&context)))
+        .register_workflow::<workflows::Maintain>()?
         .build();
     let mut pulls =
         Worker::new(&runtime, client.clone(), pulls).context("start the pull worker")?;
     let mut exports =
         Worker::new(&runtime, client.clone(), exports).context("start the export worker")?;
-    let (stop_pulls, stop_exports) = (pulls.shutdown_handle(), exports.shutdown_handle());
-    let dispatcher = tokio::spawn(dispatch::run(core, client));
-    let work = async { tokio::try_join!(pulls.run(), exports.run()).map(drop) };
+    let mut maintain =
+        Worker::new(&runtime, client.clone(), maintain).context("start the upkeep's worker")?;
+    let stop = (
+        pulls.shutdown_handle(),
+        exports.shutdown_handle(),
+        maintain.shutdown_handle(),
+    );
+    let steps_max = settings.recycle_after_steps;
+    let dispatcher = tokio::spawn(dispatch::run(core.clone(), client));
+    let work = async { tokio::try_join!(pulls.run(), exports.run(), maintain.run()).map(drop) };
     tokio::pin!(work);
     let ended = tokio::select! {
         ended = &mut work => Some(ended),
         () = shutdown => None,
+        () = worn_out(&context, steps_max) => {
+            tracing::info!(steps = context.step_count(), "the worker drains and is replaced");
+            None
+        }
     };
     dispatcher.abort();
+    context.drain();
     let ended = match ended {
         Some(ended) => ended,
         None => {
-            stop_pulls();
-            stop_exports();
+            stop.0();
+            stop.1();
+            stop.2();
             work.await
         }
     };
+    // A copy of the database that was made while this one worked is noticed.
+    if let Err(error) = activities::open_block(&core.db, &core.store).await {
+        tracing::warn!("no block of settle numbers was opened at the end: {error}");
+    }
     ended.context("work on the task queues")
+}
+
+/// Ends once `steps_max` steps were begun.
+async fn worn_out(context: &StepContext, steps_max: u64) {
+    let mut tick = tokio::time::interval(COUNT_STEPS);
+    while context.step_count() < steps_max {
+        tick.tick().await;
+    }
 }
 
 /// The name of a task queue in this deployment.
@@ -113,7 +155,7 @@ pub(crate) fn queue(core: &Core, name: &str) -> String {
 }
 
 fn limits(core: &Core) -> Limits {
-    let settings = &core.settings.worker;
+    let (settings, maintain) = (&core.settings.worker, &core.settings.maintain);
     Limits {
         page_count: settings.page_count,
         staging_size_target_bytes: settings.staging_size_target_bytes,
@@ -126,6 +168,15 @@ fn limits(core: &Core) -> Limits {
             max: Duration::from_millis(settings.back_off_max_ms),
         },
         source_slots: settings.source_slots(),
+        maintain: MaintainLimits {
+            merge: db::MergeRule {
+                batches_min: maintain.merge_batches,
+                log_percent_max: maintain.merge_log_percent,
+            },
+            superseded_age: maintain.superseded_age(),
+            orphan_age: maintain.orphan_age(),
+            retention: maintain.retention(),
+        },
     }
 }
 

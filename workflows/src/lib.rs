@@ -7,11 +7,13 @@
 //! it.
 
 mod destination_export;
+mod maintain;
 mod options;
 mod patient_pull;
 mod table;
 
 pub use destination_export::DestinationExport;
+pub use maintain::Maintain;
 pub use patient_pull::PatientPull;
 
 /// The code and its markers in `steps` must say the same; a difference does not
@@ -28,5 +30,6 @@ mod markers {
     fn check() {
         same::<super::patient_pull::Run, _>(steps::PatientPull);
         same::<super::destination_export::Run, _>(steps::DestinationExport);
+        same::<super::maintain::Run, _>(steps::Maintain);
     }
 }

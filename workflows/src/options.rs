@@ -15,6 +15,9 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 /// what a restart costs.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(30);
 
+/// Attempts of a step of the upkeep.
+const UPKEEP_ATTEMPTS_MAX: u32 = 5;
+
 /// A step: heartbeats, no limit of attempts (restarts count as attempts; the
 /// budget is attempts without progress, kept in the step's row).
 pub(crate) fn step(summary: impl Into<String>) -> ActivityOptions {
@@ -22,6 +25,23 @@ pub(crate) fn step(summary: impl Into<String>) -> ActivityOptions {
         .heartbeat_timeout(HEARTBEAT_MAX)
         .cancellation_type(ActivityCancellationType::WaitCancellationCompleted)
         .retry_policy(retry())
+        .summary(summary.into())
+        .build()
+}
+
+/// A step of the upkeep: the next pass makes up for one that gives up.
+pub(crate) fn upkeep(summary: impl Into<String>) -> ActivityOptions {
+    ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::StartToClose(ATTEMPT_MAX))
+        .heartbeat_timeout(HEARTBEAT_MAX)
+        .cancellation_type(ActivityCancellationType::WaitCancellationCompleted)
+        .retry_policy(
+            RetryPolicy::builder()
+                .initial_interval(Duration::from_secs(1))
+                .backoff_coefficient(2.0)
+                .maximum_interval(Duration::from_secs(60))
+                .maximum_attempts(UPKEEP_ATTEMPTS_MAX)
+                .build(),
+        )
         .summary(summary.into())
         .build()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use steps::{ChunkReceipt, PlanReceipt, TypeProgress};
+use steps::{ChunkReceipt, MaintainReport, PlanReceipt, TypeProgress};
 
 /// Rows shown at most; the rest is summed up in one.
 const ROWS_MAX: usize = 40;
@@ -66,5 +66,37 @@ pub(crate) fn export(headline: &str, plan: &PlanReceipt, done: &[ChunkReceipt]) 
         plan.rows,
         done.len(),
         plan.chunk_count,
+    )
+}
+
+/// What a pass of the upkeep has done so far.
+pub(crate) fn maintain(headline: &str, report: &MaintainReport) -> String {
+    let MaintainReport {
+        merged,
+        records,
+        destinations,
+        forgotten_rows,
+        failures,
+    } = report;
+    format!(
+        "**{headline}**\n\n| | done | failed | left alone |\n|---|---|---:|---:|\n\
+         | merge | {} logs: {} batches of {} bytes became {} bytes | {} | |\n\
+         | record store | {} objects removed, {} connections looked through | {} | {} |\n\
+         | destinations | {} files removed, {} destinations looked through | {} | {} |\n\
+         | old runs | {forgotten_rows} rows forgotten | {} | |\n",
+        merged.logs,
+        merged.batches,
+        merged.bytes_before,
+        merged.bytes_after,
+        merged.failed,
+        records.removed,
+        records.looked_through,
+        records.failed,
+        records.unknown,
+        destinations.removed,
+        destinations.looked_through,
+        destinations.failed,
+        destinations.unknown,
+        failures.len(),
     )
 }

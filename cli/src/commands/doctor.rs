@@ -74,6 +74,9 @@ async fn check(checks: &mut Checks, global: &GlobalArguments) -> Result<()> {
     let Some(core) = core else {
         return Ok(());
     };
+    let todo = "bring back the newer database, or run `chartlift recover`";
+    let current = core.confirm_current().await;
+    checks.note("the database is as new as its record store", current, todo);
     let todo = "make the folder of `records.location` writable, with space left";
     checks.note(
         "record store: written with fsync, read, deleted",
@@ -106,7 +109,11 @@ async fn check_temporal(checks: &mut Checks, settings: &Settings) {
         attributes,
         todo,
     );
-    for queue in [steps::PULL_QUEUE, steps::EXPORT_QUEUE] {
+    for queue in [
+        steps::PULL_QUEUE,
+        steps::EXPORT_QUEUE,
+        steps::MAINTAIN_QUEUE,
+    ] {
         let queue = format!("{}{queue}", settings.temporal.task_queue_prefix);
         let polled = is_polled(&client, namespace, &queue).await;
         let todo = "start `chartlift up` or `chartlift worker` with the same `temporal` settings";

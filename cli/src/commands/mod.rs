@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod migrate;
 pub(crate) mod pull;
+pub(crate) mod recover;
 pub(crate) mod source;
 pub(crate) mod up;
 pub(crate) mod verify;
@@ -30,6 +31,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Up => up::run(global).await,
         Command::Worker => worker::run(global).await,
         Command::Migrate => migrate::run(global).await,
+        Command::Recover(recover) => recover::run(global, &recover).await,
         Command::Verify(verify) => verify::run(global, &verify).await,
         Command::Source(command) => source::run(global, command).await,
         Command::Connection(command) => connection::run(global, command).await,

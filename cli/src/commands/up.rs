@@ -15,7 +15,7 @@ pub(crate) async fn run(global: &GlobalArguments) -> Result<ExitCode> {
     config::telemetry::init(&settings.log)?;
     let _lock = DataLock::take(&settings.data.dir)?;
     let stop = Stop::on_signal()?;
-    let core = Core::open(settings, OpenMode::Migrate).await?;
+    let core = Core::open_to_work(settings, OpenMode::Migrate).await?;
     let api = Api::start(&core).await?;
     let temporal = Temporal::start(&core).await?;
 

@@ -19,7 +19,7 @@ pub(crate) async fn run(global: &GlobalArguments) -> Result<ExitCode> {
         );
     }
     let stop = Stop::on_signal()?;
-    let core = Core::open(settings, OpenMode::RequireCurrent).await?;
+    let core = Core::open_to_work(settings, OpenMode::RequireCurrent).await?;
     let address = core.settings.temporal.address.clone();
     eprintln!("worker on Temporal at {address} — Ctrl-C ends it");
     work(&core, &address, stop.asked()).await?;

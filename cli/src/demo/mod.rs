@@ -49,7 +49,7 @@ pub(crate) async fn run(global: &GlobalArguments, arguments: &DemoArguments) -> 
     quiet_log(&settings)?;
     let _lock = DataLock::take(&settings.data.dir)?;
     let stop = Stop::on_signal()?;
-    let core = Core::open(settings, OpenMode::Migrate).await?;
+    let core = Core::open_to_work(settings, OpenMode::Migrate).await?;
     let portal = setup::portal().await?;
     let scene = setup::register(&core, &portal, arguments.patients).await?;
     let api = Api::start(&core).await?;

@@ -55,9 +55,9 @@ pub(crate) fn words(merged: &Config, origins: &BTreeMap<String, String>) -> Resu
     Ok(())
 }
 
-/// The bounds of `[worker]`. Low ends are what tests use to force many small
+/// The bounds of `[worker]` and `[maintain]`. Low ends are what tests use to force many small
 /// steps; high ends keep a mistyped number from taking all memory.
-const RANGES: [(&str, RangeInclusive<i64>); 15] = [
+const RANGES: [(&str, RangeInclusive<i64>); 21] = [
     ("worker.pull_slots", 1..=1_000),
     ("worker.export_slots", 1..=1_000),
     ("worker.streams_per_pull", 1..=64),
@@ -75,6 +75,12 @@ const RANGES: [(&str, RangeInclusive<i64>); 15] = [
     ("worker.back_off_first_ms", 1..=86_400_000),
     ("worker.back_off_max_ms", 1..=604_800_000),
     ("worker.recycle_after_steps", 1..=1_000_000_000),
+    ("maintain.interval_ms", 10..=86_400_000),
+    ("maintain.merge_batches", 2..=10_000),
+    ("maintain.merge_log_percent", 101..=10_000),
+    ("maintain.superseded_age_ms", 0..=31_536_000_000),
+    ("maintain.orphan_age_ms", 0..=31_536_000_000),
+    ("maintain.retention_days", 1..=36_500),
 ];
 
 /// Fills in what follows from other keys.

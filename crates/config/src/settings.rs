@@ -25,6 +25,8 @@ pub struct Settings {
     pub temporal: TemporalSettings,
     /// `[worker]`
     pub worker: WorkerSettings,
+    /// `[maintain]`
+    pub maintain: MaintainSettings,
     /// `[secrets]`
     pub secrets: SecretsSettings,
     /// `[log]`
@@ -163,6 +165,50 @@ impl WorkerSettings {
     #[must_use]
     pub fn dispatch_interval(&self) -> Duration {
         Duration::from_millis(self.dispatch_interval_ms)
+    }
+}
+
+/// `[maintain]`: upkeep of record store, destinations and database.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaintainSettings {
+    /// Milliseconds between two passes.
+    pub interval_ms: u64,
+    /// Batches at which a log is merged.
+    pub merge_batches: u64,
+    /// Percentage of its live bytes at which a log is merged.
+    pub merge_log_percent: u64,
+    /// Milliseconds that superseded objects stay.
+    pub superseded_age_ms: u64,
+    /// Milliseconds that files stay that nothing names.
+    pub orphan_age_ms: u64,
+    /// Days that the details of ended runs stay.
+    pub retention_days: u64,
+}
+
+impl MaintainSettings {
+    /// `interval_ms` as a duration.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_ms)
+    }
+
+    /// `superseded_age_ms` as a duration.
+    #[must_use]
+    pub fn superseded_age(&self) -> Duration {
+        Duration::from_millis(self.superseded_age_ms)
+    }
+
+    /// `orphan_age_ms` as a duration.
+    #[must_use]
+    pub fn orphan_age(&self) -> Duration {
+        Duration::from_millis(self.orphan_age_ms)
+    }
+
+    /// `retention_days` as a duration.
+    #[must_use]
+    pub fn retention(&self) -> Duration {
+        Duration::from_secs(self.retention_days * 24 * 60 * 60)
     }
 }
 

@@ -66,7 +66,7 @@ const IS_OPEN: &str = "(held_deletes.state = 'held' OR (held_deletes.state = 'ac
      (SELECT 1 FROM pulls WHERE pulls.id = held_deletes.accepted_by AND pulls.state IN ('failed', 'cancelled'))))";
 
 /// They are not settled, discarded or replaced.
-const IS_UNSETTLED: &str = "(held_deletes.state = 'held' OR (held_deletes.state = 'accepted' AND EXISTS \
+pub(crate) const IS_UNSETTLED: &str = "(held_deletes.state = 'held' OR (held_deletes.state = 'accepted' AND EXISTS \
      (SELECT 1 FROM pulls WHERE pulls.id = held_deletes.accepted_by AND pulls.state NOT IN ('completed', 'partial'))))";
 
 fn select(condition: &str) -> String {

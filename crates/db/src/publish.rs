@@ -249,7 +249,7 @@ async fn refuse_gap(
     Ok(())
 }
 
-async fn insert_publication(
+pub(crate) async fn insert_publication(
     tx: &mut sqlx::Transaction<'_, sqlx::Any>,
     publication: &Publication,
     now: i64,
@@ -299,7 +299,7 @@ async fn raise_watermark(
 
 /// Adds a publication to its export's counts; an adopted one also decides a run
 /// that had been given up as undecided. A burnt one was not made.
-async fn add_to_export(
+pub(crate) async fn add_to_export(
     tx: &mut sqlx::Transaction<'_, sqlx::Any>,
     publication: &Publication,
     adopted: bool,

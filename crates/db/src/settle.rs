@@ -140,7 +140,8 @@ impl Db {
         })
     }
 
-    /// The batches `(from, to]` of a connection, in order.
+    /// The batches of a connection that hold the rows `(from, to]`, in order: those
+    /// of these numbers and, where `to` was merged into a later one, that one.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -152,7 +153,8 @@ impl Db {
     ) -> Result<Vec<BatchRow>> {
         let rows = sqlx::query(
             "SELECT seq, object_key, settle_seq, row_count, deleted_count, size_bytes FROM batches \
-             WHERE connection_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq",
+             WHERE connection_id = $1 AND seq > $2 AND seq <= COALESCE((SELECT MIN(covering.seq) FROM batches AS covering \
+             WHERE covering.connection_id = $1 AND covering.seq >= $3), $3) ORDER BY seq",
         )
         .bind(connection.to_string())
         .bind(bigint(from))
@@ -262,14 +264,15 @@ impl Db {
         row.count("block_end")
     }
 
-    /// Opens the next block, once its end is written to the record store.
-    /// Somebody else having opened it is as good.
+    /// Opens the next block, once its end is written to the record store; what is
+    /// left of the block before is passed over. Somebody else having opened it is
+    /// as good.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn open_settle_block(&self, old_end: u64, new_end: u64) -> Result<()> {
         sqlx::query(
-            "UPDATE counters SET block_end = $1 WHERE name = 'settle_seq' AND block_end = $2",
+            "UPDATE counters SET value = block_end, block_end = $1 WHERE name = 'settle_seq' AND block_end = $2",
         )
         .bind(bigint(new_end))
         .bind(bigint(old_end))
@@ -335,6 +338,7 @@ async fn insert_batch<R>(
     now: Timestamp,
 ) -> Result<()> {
     let connection = commit.connection_id.to_string();
+    supersede_index(tx, &connection, now).await?;
     let moved = sqlx::query(
         "UPDATE connections SET head_seq = $1, index_key = $2, log_version = log_version + 1 \
          WHERE id = $3 AND log_version = $4",
@@ -403,6 +407,24 @@ async fn save_type_watermarks(
         .execute(&mut **tx)
         .await?;
     }
+    Ok(())
+}
+
+/// Notes that a connection's index is about to be replaced: it stays a while for
+/// the plans that have pinned it.
+pub(crate) async fn supersede_index(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    connection: &str,
+    now: Timestamp,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO superseded_objects (object_key, connection_id, superseded_at) SELECT index_key, id, $1 \
+         FROM connections WHERE id = $2 AND index_key IS NOT NULL ON CONFLICT (object_key) DO NOTHING",
+    )
+    .bind(now.0)
+    .bind(connection)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 

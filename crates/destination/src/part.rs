@@ -1,8 +1,9 @@
-//! Reading parts back, for `verify`.
+//! Reading parts back, for `verify`, and removing those that nothing names.
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use model::Part;
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
 
@@ -90,6 +91,19 @@ impl FileDestination {
             );
         }
         Ok(parts)
+    }
+
+    /// Removes a file that [`Self::list_parts`] has shown; one that is gone is
+    /// removed already.
+    pub async fn remove_part(&self, object: &StoredObject) -> Result<(), Error> {
+        let path = Path::parse(&object.path).map_err(|_| Error::Corrupt {
+            object: object.path.escape_debug().to_string(),
+            what: "its path is not one of ours".to_owned(),
+        })?;
+        match self.store.delete(&path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(Error::of(&object.path, error)),
+        }
     }
 }
 

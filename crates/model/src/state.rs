@@ -128,6 +128,8 @@ words!(
         ConnectionAdded = "connection_added",
         /// Another run left something undone.
         Retry = "retry",
+        /// The database was restored from a copy and put right.
+        Recovered = "recovered",
     }
 );
 

@@ -29,6 +29,15 @@ impl Timestamp {
         )
     }
 
+    /// This time less `duration`.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
+        )
+    }
+
     /// How long from `earlier` to this time; nothing if it is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

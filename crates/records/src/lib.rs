@@ -26,7 +26,7 @@ mod store;
 pub use absent::{Absences, absences};
 pub use error::Error;
 pub use index::{BatchRef, Index, IndexEntry};
-pub use merge::merge;
+pub use merge::{Merge, Merged, merge};
 pub use segment::{
     FOOTER_RAW_BYTES_MAX, FRAME_RAW_BYTES, Footer, Frame, Location, RESOURCE_BYTES_MAX, RowRef,
     SEGMENT_VERSION, Segment, SegmentReader, SegmentWriter, frame_texts,

@@ -16,6 +16,7 @@ pub use rows::{Location, RowRef};
 pub use write::SegmentWriter;
 
 pub(crate) use read::slice;
+pub(crate) use write::Written;
 
 /// The version of the format this code writes, and the newest it reads.
 pub const SEGMENT_VERSION: u16 = 1;

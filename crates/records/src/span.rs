@@ -136,8 +136,8 @@ impl SpanReader {
         self.skipped
     }
 
-    /// The names of the batches it reads, in their order. Where another attempt
-    /// reads the same ones, it finds the same rows in the same order.
+    /// The names of the objects it reads, in order. Rows keep their order as long
+    /// as these are the same: after a merge they are others.
     pub fn objects(&self) -> impl Iterator<Item = &str> {
         self.readers.iter().map(SegmentReader::object)
     }
@@ -150,7 +150,7 @@ impl SpanReader {
     }
 
     /// The rows of one type: by batch, then by row. The order is the same each
-    /// time the same span is opened.
+    /// time the same span is opened from the same [`SpanReader::objects`].
     #[must_use]
     pub fn rows_of(&self, resource_type: &str) -> TypeRows<'_> {
         TypeRows {

@@ -204,6 +204,25 @@ impl Store {
         }
     }
 
+    /// The names of the folders right under `prefix`, sorted.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let listed = self
+            .objects
+            .list_with_delimiter(Some(&Path::from(prefix)))
+            .await
+            .map_err(|error| Error::from_store(prefix, error))?;
+        let mut names: Vec<String> = listed
+            .common_prefixes
+            .iter()
+            .filter_map(|folder| folder.filename().map(ToOwned::to_owned))
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// The objects whose name begins with the folders of `prefix`, in no order.
     /// The stream yields what the store says as errors.
     #[must_use]

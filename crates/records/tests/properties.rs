@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chartlift_records::{
-    BatchRef, Index, IndexEntry, Numbers, SegmentReader, Settle, Settled, SpanReader,
+    BatchRef, Index, IndexEntry, Merge, Numbers, SegmentReader, Settle, Settled, SpanReader,
     StagingWriter, Store, absences, merge, settle,
 };
 use model::{
@@ -423,19 +423,38 @@ impl Log {
     }
 
     async fn check_merged(&self, oracle: &Oracle, from: u64) {
-        let (bytes, footer) = merge(&self.store, &self.batches).await.unwrap();
-        assert_eq!(footer.row_count() as usize, oracle.live.len());
-        let key = ObjectKey::Batch {
+        let merge_to = |drop_tombstones_to| Merge {
             connection: self.connection,
-            seq: oracle.head,
+            batches: &self.batches,
+            drop_tombstones_to,
             batch: BatchId::new(),
         };
-        self.store.put_create(&key, bytes).await.unwrap();
+        let told = merge(&self.store, merge_to(from)).await.unwrap();
+        let kept = |row: &&Row| row.change != Change::Deleted || row.batch_seq > from;
+        let live = oracle.live.values().filter(kept).count();
+        assert_eq!(told.row_count, live as u64);
+        let written = merge(&self.store, merge_to(0)).await.unwrap();
+        assert_eq!(written.row_count, oracle.live.len() as u64);
+        assert_eq!(written.seq, oracle.head);
+        let size_bytes = self.store.size_bytes(&written.key).await.unwrap();
+        assert_eq!(written.size_bytes, size_bytes);
         let merged = [BatchRef {
             seq: oracle.head,
-            key: key.to_string(),
+            key: written.key,
         }];
-        let index = Index::rebuild(&self.store, &merged).await.unwrap();
+        let told = [BatchRef {
+            seq: oracle.head,
+            key: told.key,
+        }];
+        // Who has everything up to `from` reads the same with and without what was
+        // dropped; who begins needs no tombstones.
+        for from in [0, from] {
+            self.check_span(&told, oracle, from, oracle.head, None)
+                .await;
+        }
+        let index = Index::load(&self.store, &written.index_key).await.unwrap();
+        let rebuilt = Index::rebuild(&self.store, &merged).await.unwrap();
+        assert_eq!(index.encode().unwrap(), rebuilt.encode().unwrap());
         for index in [None, Some(&index)] {
             self.check_span(&merged, oracle, 0, oracle.head, index)
                 .await;

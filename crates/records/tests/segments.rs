@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chartlift_records::{
-    BatchRef, Error, Index, Numbers, Segment, SegmentReader, SegmentWriter, Settle, SpanReader,
-    StagingWriter, Store, merge, settle,
+    BatchRef, Error, Index, Merge, Numbers, Segment, SegmentReader, SegmentWriter, Settle,
+    SpanReader, StagingWriter, Store, merge, settle,
 };
 use model::{
     BatchId, ConnectionId, ObjectKey, PullId, RawResource, Timestamp, content_hash, read_head,
@@ -232,7 +232,15 @@ fn futures_can_move_between_threads() {
         span.rows_of("Patient").next_frame().await.unwrap()
     };
     check(span);
-    check(merge(&store, &[]));
+    check(merge(
+        &store,
+        Merge {
+            connection: ConnectionId::new(),
+            batches: &[],
+            drop_tombstones_to: 0,
+            batch: BatchId::new(),
+        },
+    ));
     check(Index::rebuild(&store, &[]));
     check(SegmentReader::open(&store, "x"));
     check(settle(

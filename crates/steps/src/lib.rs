@@ -7,11 +7,16 @@
 //! carry our ids, counts and codes; never a cursor, a name or a resource (I9).
 
 pub mod export;
+pub mod maintain;
 pub mod pull;
 
 pub use export::{
     ChunkReceipt, ClaimExport, ClaimedExport, CloseExport, DeliverChunk, ExportInput, ExportReport,
     ExportResume, ExportSteps, PlanExport, PlanReceipt, PublishExport, PublishReceipt,
+};
+pub use maintain::{
+    ForgetDetails, ForgetReceipt, LookThroughDestinations, LookThroughRecords, MaintainInput,
+    MaintainReport, MaintainSteps, MergeLogs, MergeReceipt, SweepReceipt,
 };
 pub use pull::{
     BeginPull, BegunPull, ClosePull, HeldReceipt, PlanPull, PullInput, PullPlan, PullReport,
@@ -26,6 +31,8 @@ use temporalio_common::{
 pub const PULL_QUEUE: &str = "pull";
 /// The task queue of exports.
 pub const EXPORT_QUEUE: &str = "export";
+/// The task queue of the upkeep.
+pub const MAINTAIN_QUEUE: &str = "maintain";
 
 /// The connection a workflow pulls.
 pub const CONNECTION: SearchAttributeKey<String> =
@@ -93,3 +100,27 @@ workflow!(
     /// Delivers to a destination: claim, plan, chunks, publish.
     DestinationExport, ExportInput => ExportReport, "export", model::DestinationId
 );
+
+/// Keeps record store, destinations and database in shape: merge, sweeps,
+/// retention.
+#[derive(Debug, Clone, Copy)]
+pub struct Maintain;
+
+impl Maintain {
+    /// The workflow's type name.
+    pub const NAME: &'static str = stringify!(Maintain);
+    /// The workflow's id: one pass at a time.
+    pub const ID: &'static str = "maintain";
+}
+
+impl WorkflowDefinition for Maintain {
+    type Input = MaintainInput;
+    type Output = MaintainReport;
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+}
+
+impl HasWorkflowDefinition for Maintain {
+    type Run = Self;
+}

@@ -3,7 +3,7 @@
 
 use db::{LogJump, LogState, LoggedBatch};
 use model::{BatchId, FileFormat, ObjectKey};
-use records::{BatchRef, Index, SegmentReader};
+use records::{BatchRef, Index, Merge, SegmentReader};
 
 use super::deployment::Deployment;
 use crate::verify::rows::Keys;
@@ -22,21 +22,20 @@ async fn merged(deployment: &Deployment, count: usize) -> LogState {
             key: batch.object_key.clone(),
         })
         .collect();
-    let (bytes, footer) = records::merge(store, &refs).await.unwrap();
-    let last = log.batches[count - 1].clone();
-    let (seq, batch) = (last.seq, BatchId::new());
-    let key = ObjectKey::MergedBatch {
+    let batch = BatchId::new();
+    let input = Merge {
         connection,
-        seq,
-        batch,
+        batches: &refs,
+        drop_tombstones_to: 0,
+        batch: BatchId::new(),
     };
-    store.put_create(&key, bytes.clone()).await.unwrap();
+    let merged = records::merge(store, input).await.unwrap();
     let merged = LoggedBatch {
-        object_key: key.to_string(),
-        row_count: footer.row_count().into(),
-        deleted_count: footer.rows().filter(|row| row.is_tombstone()).count() as u64,
-        size_bytes: bytes.len() as u64,
-        ..last
+        object_key: merged.key,
+        row_count: merged.row_count,
+        deleted_count: merged.deleted_count,
+        size_bytes: merged.size_bytes,
+        ..log.batches[count - 1].clone()
     };
     log.batches.splice(..count, [merged]);
     let mut index = Index::new();

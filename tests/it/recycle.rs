@@ -1,0 +1,46 @@
+//! A worker that has begun very many steps drains and is replaced, and nothing
+//! shows it but the log.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use chartlift_tests::{App, AppOptions};
+use model::FileFormat;
+
+use crate::delivery_exact::small_patients;
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worn_out_worker_is_replaced_in_the_middle_of_its_work() -> Result<()> {
+    let settings = [
+        ("worker.recycle_after_steps", "12"),
+        ("worker.staging_size_target_bytes", "65536"),
+    ];
+    let settings = settings
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    let mut app = App::start(AppOptions {
+        settings,
+        ..AppOptions::default()
+    })
+    .await?;
+    let patients = small_patients(&app);
+    let names: Vec<&str> = patients.iter().take(4).map(String::as_str).collect();
+    let connections = app.connect(&names).await?;
+    let destination = app.destination("parquet", FileFormat::Parquet).await?;
+    app.pull(&connections).await?;
+    app.idle(LIMIT).await?;
+    app.all_completed().await?;
+    app.verified().await?;
+    let held: usize = patients
+        .iter()
+        .take(4)
+        .map(|patient| app.sandbox.portal().expected(patient).len())
+        .sum();
+    ensure!(app.delivered(destination).await?.all().len() >= held);
+    let log = std::fs::read_to_string(app.log())?;
+    let replaced = log.matches("the worker drains and is replaced").count();
+    ensure!(replaced >= 2, "replaced {replaced} times");
+    app.down()
+}
