@@ -216,9 +216,10 @@ impl Storm {
     #[must_use]
     pub fn figures(&self) -> Value {
         let temporal = |family: &str, down: &str| {
-            let of = format!("temporal, {down} s");
             let kills = self.kills.iter().filter(|kill| {
-                kill.of == of && kill.hit.iter().any(|step| step.step.starts_with(family))
+                kill.of.starts_with("temporal")
+                    && kill.of.ends_with(down)
+                    && kill.hit.iter().any(|step| step.step.starts_with(family))
             });
             kills.count()
         };
@@ -226,10 +227,12 @@ impl Storm {
             "worker_kills": self.worker_kills().count(),
             "misses": self.misses,
             "hits": self.hits(),
-            "temporal_kills_in_pulls_1_s": temporal("pull.", "1"),
-            "temporal_kills_in_pulls_40_s": temporal("pull.", "40"),
-            "temporal_kills_in_exports_1_s": temporal("export.", "1"),
-            "temporal_kills_in_exports_40_s": temporal("export.", "40"),
+            "temporal_kills_in_pulls": temporal("pull.", ""),
+            "temporal_kills_in_pulls_1_s": temporal("pull.", ", 1 s"),
+            "temporal_kills_in_pulls_40_s": temporal("pull.", ", 40 s"),
+            "temporal_kills_in_exports": temporal("export.", ""),
+            "temporal_kills_in_exports_1_s": temporal("export.", ", 1 s"),
+            "temporal_kills_in_exports_40_s": temporal("export.", ", 40 s"),
         })
     }
 }

@@ -406,11 +406,15 @@ async fn killed_at_any_moment_the_output_is_as_if_undisturbed() -> Result<()> {
         .buffer_unordered(SIDE_BY_SIDE)
         .collect()
         .await;
+    let mut failed = Vec::new();
     for (seed, end) in ends {
-        let figures = end.with_context(|| {
-            format!("seed {seed}; again: cargo xtask soak kills --seed {seed} --seeds 1")
-        })?;
-        println!("FIGURES: {}", json!({ format!("seed {seed}"): figures }));
+        match end {
+            Ok(figures) => println!("FIGURES: {}", json!({ format!("seed {seed}"): figures })),
+            Err(error) => failed.push(format!(
+                "seed {seed}: {error:#}\nagain: cargo xtask soak kills --seed {seed} --seeds 1"
+            )),
+        }
     }
+    ensure!(failed.is_empty(), "{}", failed.join("\n\n"));
     Ok(())
 }

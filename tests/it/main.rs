@@ -6,11 +6,9 @@ mod delivery_exact;
 mod delivery_once;
 mod demo;
 mod histories;
-<<<<<<< HEAD
 mod isolation;
-=======
 mod kills;
->>>>>>> 4f556c3 (Kill workers and the Temporal server at seeded moments and compare with the undisturbed)
+mod one_run;
 mod releases;
 mod resumes;
 mod rooms;
@@ -20,3 +18,4 @@ mod soaks;
 mod temporal_view;
 mod verify_faults;
 mod verify_racing;
+mod zombies;
