@@ -16,6 +16,8 @@ use url::Url;
 use worker::embedded::{free_port, temporal_cli};
 
 const CALL_MAX: Duration = Duration::from_secs(2);
+/// Starts until a port stays free long enough.
+const STARTS_MAX: u32 = 5;
 const READY_MAX: Duration = Duration::from_secs(60);
 
 /// The server; killed when dropped.
@@ -39,6 +41,13 @@ impl TemporalProcess {
             ui_port: free_port(0)?,
             child: None,
         };
+        for _ in 1..STARTS_MAX {
+            if server.restart().await.is_ok() {
+                return Ok(server);
+            }
+            // Somebody else was quicker to take a port.
+            (server.port, server.ui_port) = (free_port(0)?, free_port(0)?);
+        }
         server.restart().await?;
         Ok(server)
     }

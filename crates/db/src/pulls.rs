@@ -147,9 +147,10 @@ impl Db {
         Ok(retry)
     }
 
-    /// Gives the queued pull of a connection to a workflow. Every other open pull
-    /// of the connection is closed first: the holder of the workflow id is alone.
-    /// An attempt that repeats gets the pull it had.
+    /// Gives the queued pull of a connection to a workflow. The holder of the
+    /// workflow id is alone: the open pull of another workflow goes on in this one
+    /// or, where one is queued already, is closed. An attempt that repeats gets the
+    /// pull it had.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -160,6 +161,18 @@ impl Db {
     ) -> Result<Option<PullId>> {
         let now = Timestamp::now().0;
         let mut tx = self.writer.begin().await?;
+        // What another workflow left (it was reset or terminated) goes on here at its
+        // saved steps, unless another pull is queued to do the work.
+        sqlx::query(
+            "UPDATE pulls SET state = 'queued', phase = 'working', updated_at = $1 WHERE connection_id = $2 \
+             AND state = 'running' AND workflow_run_id <> $3 AND NOT EXISTS \
+             (SELECT 1 FROM pulls AS other WHERE other.connection_id = $2 AND other.state = 'queued')",
+        )
+        .bind(now)
+        .bind(connection.to_string())
+        .bind(workflow_run_id)
+        .execute(&mut *tx)
+        .await?;
         sqlx::query(
             "UPDATE pulls SET state = 'failed', phase = 'done', error_code = 'workflow_gone', finished_at = $1, \
              updated_at = $1 WHERE connection_id = $2 AND state = 'running' AND workflow_run_id <> $3",
