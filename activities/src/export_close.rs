@@ -9,17 +9,16 @@ use destination::Published;
 use model::{ExportCounts, PUBLICATION_VERSION, Publication, RunState, Timestamp};
 use steps::CloseExport;
 
+use crate::Context;
 use crate::export::destination_row;
 use crate::export_adopt::{adopt, open};
 use crate::failure::Failure;
-use crate::{Context, failpoint};
 
 /// How long the destination may take to say what stands under the number; the
 /// activity has 30 s.
 const DECIDE_MAX: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run(context: &Context, input: &CloseExport) -> Result<(), Failure> {
-    failpoint::pass("export_close.before").await?;
     let (state, code) = match context.db.plan_at_commit(input.export_id).await? {
         None => (input.state, input.code.clone()),
         Some(plan) => {

@@ -6,11 +6,11 @@ use db::{Candidate, NewPlan, PlannedSpan, RunKind, StepClaim, StepRef};
 use model::BatchId;
 use steps::{PlanExport, PlanReceipt};
 
+use crate::Context;
 use crate::export::destination_row;
 use crate::export_adopt::{adopt_all, open};
 use crate::export_close::decide;
 use crate::failure::Failure;
-use crate::{Context, failpoint};
 
 /// Connections in one plan at most: a longer backfill is a series of
 /// publications, each with its own plan.
@@ -55,7 +55,6 @@ async fn fix(
         decide(context, &plan).await?;
         last = adopt_all(context, &files, last + 1).await?;
     }
-    failpoint::pass("export_plan.before").await?;
     let candidates = context
         .db
         .candidates(input.destination_id, PLAN_CONNECTIONS_MAX)

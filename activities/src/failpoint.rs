@@ -3,7 +3,19 @@
 //! the process there as a kill would, `return(stop)` stops it as SIGSTOP does,
 //! `return(wait 200)` waits 200 ms, and `return(error)` fails the step.
 
-/// Every point, in the order a pull and an export pass them.
+/// The beginnings of short steps: waiting there makes a step long enough to be
+/// hit by a kill.
+pub const BEGINNINGS: &[&str] = &[
+    "pull_begin",
+    "pull_plan",
+    "pull_close",
+    "export_claim",
+    "export_plan",
+    "export_close",
+];
+
+/// Where something becomes durable, in the order a pull and an export pass the
+/// points.
 pub const NAMES: &[&str] = &[
     "staging_write.before",
     "staging_write.after",
@@ -11,7 +23,6 @@ pub const NAMES: &[&str] = &[
     "cursor_save.after",
     "settle_commit.before",
     "settle_commit.after",
-    "export_plan.before",
     "part_write.before",
     "part_write.after",
     "chunk_save.after",
@@ -19,7 +30,6 @@ pub const NAMES: &[&str] = &[
     "publication.after",
     "watermark_commit.before",
     "watermark_commit.after",
-    "export_close.before",
 ];
 
 /// The points of the upkeep.

@@ -1,18 +1,22 @@
 //! A deployment under test.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail, ensure};
 use config::{LoadOptions, Settings};
-use db::{Destination, SourceAuth};
-use model::{ConnectionId, DestinationId, FileFormat, PullId, RunState, Trigger};
+use db::SourceAuth;
+use model::{ConnectionId, DestinationId, FileFormat, PullId, Trigger};
 use sandbox::{Sandbox, SandboxOptions};
 use tempfile::TempDir;
-use worker::embedded::{DevServer, DevServerOptions};
 use worker::{Core, OpenMode};
 
-use crate::{Delivered, Node};
+use crate::{Node, TemporalProcess};
+
+/// The log that [`crate::StepLog`] reads.
+const JSON_LOG: (&str, &str) = ("CHARTLIFT_LOG__FORMAT", "json");
 
 /// How a deployment under test differs from the default.
 #[derive(Debug, Default)]
@@ -29,31 +33,50 @@ pub struct AppOptions {
 pub struct App {
     /// Everything it writes lies here.
     pub dir: TempDir,
-    /// The portal.
-    pub sandbox: Sandbox,
+    /// The portal, which twins share.
+    pub sandbox: Arc<Sandbox>,
     /// Database and record store.
     pub core: Core,
     /// Temporal.
-    pub temporal: DevServer,
+    pub temporal: TemporalProcess,
     node: Option<Node>,
+    log: PathBuf,
+    generation: u32,
     settings: Vec<(String, String)>,
+    own_settings: Vec<(String, String)>,
 }
 
 impl App {
     /// Starts portal and Temporal and opens a new deployment; no process of ours
     /// yet.
     pub async fn prepare(options: AppOptions) -> Result<Self> {
+        let sandbox = Arc::new(Sandbox::start(options.sandbox).await?);
+        let base_url = sandbox.base_url().clone();
+        let app = Self::open(tempfile::tempdir()?, sandbox, options.settings).await?;
+        let db = &app.core.db;
+        activities::register::add_source(db, "sandbox", &base_url, SourceAuth::None).await?;
+        Ok(app)
+    }
+
+    /// A second deployment, made of a copy of this one's data folder, beside the
+    /// same portal. Nothing may be at work here.
+    pub async fn twin(&self) -> Result<Self> {
+        ensure!(
+            self.node.is_none(),
+            "end the process before its data is copied"
+        );
         let dir = tempfile::tempdir()?;
-        let sandbox = Sandbox::start(options.sandbox).await?;
-        let temporal = DevServer::start(DevServerOptions {
-            dir: dir.path().join("temporal"),
-            grpc_port: 0,
-            ui_port: 0,
-            namespace: "default".to_owned(),
-            search_attributes: steps::SEARCH_ATTRIBUTES,
-        })
-        .await
-        .context("start Temporal")?;
+        copy_folder(&self.dir.path().join("data"), &dir.path().join("data"))?;
+        Self::open(dir, Arc::clone(&self.sandbox), self.own_settings.clone()).await
+    }
+
+    /// Starts Temporal and opens database and record store.
+    async fn open(
+        dir: TempDir,
+        sandbox: Arc<Sandbox>,
+        own_settings: Vec<(String, String)>,
+    ) -> Result<Self> {
+        let temporal = TemporalProcess::start(&dir.path().join("temporal")).await?;
         let mut settings = vec![
             (
                 "data.dir".to_owned(),
@@ -64,22 +87,23 @@ impl App {
             ("worker.linger_ms".to_owned(), "300".to_owned()),
             ("worker.dispatch_interval_ms".to_owned(), "200".to_owned()),
         ];
-        settings.extend(options.settings);
+        settings.extend(own_settings.clone());
         let loaded = Settings::load(LoadOptions {
             file: None,
             overrides: settings.clone(),
             env: Vec::new(),
         })?;
         let core = Core::open(loaded, OpenMode::Migrate).await?;
-        let base_url = sandbox.base_url().clone();
-        activities::register::add_source(&core.db, "sandbox", &base_url, SourceAuth::None).await?;
         Ok(Self {
+            log: dir.path().join("node.log"),
             dir,
             sandbox,
             core,
             temporal,
             node: None,
+            generation: 0,
             settings,
+            own_settings,
         })
     }
 
@@ -92,29 +116,45 @@ impl App {
 
     /// Starts `chartlift up`, with further variables.
     pub fn up(&mut self, variables: &[(&str, &str)]) -> Result<()> {
-        let mut environment: Vec<(String, String)> = self
-            .settings
-            .iter()
-            .map(|(key, value)| {
-                (
-                    format!("CHARTLIFT_{}", key.to_uppercase().replace('.', "__")),
-                    value.clone(),
-                )
-            })
-            .collect();
-        environment.extend(
-            variables
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
-        );
-        self.node = Some(Node::spawn(&["up"], &environment, &self.log())?);
+        self.log = self.dir.path().join("node.log");
+        self.node = Some(self.spawn("up", &self.log, variables)?);
         Ok(())
+    }
+
+    /// Starts `chartlift worker` in the place of the process before it, with a log
+    /// of its own.
+    pub fn work(&mut self, variables: &[(&str, &str)]) -> Result<()> {
+        self.generation += 1;
+        self.log = self
+            .dir
+            .path()
+            .join(format!("worker-{}.log", self.generation));
+        self.node = Some(self.spawn("worker", &self.log, &[&[JSON_LOG], variables].concat())?);
+        Ok(())
+    }
+
+    /// Starts a further worker, which is the caller's to end.
+    pub fn further_worker(&self, name: &str, variables: &[(&str, &str)]) -> Result<Node> {
+        let log = self.dir.path().join(format!("{name}.log"));
+        self.spawn("worker", &log, &[&[JSON_LOG], variables].concat())
+    }
+
+    fn spawn(&self, command: &str, log: &Path, variables: &[(&str, &str)]) -> Result<Node> {
+        let settings = self.settings.iter().map(|(key, value)| {
+            let name = format!("CHARTLIFT_{}", key.to_uppercase().replace('.', "__"));
+            (name, value.clone())
+        });
+        let own = variables
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let environment: Vec<(String, String)> = settings.chain(own).collect();
+        Node::spawn(&[command], &environment, log)
     }
 
     /// Where the process logs to.
     #[must_use]
     pub fn log(&self) -> PathBuf {
-        self.dir.path().join("node.log")
+        self.log.clone()
     }
 
     /// The running process.
@@ -129,10 +169,7 @@ impl App {
         };
         let status = node.stop()?;
         if !status.success() {
-            bail!(
-                "chartlift up ended with {status}; log:\n{}",
-                tail(&self.log())
-            );
+            bail!("chartlift ended with {status}; log:\n{}", tail(&self.log()));
         }
         Ok(())
     }
@@ -190,7 +227,8 @@ impl App {
         .await
     }
 
-    async fn is_idle(&self) -> Result<bool> {
+    /// Whether nothing is queued, running or lacking at an enabled destination.
+    pub async fn is_idle(&self) -> Result<bool> {
         let db = &self.core.db;
         // What is due is asked first: a run that is not open any more by the second
         // question has left its marks before.
@@ -219,7 +257,7 @@ impl App {
                 && let Some(status) = node.ended()?
             {
                 bail!(
-                    "chartlift up ended with {status} before {what}; log:\n{}",
+                    "chartlift ended with {status} before {what}; log:\n{}",
                     tail(&self.log())
                 );
             }
@@ -228,42 +266,6 @@ impl App {
             }
         }
     }
-
-    /// Fails if a pull or export ended otherwise than completed.
-    pub async fn all_completed(&self) -> Result<()> {
-        for pull in self.core.db.pulls(None, None, 1000).await? {
-            if pull.state != RunState::Completed {
-                bail!("{} is {} ({:?})", pull.id, pull.state, pull.error_code);
-            }
-        }
-        for export in self.core.db.exports(None, None, 1000).await? {
-            if export.state != RunState::Completed {
-                bail!(
-                    "{} is {} ({:?})",
-                    export.id,
-                    export.state,
-                    export.error_code
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Fails unless `verify` finds nothing.
-    pub async fn verified(&self) -> Result<()> {
-        let options = activities::verify::VerifyOptions { bodies: true };
-        let report = activities::verify::verify(&self.core.db, &self.core.store, &options).await?;
-        if !report.is_clean() {
-            bail!("verify found: {:#?}", report.findings);
-        }
-        Ok(())
-    }
-
-    /// What a destination's publications hold.
-    pub async fn delivered(&self, id: DestinationId) -> Result<Delivered> {
-        let row: Destination = self.core.db.destination(&id.to_string()).await?;
-        Delivered::read(&self.core.db, Path::new(&row.location), row.format).await
-    }
 }
 
 /// The last lines of a log.
@@ -271,4 +273,17 @@ fn tail(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+/// Copies a folder with all that lies in it. Another process does it: opening
+/// and closing SQLite's files here would drop the locks that this one holds.
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp").arg("-R").args([from, to]).status()?;
+    ensure!(status.success(), "cp ended with {status}");
+    // The index of the log in shared memory is made anew.
+    let shared = to.join("chartlift.db-shm");
+    if shared.exists() {
+        std::fs::remove_file(shared)?;
+    }
+    Ok(())
 }

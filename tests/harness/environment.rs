@@ -39,6 +39,15 @@ pub fn python() -> Option<PathBuf> {
     std::env::var_os("CHARTLIFT_PYTHON").map(PathBuf::from)
 }
 
+/// A number from the environment: how long runs are made of short tests.
+#[must_use]
+pub fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is no number: {text}"))
+    })
+}
+
 /// Says loudly that a test could not run; under `CI=true` that fails the run.
 pub fn skipped(why: &str) {
     println!("SKIPPED: {why}");

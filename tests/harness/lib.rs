@@ -1,18 +1,32 @@
 //! What the system tests stand on: a deployment of real processes (the
 //! `chartlift` binary, a Temporal dev server) beside an in-process sandbox
-//! portal, and readers of what was delivered.
+//! portal, readers of what was delivered, and the storm that kills what works.
 //!
 //! Every process is started here and ended here, by its id; everything listens
 //! on 127.0.0.1 on free ports, and every wait has an end.
 
 mod app;
+mod compare;
 mod delivered;
 mod environment;
+mod generated;
 mod history;
+mod judge;
 mod node;
+mod random;
+mod step_log;
+mod storm;
+mod temporal;
 
 pub use app::{App, AppOptions};
+pub use compare::{delivered_files, parquet_rows};
 pub use delivered::{Delivered, DeliveredRow, lines_of};
-pub use environment::{binary, python, repository, skipped};
+pub use environment::{binary, number, python, repository, skipped};
+pub use generated::generated_patient;
 pub use history::{chain, readable, slot_waits};
+pub use judge::{LogRow, pages_per_object, refetched_pages};
 pub use node::Node;
+pub use random::Random;
+pub use step_log::{StartedStep, StepEnd, StepLog};
+pub use storm::{EXPORT_STEPS, Kill, PULL_STEPS, Storm};
+pub use temporal::TemporalProcess;

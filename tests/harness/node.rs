@@ -1,11 +1,13 @@
-//! A `chartlift up` process.
+//! A `chartlift` process: `up`, or a worker alone.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::StepLog;
 
 /// A running `chartlift` process; killed when dropped.
 #[derive(Debug)]
@@ -63,6 +65,54 @@ impl Node {
         )
     }
 
+    /// Stops it in its tracks, as SIGSTOP does.
+    pub fn pause(&self) -> Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Lets a stopped process go on.
+    pub fn resume(&self) -> Result<()> {
+        self.signal("-CONT")
+    }
+
+    /// Whether it stands still.
+    pub fn is_paused(&self) -> Result<bool> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
+        // "pid (name) state …", and a name may hold anything.
+        Ok(stat
+            .rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.trim_start().starts_with('T')))
+    }
+
+    /// Its memory now and at its highest (`VmRSS`, `VmHWM`), in bytes.
+    pub fn memory_bytes(&self) -> Result<(u64, u64)> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let field = |name: &str| -> Result<u64> {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .with_context(|| format!("the process has no {name}"))?;
+            let kib = line.trim_start_matches(':').trim().trim_end_matches(" kB");
+            Ok(kib.parse::<u64>()? * 1024)
+        };
+        Ok((field("VmRSS")?, field("VmHWM")?))
+    }
+
+    /// What it has logged of its steps.
+    #[must_use]
+    pub fn step_log(&self) -> StepLog {
+        StepLog::new(&self.log)
+    }
+
+    fn signal(&self, signal: &str) -> Result<()> {
+        let status = Command::new("kill")
+            .args([signal, &self.id().to_string()])
+            .status()
+            .context("send a signal")?;
+        ensure!(status.success(), "{signal} did not reach the process");
+        Ok(())
+    }
+
     /// Kills it, as `kill -9` does.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
@@ -72,10 +122,7 @@ impl Node {
 
     /// Asks it to end and waits until it has drained.
     pub fn stop(mut self) -> Result<ExitStatus> {
-        Command::new("kill")
-            .args(["-TERM", &self.id().to_string()])
-            .status()
-            .context("send SIGTERM")?;
+        self.signal("-TERM")?;
         self.wait(Duration::from_secs(30))
     }
 }

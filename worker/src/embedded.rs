@@ -122,6 +122,14 @@ impl DevServer {
     }
 }
 
+/// The program `temporal`: where it is, or built once where Go is.
+///
+/// # Errors
+/// If there is none and it cannot be built: what to install.
+pub async fn temporal_cli() -> Result<PathBuf> {
+    cli::find().await
+}
+
 /// Starts a child on free ports, once more on others if one of them was taken
 /// between the look and the start.
 async fn start_fresh(

@@ -5,6 +5,7 @@
 
 use crate::machine::{commit, machine, write_result};
 use crate::outcome::Tally;
+use crate::seeds;
 use crate::stage::{self, announce, minutes};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -24,10 +25,34 @@ struct Soak {
     /// arguments. A last argument `--json` is followed by the path to write to.
     program: Option<&'static [&'static str]>,
     env: &'static [(&'static str, &'static str)],
+    /// How many seeds a call runs, one after the other or side by side, where the
+    /// run is made of seeds: it then prints figures by seed, `"seed N": {…}`, and
+    /// a later call adds its seeds to the result.
+    seeds: Option<u64>,
+    /// What the sums over all seeds must reach: (JSON pointer, at least).
+    needs: &'static [(&'static str, u64)],
     limit_min: u64,
 }
 
-const SOAKS: [Soak; 2] = [
+/// The system tests whose name begins like this.
+macro_rules! system_tests {
+    ($name:literal) => {
+        &[
+            "test",
+            "--release",
+            "--workspace",
+            "--features",
+            "chartlift/failpoints",
+            "--test",
+            "it",
+            $name,
+            "--",
+            "--nocapture",
+        ]
+    };
+}
+
+const SOAKS: [Soak; 5] = [
     Soak {
         name: "segments-fuzz",
         about: "a million broken segment files: each is read or refused, none panics",
@@ -44,6 +69,8 @@ const SOAKS: [Soak; 2] = [
         ],
         program: None,
         env: &[("CHARTLIFT_FUZZ_EXECUTIONS", "1000000")],
+        seeds: None,
+        needs: &[],
         limit_min: 120,
     },
     Soak {
@@ -59,7 +86,58 @@ const SOAKS: [Soak; 2] = [
         ],
         program: Some(&["bench", "all", "--json"]),
         env: &[],
+        seeds: None,
+        needs: &[],
         limit_min: 120,
+    },
+    Soak {
+        name: "kills",
+        about: "workers and the Temporal server killed; 4 seeds of 52 kills",
+        arguments: system_tests!("kills::"),
+        program: None,
+        env: &[("CHARTLIFT_KILLS", "52")],
+        seeds: Some(4),
+        needs: &[
+            ("/worker_kills", 200),
+            ("/hits/pull.begin", 2),
+            ("/hits/pull.plan", 2),
+            ("/hits/pull.pages", 2),
+            ("/hits/pull.references", 2),
+            ("/hits/pull.settle", 2),
+            ("/hits/pull.close", 2),
+            ("/hits/export.claim", 2),
+            ("/hits/export.plan", 2),
+            ("/hits/export.chunk", 2),
+            ("/hits/export.publish", 2),
+            ("/hits/export.close", 2),
+            ("/temporal_kills_in_pulls_1_s", 2),
+            ("/temporal_kills_in_pulls_40_s", 2),
+            ("/temporal_kills_in_pulls", 5),
+            ("/temporal_kills_in_exports_1_s", 2),
+            ("/temporal_kills_in_exports_40_s", 2),
+            ("/temporal_kills_in_exports", 5),
+        ],
+        limit_min: 180,
+    },
+    Soak {
+        name: "memory",
+        about: "a patient of 200,000 resources pulled and exported twice: a worker's memory",
+        arguments: system_tests!("memory::"),
+        program: None,
+        env: &[("CHARTLIFT_PULLED_RESOURCES", "200000")],
+        seeds: None,
+        needs: &[],
+        limit_min: 60,
+    },
+    Soak {
+        name: "endurance",
+        about: "60 minutes of changes, pulls, exports and kills: a worker's memory",
+        arguments: system_tests!("endurance::"),
+        program: None,
+        env: &[("CHARTLIFT_ENDURANCE_MINUTES", "60")],
+        seeds: None,
+        needs: &[],
+        limit_min: 90,
     },
 ];
 
@@ -72,6 +150,10 @@ pub(crate) struct Options {
     /// Where its random choices start (CHARTLIFT_SEED); a failing seed fails again.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How many seeds from there on, in a run made of seeds; what it finds is
+    /// added to the result of this commit's earlier calls.
+    #[arg(long)]
+    seeds: Option<u64>,
 }
 
 /// A program of this workspace.
@@ -96,6 +178,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
+    let seeds = soak.seeds.map(|usual| options.seeds.unwrap_or(usual));
     let to_file = soak.program.and_then(<[_]>::last) == Some(&"--json");
     let program = soak
         .program
@@ -118,6 +201,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let mut cargo = Command::new("cargo");
     cargo.args(soak.arguments).envs(soak.env.iter().copied());
     cargo.env("CHARTLIFT_SEED", options.seed.to_string());
+    if let Some(seeds) = seeds {
+        cargo.env("CHARTLIFT_SEEDS", seeds.to_string());
+    }
     let mut report = stage::run(cargo, limit)?;
     if let Some([name, arguments @ ..]) = soak.program
         && report.is_ok()
@@ -135,12 +221,16 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         .and_then(|bytes| serde_json::from_slice(&bytes).ok());
     std::fs::remove_file(&file).ok();
 
-    let figures = figures(written, &report.tally);
+    let mut figures = figures(written, &report.tally);
+    if soak.seeds.is_some() {
+        figures = seeds::merged(&seeds::earlier(soak.name)?, &figures);
+    }
+    let short = seeds::short_of(&figures, soak.needs);
     // A run that ends well but shows nothing has proved nothing.
     let proven = figures
         .as_object()
         .is_some_and(|figures| !figures.is_empty());
-    let passed = report.is_ok() && proven;
+    let passed = report.is_ok() && proven && short.is_empty();
     let mut result = json!({
         "name": soak.name,
         "command": shown.trim(),
@@ -155,6 +245,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let path = write_result(soak.name, &result)?;
     if report.is_ok() && !proven {
         println!("it ended well but showed nothing: no figures came");
+    }
+    for line in short {
+        println!("{line}");
     }
     println!(
         "{}: {} ({})",
