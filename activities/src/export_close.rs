@@ -19,22 +19,47 @@ use crate::failure::Failure;
 const DECIDE_MAX: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run(context: &Context, input: &CloseExport) -> Result<(), Failure> {
-    let (state, code) = match context.db.plan_at_commit(input.export_id).await? {
-        None => (input.state, input.code.clone()),
-        Some(plan) => {
-            match tokio::time::timeout(DECIDE_MAX, decide(context, &plan)).await {
-                // It was published: the run did what it was to do.
-                Ok(Ok(true)) => (context.db.published_state(&plan).await?, None),
-                Ok(Ok(false)) => (input.state, input.code.clone()),
-                Ok(Err(_)) | Err(_) => (RunState::Failed, Some("publish_undecided".to_owned())),
-            }
-        }
-    };
+    let (state, code) = ending(context, input).await?;
     let back_off = context.limits.back_off;
     Ok(context
         .db
         .end_export(input.export_id, state, code.as_deref(), back_off)
         .await?)
+}
+
+/// How an export ends that its workflow wants to end: as told, unless it turns out
+/// that it has published, or that nobody can say.
+async fn ending(
+    context: &Context,
+    input: &CloseExport,
+) -> Result<(RunState, Option<String>), Failure> {
+    let as_told = (input.state, input.code.clone());
+    if matches!(input.state, RunState::Completed | RunState::Partial) {
+        // The workflow has the receipt of what was published.
+        return Ok(as_told);
+    }
+    let Some(plan) = context.db.plan_at_commit(input.export_id).await? else {
+        return Ok(as_told);
+    };
+    let decided = match context.db.decided_plan(&plan).await? {
+        Some(is_own) => Some(is_own),
+        None => match tokio::time::timeout(DECIDE_MAX, decide(context, &plan)).await {
+            Ok(Ok(is_own)) => Some(is_own),
+            Ok(Err(failure)) => {
+                tracing::warn!(export.id = %input.export_id, "whether it was published is not known: {failure}");
+                None
+            }
+            Err(_) => None,
+        },
+    };
+    Ok(match decided {
+        Some(true) => match context.db.published_state(&plan).await? {
+            RunState::Partial => (RunState::Partial, Some("chunk_failed".to_owned())),
+            state => (state, None),
+        },
+        Some(false) => as_told,
+        None => (RunState::Failed, Some("publish_undecided".to_owned())),
+    })
 }
 
 /// Finds out what stands under a plan's number, or burns it. What stands is taken

@@ -79,7 +79,7 @@ async fn publish(
 }
 
 /// The publication that this plan's finished chunks make.
-async fn publication(
+pub(crate) async fn publication(
     context: &Context,
     input: &PublishExport,
     row: &db::Destination,

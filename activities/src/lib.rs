@@ -17,6 +17,8 @@ mod export_close;
 mod export_plan;
 mod export_position;
 mod export_publish;
+#[cfg(test)]
+mod export_tests;
 pub mod failpoint;
 mod failure;
 mod maintain;

@@ -22,7 +22,7 @@ mod stretch;
 mod view;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use db::Db;
 use records::Store;

@@ -1,11 +1,12 @@
 //! Making up for exports that did not deliver everything, sending everything
 //! again, and leaving alone what refuses.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use chartlift_tests::{App, AppOptions, Delivered};
+use anyhow::{Context, Result, ensure};
+use chartlift_tests::{App, AppOptions, Delivered, python, repository, skipped};
 use model::{DestinationId, FileFormat, RunState, Trigger};
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -112,7 +113,30 @@ async fn a_retry_delivers_what_failed_and_nothing_twice() -> Result<()> {
     ensure!(*again == second.all(), "another {} rows", again.len());
     ensure!(third.publications.last().expect("one").epoch == 2);
     app.verified().await?;
+    is_live_once(&folder(&app, lake).await?, again.len())?;
     app.down()
+}
+
+/// What the contract tells readers to do shows each row once, as sent last.
+fn is_live_once(folder: &Path, rows: usize) -> Result<()> {
+    let Some(python) = python() else {
+        skipped("CHARTLIFT_PYTHON names no Python with DuckDB");
+        return Ok(());
+    };
+    let output = Command::new(python)
+        .arg(repository().join("tests/it/export_retry.py"))
+        .args([&repository().join("docs/contract.md"), folder])
+        .output()
+        .context("run Python")?;
+    let (said, complained) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    ensure!(
+        said.trim() == format!("{rows} {rows}"),
+        "{said} of {rows} rows are live{complained}"
+    );
+    Ok(())
 }
 
 /// A day is a minute here: waiting begins at 42 ms and goes up to 15 s.

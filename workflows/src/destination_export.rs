@@ -178,6 +178,8 @@ async fn carry_out(
             input.report.publications += 1;
             input.report.counts += published.counts;
         }
+        // Another's publication was adopted: all of this plan is planned anew.
+        at.failed &= published.ours;
         if at.failed {
             return Ok(Carried::Ended(
                 RunState::Partial,

@@ -2,7 +2,7 @@
 //! then damaged: each damage is found under its own code, and nothing is found
 //! where there is none.
 
-mod deployment;
+pub(crate) mod deployment;
 mod logs;
 
 use model::{FileFormat, ObjectKey, RunState};

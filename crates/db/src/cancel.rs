@@ -1,6 +1,7 @@
 //! Cancelling: a request stands on the run's row until its workflow has ended it.
 
 use model::{RunState, Timestamp};
+use sqlx::any::AnyRow;
 
 use crate::holds::hold_cancelled;
 use crate::row::Columns;
@@ -71,36 +72,41 @@ impl Db {
         Ok(found)
     }
 
-    /// Ends a run that was asked to end and whose workflow is gone. An export in
-    /// its last phase may have published: the next plan decides it.
+    /// Ends a run that was asked to end and whose workflow is gone. An export that
+    /// was publishing may have done so: the next plan decides it.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn end_cancelled(&self, open: &OpenRun) -> Result<()> {
-        let (kind, now) = (open.run.kind, Timestamp::now().0);
-        let undecided = match kind {
-            RunKind::Pull => "1 = 0",
-            RunKind::Export => "phase = 'committing'",
-        };
+        let kind = open.run.kind;
         let text = format!(
-            "UPDATE {} SET state = CASE WHEN {undecided} THEN 'failed' ELSE 'cancelled' END, error_code = \
-             CASE WHEN {undecided} THEN 'publish_undecided' ELSE 'cancelled' END, phase = 'done', finished_at = $1, \
-             updated_at = $1 WHERE id = $2 AND state = 'running' AND workflow_run_id = $3",
-            kind.table()
+            "{} AND state = 'running' AND workflow_run_id = $3 RETURNING state, error_code",
+            ending(kind)
         );
         let mut tx = self.writer.begin().await?;
         let ended = sqlx::query(sqlx::AssertSqlSafe(text))
-            .bind(now)
+            .bind(Timestamp::now().0)
             .bind(&open.run.run_id)
             .bind(&open.workflow_run_id)
-            .execute(&mut *tx)
+            .fetch_optional(&mut *tx)
             .await?;
-        if ended.rows_affected() > 0 {
-            tell(&mut tx, kind, &open.run.run_id).await?;
+        if let Some(ended) = ended {
+            tell(&mut tx, kind, &open.run.run_id, &ended).await?;
         }
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// Ends the run `$2` at the time `$1`, as far as it is known how.
+fn ending(kind: RunKind) -> String {
+    let undecided = kind.is_undecided();
+    format!(
+        "UPDATE {} SET state = CASE WHEN {undecided} THEN 'failed' ELSE 'cancelled' END, error_code = \
+         CASE WHEN {undecided} THEN 'publish_undecided' ELSE 'cancelled' END, phase = 'done', finished_at = $1, \
+         updated_at = $1, cancel_requested_at = COALESCE(cancel_requested_at, $1) WHERE id = $2",
+        kind.table()
+    )
 }
 
 async fn end_queued(
@@ -110,27 +116,32 @@ async fn end_queued(
     now: i64,
 ) -> Result<bool> {
     let text = format!(
-        "UPDATE {} SET state = 'cancelled', phase = 'done', error_code = 'cancelled', cancel_requested_at = $1, \
-         finished_at = $1, updated_at = $1 WHERE id = $2 AND state = 'queued'",
-        kind.table()
+        "{} AND state = 'queued' RETURNING state, error_code",
+        ending(kind)
     );
     let ended = sqlx::query(sqlx::AssertSqlSafe(text))
         .bind(now)
         .bind(id)
-        .execute(&mut **tx)
+        .fetch_optional(&mut **tx)
         .await?;
-    if ended.rows_affected() == 0 {
+    let Some(ended) = ended else {
         return Ok(false);
-    }
-    tell(tx, kind, id).await?;
+    };
+    tell(tx, kind, id, &ended).await?;
     Ok(true)
 }
 
 /// What a cancelled run leaves: its event and, of an export, holds.
-async fn tell(tx: &mut sqlx::Transaction<'_, sqlx::Any>, kind: RunKind, id: &str) -> Result<()> {
+async fn tell(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    kind: RunKind,
+    id: &str,
+    ended: &AnyRow,
+) -> Result<()> {
     if kind == RunKind::Export {
         hold_cancelled(tx, id).await?;
     }
-    let body = serde_json::json!({ "state": RunState::Cancelled, "error_code": "cancelled" });
+    let (state, code) = (ended.text("state")?, ended.text("error_code")?);
+    let body = serde_json::json!({ "state": state, "error_code": code });
     insert_event(tx, &format!("{}.finished", kind.noun()), id, &body).await
 }

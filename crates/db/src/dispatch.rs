@@ -33,11 +33,20 @@ impl RunKind {
     }
 
     /// The error code of a run that has lost its workflow, as an expression.
-    pub(crate) fn gone_code(self) -> &'static str {
+    pub(crate) fn gone_code(self) -> String {
+        let undecided = self.is_undecided();
+        format!("CASE WHEN {undecided} THEN 'publish_undecided' ELSE 'workflow_gone' END")
+    }
+
+    /// The condition that a run's outcome is not known: an attempt has begun to
+    /// publish, none has ended it, and one that was cut off may still wake. The
+    /// phase does not tell: a run that is put back begins again as `working`.
+    pub(crate) fn is_undecided(self) -> &'static str {
         match self {
-            Self::Pull => "'workflow_gone'",
+            Self::Pull => "1 = 0",
             Self::Export => {
-                "CASE WHEN phase = 'committing' THEN 'publish_undecided' ELSE 'workflow_gone' END"
+                "EXISTS (SELECT 1 FROM steps WHERE steps.run_id = exports.id \
+                 AND steps.name LIKE 'publish%' AND steps.state = 'running')"
             }
         }
     }

@@ -47,25 +47,31 @@ pub(crate) fn is_held(destination: &str, now: &str) -> String {
     )
 }
 
+/// The condition that nobody has asked for another run of the destination meanwhile:
+/// whoever did wants it to leave nothing out.
+const NOBODY_WAITS: &str = "NOT EXISTS (SELECT 1 FROM exports AS other \
+     WHERE other.destination_id = exports.destination_id AND other.id <> exports.id AND other.state = 'queued')";
+
 /// Holds what a cancelled export had planned, and what it had not come to plan,
 /// until there is more of it.
 pub(crate) async fn hold_cancelled(
     tx: &mut sqlx::Transaction<'_, sqlx::Any>,
     export_id: &str,
 ) -> Result<()> {
-    sqlx::query(
+    let text = format!(
         "INSERT INTO holds (destination_id, connection_id, reason, failures, not_before, head_seq) \
          SELECT exports.destination_id, connections.id, 'cancelled', 0, 0, COALESCE((SELECT export_spans.to_seq \
          FROM export_spans WHERE export_spans.export_id = exports.id AND export_spans.plan_id = exports.plan_id \
          AND export_spans.connection_id = connections.id), connections.head_seq) FROM exports \
          JOIN marks ON marks.destination_id = exports.destination_id \
          JOIN connections ON connections.id = marks.connection_id WHERE exports.id = $1 \
-         ON CONFLICT (destination_id, connection_id) DO UPDATE SET reason = excluded.reason, failures = 0, \
-         not_before = 0, head_seq = excluded.head_seq",
-    )
-    .bind(export_id)
-    .execute(&mut **tx)
-    .await?;
+         AND {NOBODY_WAITS} ON CONFLICT (destination_id, connection_id) DO UPDATE SET reason = excluded.reason, \
+         failures = 0, not_before = 0, head_seq = excluded.head_seq"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(export_id)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -76,17 +82,18 @@ pub(crate) async fn hold_failed(
     back_off: BackOff,
     now: Timestamp,
 ) -> Result<()> {
-    let rows = sqlx::query(
+    let text = format!(
         "SELECT DISTINCT exports.destination_id AS destination_id, export_spans.connection_id AS connection_id, \
          COALESCE(holds.failures, 0) AS failures FROM export_spans JOIN exports ON exports.id = export_spans.export_id \
          LEFT JOIN holds ON holds.destination_id = exports.destination_id \
          AND holds.connection_id = export_spans.connection_id \
          WHERE export_spans.export_id = $1 AND export_spans.plan_id = exports.plan_id \
-         AND export_spans.state <> 'delivered'",
-    )
-    .bind(export.to_string())
-    .fetch_all(&mut **tx)
-    .await?;
+         AND export_spans.state <> 'delivered' AND {NOBODY_WAITS}"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(export.to_string())
+        .fetch_all(&mut **tx)
+        .await?;
     for row in &rows {
         let failures = row.count("failures")? + 1;
         sqlx::query(

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::row::{Columns, bigint, json};
 use crate::steps::finish_step;
-use crate::{Db, Error, Result, StepRef};
+use crate::{Db, Error, Result, RunKind, StepRef};
 
 /// A connection that a destination has not had whole.
 #[derive(Debug, Clone)]
@@ -218,20 +218,41 @@ impl Db {
         Ok((row.count("plan_number")?, row.count("plan_epoch")?))
     }
 
-    /// The plan of an export that is in its last phase: whether its publication
-    /// stands is not known.
+    /// The plan of a running export some attempt of which has begun to publish:
+    /// whether its publication stands may not be known.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn plan_at_commit(&self, export: ExportId) -> Result<Option<UndecidedPlan>> {
-        let row = sqlx::query(
+        let text = format!(
             "SELECT id, destination_id, plan_id, plan_number, plan_epoch FROM exports \
-             WHERE id = $1 AND state = 'running' AND phase = 'committing'",
+             WHERE id = $1 AND state = 'running' AND plan_id IS NOT NULL AND (phase = 'committing' OR {})",
+            RunKind::Export.is_undecided()
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(export.to_string())
+            .fetch_optional(&self.writer)
+            .await?;
+        row.map(|row| UndecidedPlan::read(&row)).transpose()
+    }
+
+    /// Whether a plan's number, if it is taken over already, went to that plan's
+    /// own publication.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn decided_plan(&self, plan: &UndecidedPlan) -> Result<Option<bool>> {
+        let row = sqlx::query(
+            "SELECT export_id, plan_id, burnt FROM publications WHERE destination_id = $1 AND number = $2",
         )
-        .bind(export.to_string())
+        .bind(plan.destination_id.to_string())
+        .bind(bigint(plan.number))
         .fetch_optional(&self.writer)
         .await?;
-        row.map(|row| UndecidedPlan::read(&row)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let is_own = row.text("export_id")? == plan.export_id.to_string()
+            && row.text("plan_id")? == plan.plan_id;
+        Ok(Some(is_own && !row.flag("burnt")?))
     }
 
     /// The plan under number `number` of an export that ended without anybody

@@ -21,35 +21,35 @@ use crate::verify::{Report, VerifyOptions, verify};
 
 /// Bends what a run does before it is committed.
 #[derive(Default, Clone, Copy)]
-pub(super) struct Bend {
+pub(crate) struct Bend {
     /// A pull counts one resource more than it fetched.
-    pub(super) pull_count: bool,
+    pub(crate) pull_count: bool,
     /// A pull names no index but that of the batch before.
-    pub(super) old_index: bool,
+    pub(crate) old_index: bool,
     /// An export leaves out its first row and counts as if it had not.
-    pub(super) row_left_out: bool,
+    pub(crate) row_left_out: bool,
     /// An export writes its first row a second time and counts it.
-    pub(super) row_twice: bool,
+    pub(crate) row_twice: bool,
     /// An export lists the parts of the publication before once more.
-    pub(super) part_again: bool,
+    pub(crate) part_again: bool,
     /// The database takes over a span that is one batch longer than published.
-    pub(super) watermark: bool,
+    pub(crate) watermark: bool,
     /// The publication is left for the next run to take over.
-    pub(super) undecided: bool,
+    pub(crate) undecided: bool,
 }
 
-pub(super) struct Deployment {
-    pub(super) folder: tempfile::TempDir,
-    pub(super) db: Db,
-    pub(super) store: Store,
-    pub(super) files: FileDestination,
-    pub(super) format: FileFormat,
-    pub(super) connections: Vec<ConnectionId>,
-    pub(super) last_parts: Vec<model::Part>,
+pub(crate) struct Deployment {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) db: Db,
+    pub(crate) store: Store,
+    pub(crate) files: FileDestination,
+    pub(crate) format: FileFormat,
+    pub(crate) connections: Vec<ConnectionId>,
+    pub(crate) last_parts: Vec<model::Part>,
 }
 
 impl Deployment {
-    pub(super) async fn new(format: FileFormat) -> Self {
+    pub(crate) async fn new(format: FileFormat) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = seal::KeyRing::from_base64(&seal::KeyRing::generate()).unwrap();
         let db = Db::connect(
@@ -103,7 +103,7 @@ impl Deployment {
 
     /// Two connections that share a resource, two pulls each, and an export
     /// after each round: new, changed and deleted rows.
-    pub(super) async fn with_history(format: FileFormat) -> Self {
+    pub(crate) async fn with_history(format: FileFormat) -> Self {
         let mut this = Self::new(format).await;
         for at in 0..2 {
             this.pull(
@@ -132,7 +132,7 @@ impl Deployment {
         this
     }
 
-    pub(super) async fn claim(
+    pub(crate) async fn claim(
         &self,
         kind: RunKind,
         run_id: String,
@@ -151,7 +151,7 @@ impl Deployment {
 
     /// One pull of connection `at`: what it serves (type, id, content), and the
     /// observations that are gone.
-    pub(super) async fn pull(
+    pub(crate) async fn pull(
         &self,
         at: usize,
         served: &[(&str, &str, u32)],
@@ -256,7 +256,7 @@ impl Deployment {
         db.commit_settle(&commit).await.unwrap();
     }
 
-    pub(super) async fn batches(&self, at: usize) -> Vec<BatchRow> {
+    pub(crate) async fn batches(&self, at: usize) -> Vec<BatchRow> {
         self.db
             .batches(self.connections[at], 0, u64::MAX >> 1)
             .await
@@ -268,7 +268,7 @@ impl Deployment {
         clippy::too_many_lines,
         reason = "an export from its claim to its end, in the order of its calls"
     )]
-    pub(super) async fn export(&mut self, bend: Bend) {
+    pub(crate) async fn export(&mut self, bend: Bend) {
         let (db, destination) = (self.db.clone(), self.files.id());
         db.request_export(destination, Some(Trigger::Manual))
             .await
@@ -419,14 +419,14 @@ impl Deployment {
             .unwrap();
     }
 
-    pub(super) async fn verify(&self) -> Report {
+    pub(crate) async fn verify(&self) -> Report {
         verify(&self.db, &self.store, &VerifyOptions { bodies: true })
             .await
             .unwrap()
     }
 
     /// Every finding's invariant and code.
-    pub(super) async fn found(&self) -> Vec<(&'static str, &'static str)> {
+    pub(crate) async fn found(&self) -> Vec<(&'static str, &'static str)> {
         let report = self.verify().await;
         for finding in &report.findings {
             assert!(!finding.what.is_empty() && !finding.action.is_empty());
@@ -444,16 +444,16 @@ impl Deployment {
             .collect()
     }
 
-    pub(super) fn stored(&self, object: &str) -> PathBuf {
+    pub(crate) fn stored(&self, object: &str) -> PathBuf {
         self.folder.path().join("store").join(object)
     }
 
-    pub(super) fn delivered(&self, object: &str) -> PathBuf {
+    pub(crate) fn delivered(&self, object: &str) -> PathBuf {
         self.folder.path().join("out").join(object)
     }
 }
 
-pub(super) fn flip(path: &Path, at: usize) {
+pub(crate) fn flip(path: &Path, at: usize) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[at] ^= 1;
     std::fs::write(path, bytes).unwrap();
