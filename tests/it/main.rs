@@ -10,6 +10,7 @@ mod export_retry;
 mod histories;
 mod isolation;
 mod maintain_merge;
+mod pull_cancel;
 mod recover;
 mod recycle;
 mod releases;
