@@ -176,6 +176,39 @@ async fn a_deletion_needs_the_source_to_say_so() -> Result<()> {
     app.down()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_reads_and_their_save_changes_nothing() -> Result<()> {
+    let settings = vec![("worker.streams_per_pull".to_owned(), "1".to_owned())];
+    let mut app = App::start(AppOptions {
+        sandbox: portal(),
+        settings,
+    })
+    .await?;
+    let connections = app.connect(&["first"]).await?;
+    pulled(&mut app, &connections).await?;
+    app.down()?;
+    app.sandbox.portal().remove("Observation", "o-00");
+    let knobs = hidden(&[("Observation/o-01", 404), ("Observation/o-02", 403)]);
+    app.sandbox.portal().set_knobs(knobs);
+    // The first save is of the pages, the second of what was read after them.
+    let killed = ("FAILPOINTS", "cursor_save.before=1*off->1*return(abort)");
+    app.up(&[killed])?;
+    let pulls = app.pull(&connections).await?;
+    let status = app.node().wait(LIMIT)?;
+    ensure!(!status.success(), "the failpoint was not reached");
+    app.up(&[])?;
+    app.idle(Duration::from_secs(90)).await?;
+    app.all_completed().await?;
+    app.verified().await?;
+    let found = tombstones(&app, connections[0], pulls[0]).await?;
+    let expected = BTreeMap::from([
+        ("Observation/o-00".to_owned(), Reason::SourceDeleted),
+        ("Observation/o-01".to_owned(), Reason::Absent),
+    ]);
+    ensure!(found == expected, "{found:?}");
+    app.down()
+}
+
 fn chartlift(app: &App, arguments: &[&str]) -> Result<Output> {
     Ok(Command::new(binary())
         .args(arguments)
