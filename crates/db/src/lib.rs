@@ -19,6 +19,8 @@ mod exports;
 mod held;
 mod holds;
 mod maintain;
+#[cfg(test)]
+mod maintain_tests;
 mod open;
 mod plans;
 mod publish;
