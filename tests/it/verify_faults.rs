@@ -3,6 +3,7 @@
 
 mod copy;
 mod faults;
+mod plant;
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::delivery_exact::small_patients;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Four publications at each destination: everything, a change and something
-/// new, another change, and a deletion.
+/// new, another change, and a deletion. The NDJSON one then gets everything again.
 async fn deployment() -> Result<(App, [String; 2])> {
     let mut app = App::start(AppOptions::default()).await?;
     let patients = small_patients(&app);
@@ -44,6 +45,8 @@ async fn deployment() -> Result<(App, [String; 2])> {
     }
     app.sandbox.portal().remove("Observation", "fresh");
     app.pull(&connections[..1]).await?;
+    app.idle(LIMIT).await?;
+    app.core.db.request_full_export(ndjson).await?;
     app.idle(LIMIT).await?;
     app.all_completed().await?;
     app.down()?;

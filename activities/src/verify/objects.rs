@@ -4,14 +4,16 @@
 
 use db::{Db, StoredNames};
 use futures::TryStreamExt;
-use model::{ConnectionId, PullId, RunState};
+use model::{ConnectionId, ObjectKey, PullId, RunState};
 use records::Store;
 
 use super::{Report, VerifyError};
+use crate::settle_seq::{self, SettleSeqError};
 
 /// The folder of all connections.
 const FOLDER: &str = "connections";
 const UNKNOWN: &str = "find out whose it is before you touch it: another deployment may write to this record store, or this database is older than its store, which `chartlift recover` puts right";
+const REACH: &str = "check that the record store can be reached and read, then verify again";
 const RECOVER: &str =
     "the database is older than its record store: stop the workers and run `chartlift recover`";
 
@@ -26,6 +28,7 @@ enum Stored {
 }
 
 pub(super) async fn check(db: &Db, store: &Store, report: &mut Report) -> Result<(), VerifyError> {
+    numbers(db, store, report).await?;
     let mut objects = store.list(FOLDER);
     let mut group = Group::default();
     loop {
@@ -33,14 +36,7 @@ pub(super) async fn check(db: &Db, store: &Store, report: &mut Report) -> Result
             Ok(Some(object)) => object.object,
             Ok(None) => break,
             Err(error) => {
-                let action =
-                    "check that the record store can be reached and read, then verify again";
-                report.find(
-                    ("I1", "store_unreadable"),
-                    FOLDER,
-                    error.to_string(),
-                    action,
-                );
+                report.find(("I1", "store_unreadable"), FOLDER, error.to_string(), REACH);
                 break;
             }
         };
@@ -60,6 +56,23 @@ pub(super) async fn check(db: &Db, store: &Store, report: &mut Report) -> Result
         group.objects.push(object);
     }
     group.judge(db, report).await
+}
+
+/// The settle numbers that the store knows of were this database's to give.
+async fn numbers(db: &Db, store: &Store, report: &mut Report) -> Result<(), VerifyError> {
+    let object = ObjectKey::SettleSeq;
+    match settle_seq::restored_from(db, store).await {
+        Ok(None) => {}
+        Ok(Some((known, stored))) => {
+            let what = format!(
+                "settle numbers up to {stored} were reserved, and the database knows of {known}"
+            );
+            report.find(("I1", "database_older"), object, what, RECOVER);
+        }
+        Err(SettleSeqError::Database(error)) => return Err(error.into()),
+        Err(error) => report.find(("I1", "store_unreadable"), object, error.to_string(), REACH),
+    }
+    Ok(())
 }
 
 /// The objects of one connection: listings hand them out together.
