@@ -76,11 +76,6 @@ impl Storm {
         self.seed
     }
 
-    /// Its further choices.
-    pub fn random(&mut self) -> &mut Random {
-        &mut self.random
-    }
-
     /// Starts the worker.
     pub fn begin(&self, app: &mut App) -> Result<()> {
         app.work(&[("FAILPOINTS", SLOW_STEPS)])
