@@ -21,6 +21,8 @@ use crate::dispatch;
 
 /// How long a draining worker waits for its steps before it cancels them.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long after that its polls may take to end.
+const POLLS_END: Duration = Duration::from_secs(3);
 /// How often a beat reaches the server at least: cancelling is heard of in its
 /// answer.
 const BEAT_MAX: Duration = Duration::from_secs(5);
@@ -131,7 +133,14 @@ pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>)
             stop.0();
             stop.1();
             stop.2();
-            work.await
+            // By then every step has ended; a poll that the server does not answer must
+            // not keep the process.
+            tokio::time::timeout(DRAIN + POLLS_END, work)
+                .await
+                .unwrap_or_else(|_| {
+                    tracing::warn!("polls of the task queues did not end and are broken off");
+                    Ok(())
+                })
         }
     };
     // A copy of the database that was made while this one worked is noticed.
