@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use activities::{
@@ -19,10 +19,11 @@ use url::Url;
 use crate::Core;
 use crate::dispatch;
 
+/// Sets up the failpoints of tests.
+static FAILPOINTS: Once = Once::new();
+
 /// How long a draining worker waits for its steps before it cancels them.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How long after that its polls may take to end.
-const POLLS_END: Duration = Duration::from_secs(3);
 /// How often a beat reaches the server at least: cancelling is heard of in its
 /// answer.
 const BEAT_MAX: Duration = Duration::from_secs(5);
@@ -67,7 +68,8 @@ pub async fn connect(address: &str, namespace: &str) -> Result<Client> {
 /// # Errors
 /// If a worker cannot start or ends by itself.
 pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>) -> Result<()> {
-    activities::failpoint::set_up();
+    // Workers follow one another in a process; the points are its own.
+    FAILPOINTS.call_once(activities::failpoint::set_up);
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
     let context = Arc::new(StepContext::new(
         core.db.clone(),
@@ -133,14 +135,7 @@ pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>)
             stop.0();
             stop.1();
             stop.2();
-            // By then every step has ended; a poll that the server does not answer must
-            // not keep the process.
-            tokio::time::timeout(DRAIN + POLLS_END, work)
-                .await
-                .unwrap_or_else(|_| {
-                    tracing::warn!("polls of the task queues did not end and are broken off");
-                    Ok(())
-                })
+            work.await
         }
     };
     // A copy of the database that was made while this one worked is noticed.
