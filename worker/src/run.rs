@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use activities::{
@@ -18,6 +18,9 @@ use url::Url;
 
 use crate::Core;
 use crate::dispatch;
+
+/// Sets up the failpoints of tests.
+static FAILPOINTS: Once = Once::new();
 
 /// How long a draining worker waits for its steps before it cancels them.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -65,7 +68,8 @@ pub async fn connect(address: &str, namespace: &str) -> Result<Client> {
 /// # Errors
 /// If a worker cannot start or ends by itself.
 pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>) -> Result<()> {
-    activities::failpoint::set_up();
+    // Workers follow one another in a process; the points are its own.
+    FAILPOINTS.call_once(activities::failpoint::set_up);
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
     let context = Arc::new(StepContext::new(
         core.db.clone(),
