@@ -22,7 +22,7 @@ const RENEW: Duration = Duration::from_secs(10);
 /// before it is put off: where pulls are quick, so are slots. Later it looks once,
 /// and a source that hangs takes no time of the queue's slots.
 const YOUNG_US: i64 = 15_000_000;
-const LOOKS_MAX: u32 = 10;
+const LOOKS_MAX: u32 = 4;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How long a step is put off: a quarter of its pull's age, within these bounds.
