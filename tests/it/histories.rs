@@ -39,7 +39,7 @@ pub(crate) fn record(workflow: &str, number: usize, json: &[u8]) -> Result<()> {
 /// To record anew after a deliberate change:
 /// `CHARTLIFT_RECORD=1 cargo xtask test --filter histories`.
 #[tokio::test(flavor = "multi_thread")]
-async fn recorded_histories_of_both_workflows_replay() -> Result<()> {
+async fn recorded_histories_of_all_workflows_replay() -> Result<()> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(recorded())? {
         let path = entry?.path();

@@ -14,7 +14,7 @@ use crate::delivery_exact::small_patients;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Rounds of a change and a pull.
-const ROUNDS: u32 = 6;
+const ROUNDS: u32 = 4;
 
 /// Without waiting: everything at once and all the time.
 const BUSY: [(&str, &str); 4] = [
