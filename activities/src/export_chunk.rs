@@ -8,7 +8,7 @@ use db::{ChunkCommit, ChunkSpan, RunKind, StepClaim, StepRef};
 use destination::FileDestination;
 use formats::{PartWriter, RowContext};
 use model::{Change, ConnectionId, ExportCounts, FileFormat, Part};
-use records::{BatchRef, ExportRow, Index, SpanReader};
+use records::{BatchRef, ExportRow, Index, SpanReader, Store};
 use std::collections::BTreeSet;
 use std::time::Instant;
 use steps::{ChunkReceipt, DeliverChunk};
@@ -68,9 +68,13 @@ async fn deliver(
         .db
         .chunk_spans(input.export_id, &input.plan_id, input.chunk)
         .await?;
+    let (_, epoch) = context
+        .db
+        .fixed_plan(input.export_id, &input.plan_id)
+        .await?;
     let mut readers = Vec::with_capacity(spans.len());
     for span in &spans {
-        readers.push(open_span(context, span).await?);
+        readers.push(open_span(context, span, epoch).await?);
     }
     let mut chunk = Chunk {
         context,
@@ -115,10 +119,10 @@ async fn deliver(
 /// that were read from the catalogue may be gone, and the index that the plan has
 /// pinned names batches that are. What the catalogue then names holds everything
 /// of the span that no later batch has replaced, and the next span has that.
-async fn open_span(context: &Context, span: &ChunkSpan) -> Result<SpanReader, Failure> {
+async fn open_span(context: &Context, span: &ChunkSpan, epoch: u64) -> Result<SpanReader, Failure> {
     let mut tries = 1;
     loop {
-        match try_open_span(context, span).await {
+        match try_open_span(context, span, epoch).await {
             Err(OpenError::Records(records::Error::NotFound { .. })) if tries < MERGED_MAX => {
                 tries += 1;
             }
@@ -135,8 +139,13 @@ enum OpenError {
 }
 
 /// Of a first delivery through the index that its plan has pinned; where that does
-/// not fit what the catalogue names, by the footers alone.
-async fn try_open_span(context: &Context, span: &ChunkSpan) -> Result<SpanReader, OpenError> {
+/// not fit what the catalogue names, by the footers alone. Who is sent everything
+/// again is told what is gone, too: it may have had it, and not heard of that.
+async fn try_open_span(
+    context: &Context,
+    span: &ChunkSpan,
+    epoch: u64,
+) -> Result<SpanReader, OpenError> {
     let (store, from, to) = (&context.store, span.from_seq, span.to_seq);
     let batches = context.db.batches(span.connection_id, from, to).await;
     let batches: Vec<BatchRef> = batches
@@ -150,7 +159,7 @@ async fn try_open_span(context: &Context, span: &ChunkSpan) -> Result<SpanReader
     if let Some(key) = span.index_key.as_ref().filter(|_| from == 0) {
         let opened = match Index::load(store, key).await {
             Ok(index) if index.last_seq() == to => {
-                SpanReader::open(store, &batches, from, to, Some(&index))
+                open_rows(store, &batches, span, Some(&index), epoch)
                     .await
                     .map(Some)
             }
@@ -163,9 +172,24 @@ async fn try_open_span(context: &Context, span: &ChunkSpan) -> Result<SpanReader
             Err(error) => return Err(OpenError::Records(error)),
         }
     }
-    SpanReader::open(store, &batches, from, to, None)
+    open_rows(store, &batches, span, None, epoch)
         .await
         .map_err(OpenError::Records)
+}
+
+async fn open_rows(
+    store: &Store,
+    batches: &[BatchRef],
+    span: &ChunkSpan,
+    index: Option<&Index>,
+    epoch: u64,
+) -> Result<SpanReader, records::Error> {
+    let (from, to) = (span.from_seq, span.to_seq);
+    if epoch > 1 {
+        SpanReader::open_again(store, batches, from, to, index).await
+    } else {
+        SpanReader::open(store, batches, from, to, index).await
+    }
 }
 
 fn counts_of(reader: &SpanReader) -> ExportCounts {

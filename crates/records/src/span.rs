@@ -56,6 +56,31 @@ impl SpanReader {
         to: u64,
         index: Option<&Index>,
     ) -> Result<Self, Error> {
+        Self::open_for(store, batches, (from, to), index, from > 0).await
+    }
+
+    /// As [`SpanReader::open`], tombstones from 0 on included: for whoever has had
+    /// some of it before and is sent everything again.
+    ///
+    /// # Errors
+    /// As [`SpanReader::open`].
+    pub async fn open_again(
+        store: &Store,
+        batches: &[BatchRef],
+        from: u64,
+        to: u64,
+        index: Option<&Index>,
+    ) -> Result<Self, Error> {
+        Self::open_for(store, batches, (from, to), index, true).await
+    }
+
+    async fn open_for(
+        store: &Store,
+        batches: &[BatchRef],
+        (from, to): (u64, u64),
+        index: Option<&Index>,
+        tells_gone: bool,
+    ) -> Result<Self, Error> {
         // A batch holds rows up to its own number: those at or below `from` hold
         // nothing, merged ones above `to` may.
         let mut batches: Vec<_> = batches
@@ -92,13 +117,13 @@ impl SpanReader {
         .await?;
         let (selected, planned) = match index {
             Some(index) => {
-                let selected = newest_by_index(&readers, &batches, index, from, to)?;
+                let selected = newest_by_index(&readers, &batches, index, (from, to), tells_gone)?;
                 let planned = selected.len() as u64;
                 (selected, planned)
             }
             None => {
                 let (mut selected, planned) = newest(&readers, from, to);
-                if from == 0 {
+                if !tells_gone {
                     selected.retain(|(reader, row)| {
                         readers[*reader as usize].footer().location(*row).is_some()
                     });
@@ -265,18 +290,18 @@ pub(crate) fn newest(readers: &[SegmentReader], from: u64, to: u64) -> (Vec<At>,
     (newest, row_count)
 }
 
-/// As [`newest`], from the index; tombstones only where `from` is not 0.
+/// As [`newest`], from the index; tombstones only where they are told.
 fn newest_by_index(
     readers: &[SegmentReader],
     batches: &[BatchRef],
     index: &Index,
-    from: u64,
-    to: u64,
+    (from, to): (u64, u64),
+    tells_gone: bool,
 ) -> Result<Vec<At>, Error> {
     let numbers: BTreeMap<u64, u32> = batches.iter().map(|batch| batch.seq).zip(0..).collect();
     let mut selected = Vec::new();
     for entry in index.iter() {
-        if entry.is_tombstone && from == 0 {
+        if entry.is_tombstone && !tells_gone {
             continue;
         }
         let Some(reader) = numbers.get(&entry.batch_seq) else {
