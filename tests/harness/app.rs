@@ -67,7 +67,16 @@ impl App {
         );
         let dir = tempfile::tempdir()?;
         copy_folder(&self.dir.path().join("data"), &dir.path().join("data"))?;
-        Self::open(dir, Arc::clone(&self.sandbox), self.own_settings.clone()).await
+        let sandbox = Arc::clone(&self.sandbox);
+        let twin = Self::open(dir, sandbox, self.own_settings.clone()).await?;
+        // Their folders are the first one's: two databases would publish into them.
+        for destination in twin.core.db.destinations().await? {
+            twin.core
+                .db
+                .set_destination_enabled(destination.id, false)
+                .await?;
+        }
+        Ok(twin)
     }
 
     /// Starts Temporal and opens database and record store.

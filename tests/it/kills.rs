@@ -100,7 +100,7 @@ impl Scene {
         twin.work(&[])?;
         twin.pull(&self.connections).await?;
         twin.idle(UNDISTURBED).await.context("the twin's pulls")?;
-        twin.all_completed().await?;
+        all_but_cancelled_completed(&twin).await?;
         let undisturbed = twin.log_rows().await?;
         twin.down()?;
         drop(twin);
@@ -146,7 +146,7 @@ impl Scene {
         let peaceful = add_destinations(&twin, self.round).await?;
         twin.work(&[])?;
         twin.idle(UNDISTURBED).await.context("the twin's exports")?;
-        twin.all_completed().await?;
+        all_but_cancelled_completed(&twin).await?;
 
         let disturbed = add_destinations(&self.app, self.round).await?;
         self.storm.begin(&mut self.app)?;
@@ -229,32 +229,9 @@ impl Scene {
     /// Waits until all is done, and ends the worker.
     async fn heal(&mut self) -> Result<()> {
         self.app.idle(HEALED).await?;
-        self.all_but_cancelled_completed().await?;
+        all_but_cancelled_completed(&self.app).await?;
         self.app.down()?;
         self.app.verified().await
-    }
-
-    async fn all_but_cancelled_completed(&self) -> Result<()> {
-        let db = &self.app.core.db;
-        for pull in db.pulls(None, None, 10_000).await? {
-            ensure!(
-                matches!(pull.state, RunState::Completed | RunState::Cancelled),
-                "{} is {} ({:?})",
-                pull.id,
-                pull.state,
-                pull.error_code
-            );
-        }
-        for export in db.exports(None, None, 10_000).await? {
-            ensure!(
-                export.state == RunState::Completed,
-                "{} is {} ({:?})",
-                export.id,
-                export.state,
-                export.error_code
-            );
-        }
-        Ok(())
     }
 
     /// New resources for each patient, and changes of those of the last round.
@@ -303,6 +280,30 @@ impl Scene {
         );
         Ok(())
     }
+}
+
+/// Fails if a run ended otherwise than completed, or a pull than cancelled.
+async fn all_but_cancelled_completed(app: &App) -> Result<()> {
+    let db = &app.core.db;
+    for pull in db.pulls(None, None, 10_000).await? {
+        ensure!(
+            matches!(pull.state, RunState::Completed | RunState::Cancelled),
+            "{} is {} ({:?})",
+            pull.id,
+            pull.state,
+            pull.error_code
+        );
+    }
+    for export in db.exports(None, None, 10_000).await? {
+        ensure!(
+            export.state == RunState::Completed,
+            "{} is {} ({:?})",
+            export.id,
+            export.state,
+            export.error_code
+        );
+    }
+    Ok(())
 }
 
 /// Six patients with a history of some pages.
