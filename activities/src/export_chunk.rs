@@ -93,6 +93,7 @@ async fn deliver(
     for resource_type in types.range(chunk.at.resource_type.clone()..) {
         chunk.at.enter(resource_type);
         chunk.write_type(&spans, &readers).await?;
+        chunk.save_if_due().await?;
     }
     let parts = chunk.at.parts;
     let counts: Vec<(ConnectionId, ExportCounts)> = spans
@@ -284,16 +285,17 @@ impl Chunk<'_> {
         if writer.is_full() {
             self.close(open, deleted).await?;
             // Everything before is in finished parts only while no other is open.
-            if open.iter().all(Option::is_none)
-                && self.saved_at.elapsed() >= self.context.limits.chunk_save_every
-            {
-                self.save().await?;
+            if open.iter().all(Option::is_none) {
+                self.save_if_due().await?;
             }
         }
         Ok(())
     }
 
-    async fn save(&mut self) -> Result<(), Failure> {
+    async fn save_if_due(&mut self) -> Result<(), Failure> {
+        if self.saved_at.elapsed() < self.context.limits.chunk_save_every {
+            return Ok(());
+        }
         let (db, plan_id) = (&self.context.db, &self.input.plan_id);
         db.save_chunk(self.step, self.token, plan_id, &self.at.encode())
             .await?;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use chartlift_tests::{App, AppOptions, Random, number};
 use model::FileFormat;
+use sandbox::Knobs;
 use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(240);
@@ -72,7 +73,13 @@ async fn a_worker_does_not_grow_with_its_work() -> Result<()> {
             let (resident, _) = app.node().memory_bytes()?;
             generation.samples.push((born.elapsed(), resident));
         }
-        // The next worker finds a pull that was cut off.
+        // The next worker finds a pull that was cut off: a slow portal makes its
+        // steps last.
+        let slow = Knobs {
+            latency_ms: 500,
+            ..Knobs::default()
+        };
+        app.sandbox.portal().set_knobs(slow);
         change(&app, &patients, rounds, &mut random);
         app.pull(&connections).await?;
         app.until(LIMIT, "a step runs", async |app: &mut App| {
@@ -80,6 +87,7 @@ async fn a_worker_does_not_grow_with_its_work() -> Result<()> {
         })
         .await?;
         app.node().kill()?;
+        app.sandbox.portal().set_knobs(Knobs::default());
         kills += 1;
         generations.push(generation);
     }

@@ -10,7 +10,7 @@ use crate::maintain::insert_merged;
 use crate::publish::{add_to_export, insert_publication};
 use crate::row::{Columns, bigint};
 use crate::settle::supersede_index;
-use crate::{Db, MergeCommit, Result};
+use crate::{Db, MergeCommit, Result, RunKind};
 
 /// Where a restored database goes on.
 #[derive(Debug, Clone, Default)]
@@ -193,14 +193,19 @@ impl SettleNumbers {
 
 async fn close_runs(tx: &mut sqlx::Transaction<'_, sqlx::Any>, now: i64) -> Result<()> {
     // An export that was publishing is decided by what is taken over.
-    for text in [
-        "UPDATE exports SET state = 'failed', error_code = CASE WHEN phase = 'committing' THEN 'publish_undecided' \
+    let exports = format!(
+        "UPDATE exports SET state = 'failed', error_code = CASE WHEN {} THEN 'publish_undecided' \
          ELSE 'database_restored' END, phase = 'done', finished_at = $1, updated_at = $1 \
          WHERE state IN ('queued', 'running')",
-        "UPDATE pulls SET state = 'failed', error_code = 'database_restored', phase = 'done', finished_at = $1, \
-         updated_at = $1 WHERE state IN ('queued', 'running')",
-    ] {
-        sqlx::query(text).bind(now).execute(&mut **tx).await?;
+        RunKind::Export.is_undecided()
+    );
+    let pulls = "UPDATE pulls SET state = 'failed', error_code = 'database_restored', phase = 'done', finished_at = $1, \
+         updated_at = $1 WHERE state IN ('queued', 'running')";
+    for text in [exports, pulls.to_owned()] {
+        sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(now)
+            .execute(&mut **tx)
+            .await?;
     }
     Ok(())
 }
