@@ -34,6 +34,7 @@ mod settle;
 mod slots;
 mod sources;
 mod steps;
+mod undecided;
 mod verify;
 
 pub use connections::{Connection, ConnectionSummary, NewConnection, Patient};
@@ -45,7 +46,7 @@ pub use held::{HeldChange, HeldDeletes, NewHold};
 pub use holds::BackOff;
 pub use maintain::{MergeCommit, MergeRule};
 pub use open::{Db, MigrationState};
-pub use plans::{Candidate, ChunkCommit, ChunkSpan, NewPlan, PlannedSpan, UndecidedPlan};
+pub use plans::{Candidate, ChunkCommit, ChunkSpan, NewPlan, PlannedSpan};
 pub use publish::{PublicationCommit, PublicationRow};
 pub use pulls::{Pull, PullType};
 pub use recover::{PassedOver, RecoveredDestination, Recovery, SettleNumbers};
@@ -53,6 +54,7 @@ pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};
 pub use slots::Slot;
 pub use sources::{NewSource, Source, SourceAuth};
 pub use steps::{NewStaging, StepClaim, StepRef};
+pub use undecided::UndecidedPlan;
 pub use verify::{
     DestinationProgress, DestinationState, ExportAccount, ExportTotals, HeldObject, LogJump,
     LogState, LoggedBatch, PublicationState, PullAccount, StoredNames, WrittenPart,
