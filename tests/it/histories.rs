@@ -51,7 +51,7 @@ async fn recorded_histories_of_all_workflows_replay() -> Result<()> {
         replay(&name, &std::fs::read(&path)?).await?;
         names.push(name);
     }
-    for workflow in ["PatientPull", "DestinationExport"] {
+    for workflow in ["PatientPull", "DestinationExport", "Maintain"] {
         ensure!(
             names.iter().any(|name| name.starts_with(workflow)),
             "no history of {workflow} in {names:?}"
