@@ -354,3 +354,33 @@ async fn a_full_resend_leaves_an_export_of_the_old_epoch_without_effect() {
     let retry = scene.db().retry_export(full).await;
     assert!(matches!(retry, Err(db::Error::Conflict { .. })));
 }
+
+#[tokio::test]
+async fn a_full_resend_tells_what_has_gone_since_the_last_delivery() {
+    let scene = Scene::new().await;
+    assert_eq!(scene.deliver("w").await, 1);
+    // Gone, and everything is sent again before the destination has heard of it.
+    let served = [("Patient", "person-0", 1)];
+    scene
+        .deployment
+        .pull(0, &served, &["o"], Bend::default())
+        .await;
+    let full = scene.db().request_full_export(scene.destination()).await;
+    let full = full.unwrap();
+    let claimed = scene.db().claim_export(scene.destination(), "w").await;
+    assert_eq!(claimed.unwrap(), Some(full));
+    let plan = scene.plan(full).await.unwrap();
+    scene.chunk(full, &plan).await;
+    export_publish::run(&scene.context, &scene.publishing(full, &plan))
+        .await
+        .unwrap();
+    scene.close(full, RunState::Completed).await;
+    let sent = scene.deployment.files.publication(2).await.unwrap();
+    let parts = sent.unwrap().parts;
+    let rows = |deleted: bool| -> u64 {
+        let of = parts.iter().filter(|part| part.deleted == deleted);
+        of.map(|part| part.row_count).sum()
+    };
+    assert_eq!((rows(false), rows(true)), (1, 1));
+    scene.is_whole(&[false, false]).await;
+}

@@ -238,13 +238,7 @@ impl App {
 
     /// Whether nothing is queued, running or lacking at an enabled destination.
     pub async fn is_idle(&self) -> Result<bool> {
-        let db = &self.core.db;
-        // What is due is asked first: a run that is not open any more by the second
-        // question has left its marks before.
-        Ok(
-            db.due_destinations(Duration::ZERO).await?.is_empty()
-                && db.open_run_count().await? == 0,
-        )
+        Ok(self.core.db.is_idle().await?)
     }
 
     /// Looks every 50 ms whether `holds`, until the limit. A process that has

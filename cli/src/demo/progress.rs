@@ -69,17 +69,12 @@ pub(super) async fn wait(db: &Db, runs: &Runs) -> Result<()> {
     loop {
         let now = Progress::read(db, runs).await?;
         display.show(&now);
-        if now.pulls_done == now.pulls && is_quiet(db).await? {
+        if now.pulls_done == now.pulls && db.is_idle().await? {
             display.end(&Progress::read(db, runs).await?);
             return Ok(());
         }
         tokio::time::sleep(LOOK).await;
     }
-}
-
-/// Destinations first: one that stops being due has a run by then.
-async fn is_quiet(db: &Db) -> Result<bool> {
-    Ok(db.due_destinations(Duration::ZERO).await?.is_empty() && db.open_run_count().await? == 0)
 }
 
 async fn open_runs(db: &Db) -> Result<Vec<(RunKind, String)>> {

@@ -182,6 +182,18 @@ impl Db {
         row.count("open_count")
     }
 
+    /// Whether no run is open and no export is due.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`].
+    pub async fn is_idle(&self) -> Result<bool> {
+        // A pull leaves its marks as it ends, and a queued export takes a destination
+        // from those that are due: what is open is asked before and after.
+        Ok(self.open_run_count().await? == 0
+            && self.due_destinations(Duration::ZERO).await?.is_empty()
+            && self.open_run_count().await? == 0)
+    }
+
     /// Running runs that nobody has touched for `age`, those apart that were asked
     /// to end.
     ///
