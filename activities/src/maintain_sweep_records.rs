@@ -141,7 +141,7 @@ async fn sweep(
     }
     let is_pulled = context.db.has_open_pull(connection).await?;
     let named = context.db.named_objects(connection).await?;
-    let passed_over = context.db.passed_over(connection).await?;
+    let passed_over = context.db.log_jumps(connection).await?;
     let written_before = Timestamp::now().before(context.limits.maintain.orphan_age);
     for object in objects {
         if named.contains(&object.object) {

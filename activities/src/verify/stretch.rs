@@ -42,9 +42,7 @@ pub(super) fn is_merged(batch: &LoggedBatch) -> bool {
 /// Whether a log was sent on from a copy of the database that knew less: batches
 /// of this number are not, and never were, in this database.
 pub(super) fn was_passed_over(log: &LogState, seq: u64) -> bool {
-    log.jumps
-        .iter()
-        .any(|jump| jump.after_seq < seq && seq < jump.next_seq)
+    log.jumps.iter().any(|jump| jump.contains(seq))
 }
 
 /// Reads a stretch. None where it cannot be told: a batch is not there or cannot

@@ -49,15 +49,15 @@ pub use open::{Db, MigrationState};
 pub use plans::{Candidate, ChunkCommit, ChunkSpan, NewPlan, PlannedSpan};
 pub use publish::{PublicationCommit, PublicationRow};
 pub use pulls::{Pull, PullType};
-pub use recover::{PassedOver, RecoveredDestination, Recovery, SettleNumbers};
+pub use recover::{LogJump, RecoveredDestination, Recovery, SettleNumbers};
 pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};
 pub use slots::Slot;
 pub use sources::{NewSource, Source, SourceAuth};
 pub use steps::{NewStaging, StepClaim, StepRef};
 pub use undecided::UndecidedPlan;
 pub use verify::{
-    DestinationProgress, DestinationState, ExportAccount, ExportTotals, HeldObject, LogJump,
-    LogState, LoggedBatch, PublicationState, PullAccount, StoredNames, WrittenPart,
+    DestinationProgress, DestinationState, ExportAccount, ExportTotals, HeldObject, LogState,
+    LoggedBatch, PublicationState, PullAccount, StoredNames, WrittenPart,
 };
 
 /// The result of a database call.

@@ -239,7 +239,7 @@ async fn a_recovery_goes_on_above_everything_and_may_be_repeated() {
     for _ in 0..2 {
         db.commit_recovery(&recovery).await.unwrap();
         assert_eq!(db.log_head(base.connection).await.unwrap().head_seq, 6);
-        let passed_over = db.passed_over(base.connection).await.unwrap();
+        let passed_over = db.log_jumps(base.connection).await.unwrap();
         assert_eq!(passed_over.len(), 1);
         assert!((2..=6).all(|seq| passed_over[0].contains(seq)));
         let row = db.destination(&base.destination.to_string()).await.unwrap();

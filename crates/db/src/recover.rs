@@ -43,14 +43,14 @@ pub struct RecoveredDestination {
 
 /// Numbers of a log that were given out by a database that was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PassedOver {
+pub struct LogJump {
     /// The last number before them.
     pub after_seq: u64,
     /// The first number behind them.
     pub next_seq: u64,
 }
 
-impl PassedOver {
+impl LogJump {
     /// Whether `seq` is one of them.
     #[must_use]
     pub fn contains(self, seq: u64) -> bool {
@@ -84,7 +84,7 @@ impl Db {
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`].
-    pub async fn passed_over(&self, connection: ConnectionId) -> Result<Vec<PassedOver>> {
+    pub async fn log_jumps(&self, connection: ConnectionId) -> Result<Vec<LogJump>> {
         let rows = sqlx::query(
             "SELECT after_seq, next_seq FROM log_jumps WHERE connection_id = $1 ORDER BY after_seq",
         )
@@ -93,7 +93,7 @@ impl Db {
         .await?;
         rows.iter()
             .map(|row| {
-                Ok(PassedOver {
+                Ok(LogJump {
                     after_seq: row.count("after_seq")?,
                     next_seq: row.count("next_seq")?,
                 })

@@ -15,7 +15,7 @@ use crate::row::{Columns, bigint};
 use crate::{Db, Error, Result};
 
 pub use accounts::{ExportAccount, ExportTotals, PullAccount};
-pub use logs::{HeldObject, LogJump, LogState, LoggedBatch, StoredNames};
+pub use logs::{HeldObject, LogState, LoggedBatch, StoredNames};
 
 /// What a destination is said to have.
 #[derive(Debug, Clone)]

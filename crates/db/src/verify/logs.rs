@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use model::{ConnectionId, PullCounts, PullId, RunState};
 
 use crate::row::Columns;
-use crate::{Db, Result};
+use crate::{Db, LogJump, Result};
 
 /// The log of a connection at one moment.
 #[derive(Debug, Clone)]
@@ -42,15 +42,6 @@ pub struct LoggedBatch {
     pub size_bytes: u64,
     /// What the pull that settled it counts, while that pull is known.
     pub pull_counts: Option<PullCounts>,
-}
-
-/// Numbers that a log passed over: those between the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogJump {
-    /// The last number before.
-    pub after_seq: u64,
-    /// The first number after.
-    pub next_seq: u64,
 }
 
 /// Deletions that wait for a decision.
@@ -141,23 +132,6 @@ impl Db {
             });
         }
         Ok(Some(log))
-    }
-
-    async fn log_jumps(&self, connection: ConnectionId) -> Result<Vec<LogJump>> {
-        let rows = sqlx::query(
-            "SELECT after_seq, next_seq FROM log_jumps WHERE connection_id = $1 ORDER BY after_seq",
-        )
-        .bind(connection.to_string())
-        .fetch_all(&self.reader)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(LogJump {
-                    after_seq: row.count("after_seq")?,
-                    next_seq: row.count("next_seq")?,
-                })
-            })
-            .collect()
     }
 
     /// The version of a connection's log; see [`LogState::log_version`].
