@@ -27,6 +27,20 @@ pub struct AppOptions {
     pub settings: Vec<(String, String)>,
 }
 
+impl AppOptions {
+    /// The default but for these settings.
+    #[must_use]
+    pub fn with(settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter();
+        Self {
+            settings: settings
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..Self::default()
+        }
+    }
+}
+
 /// A portal in this process, Temporal and `chartlift up` as processes, and the
 /// same database and record store opened here.
 #[derive(Debug)]

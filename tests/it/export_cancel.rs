@@ -15,15 +15,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// A settled patient, and the process ended: an export can be cancelled from its
 /// first step on.
 async fn settled(settings: &[(&str, &str)]) -> Result<App> {
-    let settings = settings
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect();
-    let mut app = App::start(AppOptions {
-        settings,
-        ..AppOptions::default()
-    })
-    .await?;
+    let mut app = App::start(AppOptions::with(settings)).await?;
     let connections = app.connect(&["12345"]).await?;
     app.pull(&connections).await?;
     app.idle(LIMIT).await?;

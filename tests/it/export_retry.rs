@@ -28,12 +28,7 @@ fn paths(delivered: &Delivered, publication: usize) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_delivers_what_failed_and_nothing_twice() -> Result<()> {
-    let settings = vec![("worker.chunk_rows_target".to_owned(), "1".to_owned())];
-    let mut app = App::start(AppOptions {
-        settings,
-        ..AppOptions::default()
-    })
-    .await?;
+    let mut app = App::start(AppOptions::with(&[("worker.chunk_rows_target", "1")])).await?;
     let patients = crate::delivery_exact::small_patients(&app);
     let connections = app.connect(&[patients[0].as_str(), "12345"]).await?;
     app.pull(&connections).await?;
@@ -147,14 +142,7 @@ async fn a_destination_that_refuses_everything_is_tried_at_most_fifteen_times_a_
         ("worker.back_off_first_ms", "42"),
         ("worker.back_off_max_ms", "15000"),
     ];
-    let settings = settings
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into();
-    let mut app = App::start(AppOptions {
-        settings,
-        ..AppOptions::default()
-    })
-    .await?;
+    let mut app = App::start(AppOptions::with(&settings)).await?;
     let connections = app.connect(&["12345"]).await?;
     app.pull(&connections).await?;
     app.idle(LIMIT).await?;

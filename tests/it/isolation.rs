@@ -38,14 +38,7 @@ async fn whoever_hangs_is_slow_or_refuses_holds_up_nobody_else() -> Result<()> {
         ("worker.streams_per_pull", "2"),
         ("worker.export_slots", "4"),
     ];
-    let settings = settings
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into();
-    let mut app = App::start(AppOptions {
-        settings,
-        ..AppOptions::default()
-    })
-    .await?;
+    let mut app = App::start(AppOptions::with(&settings)).await?;
     let hang = Knobs {
         hang: app
             .sandbox

@@ -33,15 +33,7 @@ impl Days {
     /// A Monday and a Tuesday, on which batches and publications follow, and Monday's
     /// database brought back.
     async fn restored(settings: &[(&str, &str)]) -> Result<Self> {
-        let settings = settings
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
-        let mut app = App::start(AppOptions {
-            settings,
-            ..AppOptions::default()
-        })
-        .await?;
+        let mut app = App::start(AppOptions::with(settings)).await?;
         let patients = small_patients(&app);
         let connections = app.connect(&["12345", patients[0].as_str()]).await?;
         let destinations = vec![

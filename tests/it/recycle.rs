@@ -17,14 +17,7 @@ async fn a_worn_out_worker_is_replaced_in_the_middle_of_its_work() -> Result<()>
         ("worker.recycle_after_steps", "12"),
         ("worker.staging_size_target_bytes", "65536"),
     ];
-    let settings = settings
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into();
-    let mut app = App::start(AppOptions {
-        settings,
-        ..AppOptions::default()
-    })
-    .await?;
+    let mut app = App::start(AppOptions::with(&settings)).await?;
     let patients = small_patients(&app);
     let names: Vec<&str> = patients.iter().take(4).map(String::as_str).collect();
     let connections = app.connect(&names).await?;

@@ -26,14 +26,7 @@ async fn scenario(failpoint: Option<(&str, &str)>) -> Result<Output> {
         ("worker.streams_per_pull", "2"),
         ("worker.chunk_save_ms", "0"),
     ];
-    let settings = settings
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into();
-    let mut app = App::prepare(AppOptions {
-        settings,
-        ..AppOptions::default()
-    })
-    .await?;
+    let mut app = App::prepare(AppOptions::with(&settings)).await?;
     let patients = crate::delivery_exact::small_patients(&app);
     let chosen = [
         patients[0].as_str(),

@@ -49,13 +49,7 @@ impl Stopped {
             ("worker.staging_size_target_bytes", "16384"),
             ("worker.streams_per_pull", "1"),
         ];
-        let mut app = App::prepare(AppOptions {
-            settings: settings
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-            ..AppOptions::default()
-        })
-        .await?;
+        let mut app = App::prepare(AppOptions::with(&settings)).await?;
         let patient = smallest_history(&app);
         let connections = app.connect(&[&patient]).await?;
         app.pull(&connections).await?;
