@@ -8,8 +8,8 @@ use std::time::Duration;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::task::JoinSet;
 
-use crate::Context;
 use crate::failure::Failure;
+use crate::{Context, failpoint};
 
 /// Well inside the heartbeat timeout of 30 s; the SDK throttles further.
 const BEAT: Duration = Duration::from_secs(5);
@@ -27,7 +27,12 @@ pub(crate) async fn attempt<T: Send + 'static>(
     let workflow = info.workflow_id.as_deref().unwrap_or_default();
     let activity = info.activity_id.as_str();
     tracing::info!(step, activity, attempt, workflow, "step started");
-    let done = beat_beside(ctx, work).await;
+    let beginning = format!("{step}.begin");
+    let done = beat_beside(ctx, async move {
+        failpoint::pass(&beginning).await?;
+        work.await
+    })
+    .await;
     let outcome = match &done {
         Ok(_) => "done",
         Err(ActivityError::Cancelled { .. }) => "cancelled",

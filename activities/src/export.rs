@@ -16,7 +16,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::attempt::attempt;
 use crate::failure::Failure;
-use crate::{Context, export_chunk, export_close, export_plan, export_publish, failpoint};
+use crate::{Context, export_chunk, export_close, export_plan, export_publish};
 
 /// The activities of exports.
 #[derive(Debug)]
@@ -59,7 +59,6 @@ impl ExportActivities {
     ) -> Result<PlanReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            failpoint::pass("export_plan").await?;
             export_plan::run(&context, &input).await
         })
         .await
@@ -102,7 +101,6 @@ impl ExportActivities {
     ) -> Result<(), ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            failpoint::pass("export_close").await?;
             export_close::run(&context, &input).await
         })
         .await
@@ -111,7 +109,6 @@ impl ExportActivities {
 
 /// Claims the queued export; one whose destination was disabled meanwhile ends.
 async fn claim(context: &Context, input: &ClaimExport) -> Result<ClaimedExport, Failure> {
-    failpoint::pass("export_claim").await?;
     let export_id = context
         .db
         .claim_export(input.destination_id, &input.chain)

@@ -1,18 +1,9 @@
 //! Named points where tests stop or fail a step. Without the feature
 //! `failpoints` they are nothing; with it, `FAILPOINTS=NAME=return(abort)` ends
 //! the process there as a kill would, `return(stop)` stops it as SIGSTOP does,
-//! `return(wait 200)` waits 200 ms, and `return(error)` fails the step.
-
-/// The beginnings of short steps: waiting there makes a step long enough to be
-/// hit by a kill.
-pub const BEGINNINGS: &[&str] = &[
-    "pull_begin",
-    "pull_plan",
-    "pull_close",
-    "export_claim",
-    "export_plan",
-    "export_close",
-];
+//! `return(wait 200)` waits 200 ms, and `return(error)` fails the step. Each step
+//! begins with a point of its own, `pull.plan.begin`: waiting there makes a short
+//! one long enough to be hit by a kill.
 
 /// Where something becomes durable, in the order a pull and an export pass the
 /// points.
@@ -43,7 +34,7 @@ pub fn set_up() {
 
 /// Passes a point.
 #[cfg(feature = "failpoints")]
-pub(crate) async fn pass(name: &'static str) -> Result<(), crate::failure::Failure> {
+pub(crate) async fn pass(name: &str) -> Result<(), crate::failure::Failure> {
     let Some(action) = action(name) else {
         return Ok(());
     };
@@ -68,7 +59,7 @@ pub(crate) async fn pass(name: &'static str) -> Result<(), crate::failure::Failu
 
 /// What is to happen at a point now.
 #[cfg(feature = "failpoints")]
-fn action(name: &'static str) -> Option<String> {
+fn action(name: &str) -> Option<String> {
     fail::fail_point!(name, |what| Some(what.unwrap_or_default()));
     None
 }
@@ -80,6 +71,6 @@ fn action(name: &'static str) -> Option<String> {
     clippy::unnecessary_wraps,
     reason = "with the feature it waits and fails"
 )]
-pub(crate) async fn pass(_: &'static str) -> Result<(), crate::failure::Failure> {
+pub(crate) async fn pass(_: &str) -> Result<(), crate::failure::Failure> {
     Ok(())
 }

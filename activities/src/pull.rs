@@ -18,7 +18,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use crate::attempt::attempt;
 use crate::failure::Failure;
 use crate::slot::{Turn, with_slot};
-use crate::{Context, failpoint, pull_pages, pull_plan, pull_references, pull_settle};
+use crate::{Context, pull_pages, pull_plan, pull_references, pull_settle};
 
 /// The activities of pulls.
 #[derive(Debug)]
@@ -45,7 +45,6 @@ impl PullActivities {
     ) -> Result<BegunPull, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            failpoint::pass("pull_begin").await?;
             let pull_id = context
                 .db
                 .claim_pull(input.connection_id, &input.chain)
@@ -76,7 +75,6 @@ impl PullActivities {
     ) -> Result<PullPlan, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            failpoint::pass("pull_plan").await?;
             let work = pull_plan::run(&context, &input);
             let turn = with_slot(&context, input.connection_id, input.pull_id, "plan", work);
             Ok(match turn.await? {
@@ -144,7 +142,6 @@ impl PullActivities {
     ) -> Result<(), ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            failpoint::pass("pull_close").await?;
             let (id, state): (PullId, RunState) = (input.pull_id, input.state);
             context.db.end_pull(id, state, &input.code).await?;
             let connection = context.db.pull(id).await?.connection_id;

@@ -28,5 +28,5 @@ pub use judge::{LogRow, pages_per_object, refetched_pages};
 pub use node::Node;
 pub use random::Random;
 pub use step_log::{StartedStep, StepEnd, StepLog};
-pub use storm::{EXPORT_STEPS, Kill, PULL_STEPS, Storm};
+pub use storm::{EXPORT_STEPS, Kill, MAINTAIN_STEPS, PULL_STEPS, Storm};
 pub use temporal::TemporalProcess;

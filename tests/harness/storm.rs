@@ -26,12 +26,22 @@ pub const EXPORT_STEPS: &[&str] = &[
     "export.close",
 ];
 
+/// The activities of the upkeep.
+pub const MAINTAIN_STEPS: &[&str] = &[
+    "maintain.merge",
+    "maintain.sweep_records",
+    "maintain.sweep_destinations",
+    "maintain.retention",
+];
+
 /// Makes short steps long enough to be hit.
-const SLOW_STEPS: &str = "pull_begin=return(wait 400);pull_plan=return(wait 400);\
-     settle_commit.before=return(wait 700);pull_close=return(wait 1500);\
-     export_claim=return(wait 400);export_plan=return(wait 700);part_write.before=return(wait 60);\
-     publication.before=return(wait 500);watermark_commit.before=return(wait 300);\
-     export_close=return(wait 400)";
+const SLOW_STEPS: &str = "pull.begin.begin=return(wait 400);pull.plan.begin=return(wait 400);\
+     settle_commit.before=return(wait 700);pull.close.begin=return(wait 1500);\
+     export.claim.begin=return(wait 400);export.plan.begin=return(wait 700);\
+     part_write.before=return(wait 60);publication.before=return(wait 500);\
+     watermark_commit.before=return(wait 300);export.close.begin=return(wait 400);\
+     merge_commit.before=return(wait 300);maintain.sweep_records.begin=return(wait 300);\
+     maintain.sweep_destinations.begin=return(wait 300);maintain.retention.begin=return(wait 300)";
 
 /// How long a moment is waited for until any other will do.
 const MOMENT_MAX: Duration = Duration::from_secs(40);
@@ -52,6 +62,8 @@ pub struct Kill {
 pub struct Storm {
     seed: u64,
     random: Random,
+    /// What its workers find in their environment, beside slow steps.
+    variables: Vec<(&'static str, &'static str)>,
     /// The kills so far.
     pub kills: Vec<Kill>,
     /// Kills that came between steps, and so do not count.
@@ -65,6 +77,7 @@ impl Storm {
         Self {
             seed,
             random: Random::new(seed),
+            variables: Vec::new(),
             kills: Vec::new(),
             misses: 0,
         }
@@ -76,9 +89,14 @@ impl Storm {
         self.seed
     }
 
+    /// Gives its workers these variables from the next one on, and no others.
+    pub fn set_variables(&mut self, variables: &[(&'static str, &'static str)]) {
+        self.variables = variables.to_vec();
+    }
+
     /// Starts the worker.
     pub fn begin(&self, app: &mut App) -> Result<()> {
-        app.work(&[("FAILPOINTS", SLOW_STEPS)])
+        app.work(&[&[("FAILPOINTS", SLOW_STEPS)], &*self.variables].concat())
     }
 
     /// Kills the worker up to `count` times while steps of these types run, and

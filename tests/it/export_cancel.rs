@@ -106,7 +106,7 @@ async fn cancelled_at(step: &str, failpoint: &str) -> Result<(RunState, usize, b
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_cancelled_before_it_publishes_shows_nothing() -> Result<()> {
     let (plan, chunk) = tokio::join!(
-        cancelled_at("export.plan", "export_plan"),
+        cancelled_at("export.plan", "export.plan.begin"),
         cancelled_at("export.chunk", "part_write.before")
     );
     for (step, (state, rows, burnt)) in [("plan", plan?), ("chunk", chunk?)] {

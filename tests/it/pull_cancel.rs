@@ -9,6 +9,8 @@ use db::RunKind;
 use futures::TryStreamExt;
 use model::{PullId, RunPhase, RunState, Trigger};
 use sandbox::Knobs;
+use steps::PatientPull;
+use temporalio_client::{WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowExecutionStatus};
 
 /// What a cancel may take, with live processes.
 const END_MAX: Duration = Duration::from_secs(30);
@@ -108,4 +110,30 @@ async fn a_pull_cancelled_while_it_fetches_leaves_nothing() -> Result<()> {
 async fn a_pull_cancelled_while_it_settles_leaves_nothing() -> Result<()> {
     let wait = "settle_commit.before=return(wait 60000)";
     cancelled_in("pull.settle", &[], wait).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_that_comes_too_late_ends_no_other_pull() -> Result<()> {
+    let (mut app, pull) = waiting("pull.pages", &["Observation"], "").await?;
+    let connection = app.core.db.pull(pull).await?.connection_id;
+    // As if the run before had ended in the moment in which its workflow was told.
+    let reason = steps::cancel_reason(&PullId::new().to_string());
+    let client = app.temporal.client().await?;
+    let workflow = client.get_workflow_handle::<PatientPull>(PatientPull::id(connection));
+    workflow
+        .cancel(WorkflowCancelOptions::builder().reason(reason).build())
+        .await?;
+    app.until(LIMIT, "the workflow has ended", async |_: &mut App| {
+        let now = workflow
+            .describe(WorkflowDescribeOptions::default())
+            .await?;
+        Ok(now.status() == WorkflowExecutionStatus::Canceled)
+    })
+    .await?;
+    app.sandbox.portal().set_knobs(Knobs::default());
+    app.idle(LIMIT).await?;
+    let ended = app.core.db.pull(pull).await?;
+    ensure!(ended.state == RunState::Completed, "{ended:?}");
+    app.verified().await?;
+    app.down()
 }

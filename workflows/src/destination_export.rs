@@ -53,18 +53,19 @@ impl DestinationExport {
             };
             let export_id = resume.export_id;
             let carried = carry_out(ctx, &mut input, resume).await;
-            let (state, code) =
-                match carried.map_err(|end| end.in_workflow(ctx.cancellation_token())) {
-                    Ok(Carried::Ended(state, code)) => (state, code),
-                    Ok(Carried::BudgetSpent(resume)) => {
-                        input.resume = Some(resume);
-                        ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
-                        unreachable!("continuing as new always ends the run");
-                    }
-                    Err(StepEnd::Lost) => continue,
-                    Err(StepEnd::Failed(code)) => (RunState::Failed, Some(code)),
-                    Err(StepEnd::Cancelled) => (RunState::Cancelled, Some("cancelled".to_owned())),
-                };
+            let (state, code) = match carried
+                .map_err(|end| end.in_workflow(&ctx.cancellation_token(), export_id))
+            {
+                Ok(Carried::Ended(state, code)) => (state, code),
+                Ok(Carried::BudgetSpent(resume)) => {
+                    input.resume = Some(resume);
+                    ctx.continue_as_new(input, ContinueAsNewOptions::default())?;
+                    unreachable!("continuing as new always ends the run");
+                }
+                Err(StepEnd::Lost) => continue,
+                Err(StepEnd::Failed(code)) => (RunState::Failed, Some(code)),
+                Err(StepEnd::Cancelled) => (RunState::Cancelled, Some("cancelled".to_owned())),
+            };
             ctx.upsert_search_attributes([steps::OUTCOME.value_set(state.to_string())]);
             let end = CloseExport {
                 export_id,

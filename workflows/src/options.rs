@@ -76,13 +76,21 @@ pub(crate) enum StepEnd {
 }
 
 impl StepEnd {
-    /// What a step's end means: in a cancelled workflow, the request to cancel,
-    /// whatever the step made of it; a worker that is frozen makes nothing of it.
-    pub(crate) fn in_workflow(self, token: WorkflowCancellationToken) -> Self {
-        if token.is_cancelled() {
-            Self::Cancelled
-        } else {
-            self
+    /// What a step's end means to the run `run_id`: in a cancelled workflow, the
+    /// request to cancel, whatever the step made of it; a worker that is frozen
+    /// makes nothing of it. A request that names another run, which has ended in
+    /// that moment, takes only the workflow away: Dispatch gives the run another.
+    pub(crate) fn in_workflow(
+        self,
+        token: &WorkflowCancellationToken,
+        run_id: impl std::fmt::Display,
+    ) -> Self {
+        if !token.is_cancelled() {
+            return self;
+        }
+        match token.reason().as_deref().and_then(steps::run_to_end) {
+            Some(other) if other != run_id.to_string() => Self::Lost,
+            _ => Self::Cancelled,
         }
     }
 }

@@ -63,7 +63,7 @@ impl PatientPull {
             };
             let pull_id = resume.pull_id;
             let carried = carry_out(ctx, &input, resume).await;
-            match carried.map_err(|end| end.in_workflow(ctx.cancellation_token())) {
+            match carried.map_err(|end| end.in_workflow(&ctx.cancellation_token(), pull_id)) {
                 Ok(Carried::Settled(receipt)) => {
                     ctx.upsert_search_attributes([
                         steps::OUTCOME.value_set(receipt.state.to_string())
@@ -138,7 +138,7 @@ async fn begin(
     }
     match plan(ctx, input, pull_id)
         .await
-        .map_err(|end| end.in_workflow(ctx.cancellation_token()))
+        .map_err(|end| end.in_workflow(&ctx.cancellation_token(), pull_id))
     {
         Ok(Some(plan)) => {
             let references = StepTitle {

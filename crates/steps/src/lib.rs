@@ -61,6 +61,23 @@ pub const SEARCH_ATTRIBUTES: &[&str] = &[
 /// verdict on the run.
 pub const LOST: &str = "lost";
 
+/// What Dispatch cancels a workflow with: the run that was asked to end.
+const END: &str = "asked to end ";
+
+/// The reason to cancel a workflow with, so that it ends this run and no other: it
+/// may have begun another one in that moment.
+#[must_use]
+pub fn cancel_reason(run_id: &str) -> String {
+    format!("{END}{run_id}")
+}
+
+/// The run that a workflow was cancelled for; none if somebody else cancelled it,
+/// who means whichever runs.
+#[must_use]
+pub fn run_to_end(reason: &str) -> Option<&str> {
+    reason.strip_prefix(END)
+}
+
 macro_rules! workflow {
     ($(#[$doc:meta])* $marker:ident, $input:ty => $output:ty, $prefix:literal, $subject:ty) => {
         $(#[$doc])*

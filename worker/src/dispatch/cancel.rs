@@ -39,7 +39,7 @@ pub(super) async fn tell(
 
 async fn cancel(client: &Client, open: &OpenRun) -> Result<()> {
     let options = WorkflowCancelOptions::builder()
-        .reason("asked for".to_owned())
+        .reason(steps::cancel_reason(&open.run.run_id))
         .build();
     let told = match open.run.kind {
         RunKind::Pull => {
