@@ -57,8 +57,8 @@ async fn carry_out(trial: Trial) -> Result<Value> {
         let kills = u32::try_from(per_phase.min(left))?;
         left -= u64::from(scene.exports(kills, in_exports).await?);
         if rough {
-            let counted = scene.cancelled_pulls().await?
-                + scene.cancelled_exports().await?
+            let counted = scene.cancelled_exports().await?
+                + scene.cancelled_pulls().await?
                 + scene.upkeep(&trial, UPKEEP_KILLS).await?;
             left = left.saturating_sub(u64::from(counted));
         }

@@ -15,7 +15,7 @@ use super::scene::{HEALED, Scene, UNDISTURBED, add_destinations};
 
 impl Scene {
     /// Cancels two pulls as the Temporal UI does, and kills the worker while they
-    /// end.
+    /// end. What they would have brought is still to be pulled.
     pub(super) async fn cancelled_pulls(&mut self) -> Result<u32> {
         self.change_portal();
         self.storm.begin(&mut self.app)?;
