@@ -45,6 +45,8 @@ impl Scene {
             // Destinations that a kill has troubled are not left alone for long.
             ("worker.back_off_first_ms", 1_000),
             ("worker.back_off_max_ms", 2_000),
+            // So that the upkeep is there soon when it is asked for.
+            ("maintain.interval_ms", 1_000),
         ];
         let app = App::prepare(AppOptions {
             sandbox: SandboxOptions::default(),
