@@ -18,10 +18,10 @@ use self::scene::Scene;
 
 /// Deployments at work at once: mostly they wait for a heartbeat to time out.
 const SIDE_BY_SIDE: usize = 4;
-const ROUNDS_MAX: u32 = 60;
-/// Rounds in which runs are cancelled and logs merged, too.
-const ROUGH_ROUNDS: u32 = 2;
-/// Kills in the upkeep of a round.
+const LAPS_MAX: usize = 60;
+/// Laps in which runs are cancelled and logs merged, too.
+const ROUGH_LAPS: usize = 2;
+/// Kills in the upkeep of a lap.
 const UPKEEP_KILLS: u32 = 4;
 
 /// How long and how rough a storm is.
@@ -31,26 +31,26 @@ struct Trial {
     kills: u64,
     /// Waited before each answer of the portal.
     latency_ms: u64,
-    /// Seconds that the Temporal server is down in pulls and in exports, one a
-    /// round.
+    /// Seconds that the Temporal server is down in pulls and in exports, lap by
+    /// lap.
     outages: Vec<(Option<u64>, Option<u64>)>,
     /// Whether runs are cancelled too, and killed while they end, and the upkeep
     /// is killed.
     rough: bool,
 }
 
-/// Rounds of changes, pulls and exports until there were enough kills.
+/// Laps of changes, pulls and exports until there were enough kills.
 async fn carry_out(trial: Trial) -> Result<Value> {
     let mut scene = Scene::new(&trial).await?;
-    let mut left = trial.kills;
+    let (mut left, mut lap) = (trial.kills, 0);
     let per_phase = trial.kills.div_ceil(2).min(8);
-    while left > 0 || (scene.round as usize) < trial.outages.len() {
+    while left > 0 || lap < trial.outages.len() {
         ensure!(
-            scene.round < ROUNDS_MAX,
-            "{left} kills are left after {ROUNDS_MAX} rounds"
+            lap < LAPS_MAX,
+            "{left} kills are left after {LAPS_MAX} laps"
         );
-        let outages = trial.outages.get(scene.round as usize);
-        let rough = trial.rough && scene.round < ROUGH_ROUNDS;
+        let outages = trial.outages.get(lap);
+        let rough = trial.rough && lap < ROUGH_LAPS;
         let (in_pulls, in_exports) = outages.copied().unwrap_or_default();
         let kills = u32::try_from(per_phase.min(left))?;
         left -= u64::from(scene.pulls(&trial, kills, in_pulls).await?);
@@ -62,6 +62,7 @@ async fn carry_out(trial: Trial) -> Result<Value> {
                 + scene.upkeep(&trial, UPKEEP_KILLS).await?;
             left = left.saturating_sub(u64::from(counted));
         }
+        lap += 1;
     }
     let mut figures = scene.storm.figures();
     figures["rounds"] = json!(scene.round);
