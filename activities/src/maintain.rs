@@ -24,6 +24,8 @@ use crate::{Context, maintain_merge, maintain_sweep_destinations, maintain_sweep
 
 /// How long one call works before it says where to go on.
 pub(crate) const CALL_MAX: Duration = Duration::from_secs(5 * 60);
+/// How long it is known what was done under an `Idempotency-Key`.
+const ANSWERS_KEPT: Duration = Duration::from_secs(48 * 3600);
 /// Rows forgotten in one transaction.
 const FORGET_ROWS: u32 = 1000;
 
@@ -106,8 +108,12 @@ async fn forget(context: &Context) -> Result<ForgetReceipt, Failure> {
     };
     while receipt.more && started.elapsed() < CALL_MAX {
         let (rows, more) = context.db.forget_details(before, FORGET_ROWS).await?;
-        receipt.rows += rows;
-        receipt.more = more;
+        let answers = context
+            .db
+            .forget_answers(Timestamp::now().before(ANSWERS_KEPT), FORGET_ROWS)
+            .await?;
+        receipt.rows += rows + answers;
+        receipt.more = more || answers >= u64::from(FORGET_ROWS);
     }
     Ok(receipt)
 }

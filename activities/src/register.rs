@@ -30,12 +30,7 @@ pub async fn add_source(
     base_url: &Url,
     auth: SourceAuth,
 ) -> Result<SourceId, Error> {
-    source::SourceClient::new(
-        base_url.clone(),
-        source::Auth::None,
-        source::Limits::default(),
-    )
-    .map_err(Error::Source)?;
+    check_base_url(base_url)?;
     let new = NewSource {
         name: name.to_owned(),
         base_url: base_url.to_string(),
@@ -43,6 +38,16 @@ pub async fn add_source(
         auth,
     };
     Ok(db.add_source(&new).await?)
+}
+
+/// Checks that a source can begin at a URL.
+///
+/// # Errors
+/// [`Error::Source`] if not.
+pub fn check_base_url(base_url: &Url) -> Result<(), Error> {
+    let (auth, limits) = (source::Auth::None, source::Limits::default());
+    source::SourceClient::new(base_url.clone(), auth, limits).map_err(Error::Source)?;
+    Ok(())
 }
 
 /// Adds a connection, and its patient if there is none of this external id.
@@ -79,19 +84,9 @@ pub async fn add_destination(
     location: &str,
     format: FileFormat,
 ) -> Result<DestinationId, Error> {
-    for taken in db.destinations().await? {
-        if taken.name == name || taken.location == location {
-            let what = format!(
-                "there is a destination named `{}` at {} already",
-                taken.name, taken.location
-            );
-            return Err(db::Error::Conflict { what }.into());
-        }
-    }
+    db.destination_is_free(name, location).await?;
     let id = DestinationId::new();
-    let files = FileDestination::open(location, id).map_err(Error::Destination)?;
-    files.probe().await.map_err(Error::Destination)?;
-    files.claim_owner().await.map_err(Error::Destination)?;
+    claim_destination(id, location).await?;
     let new = NewDestination {
         id,
         name: name.to_owned(),
@@ -100,4 +95,15 @@ pub async fn add_destination(
     };
     db.add_destination(&new).await?;
     Ok(id)
+}
+
+/// Tries whether a destination can be written to, and puts its name on it.
+///
+/// # Errors
+/// [`Error::Destination`] if it cannot be used, or is another destination's.
+pub async fn claim_destination(id: DestinationId, location: &str) -> Result<(), Error> {
+    let files = FileDestination::open(location, id).map_err(Error::Destination)?;
+    files.probe().await.map_err(Error::Destination)?;
+    files.claim_owner().await.map_err(Error::Destination)?;
+    Ok(())
 }

@@ -1,65 +1,92 @@
-//! The REST API: health, and what there is of connections, destinations, pulls
-//! and exports. It reads the database and nothing else; `views` gives rows their
-//! shape on the wire, `problem` gives errors theirs.
+//! The REST API. It reads and changes the database and nothing else: a run that is
+//! asked for is a row, and Dispatch, in a worker, starts its workflow. `views` gives
+//! rows their shape on the wire, `problem` gives errors theirs.
 //!
-//! Invariant: no answer holds a resource, a source's patient id or a secret, and
-//! until there are keys it listens on loopback only and answers only requests
-//! addressed to this machine.
+//! Invariant: every route but health and the OpenAPI document needs a key with the
+//! right scope; no answer holds a token or a source's patient id, and resources
+//! only where the scope is `phi`.
 
-mod guard;
+mod around;
+mod auth;
+mod checks;
+mod entity;
+mod extract;
+mod idempotency;
 mod list;
+mod openapi;
 mod problem;
+mod record;
 mod routes;
 #[cfg(test)]
 mod tests;
 pub mod views;
+mod wait;
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use db::Db;
+use records::Store;
 use tokio::net::TcpListener;
 
+pub use crate::checks::{CheckedBase, Checks, Reason};
+use crate::idempotency::InProgress;
+pub use crate::openapi::document;
 use crate::problem::Problem;
+
+/// The largest body a request may have.
+const BODY_MAX_BYTES: usize = 1 << 20;
+
+/// What the routes stand on.
+#[derive(Clone)]
+pub struct App {
+    db: Db,
+    store: Store,
+    checks: Arc<dyn Checks>,
+    in_progress: InProgress,
+}
+
+impl App {
+    /// An API over a database and a record store.
+    #[must_use]
+    pub fn new(db: Db, store: Store, checks: Arc<dyn Checks>) -> Self {
+        Self {
+            db,
+            store,
+            checks,
+            in_progress: InProgress::default(),
+        }
+    }
+}
 
 /// Answers requests on `listener` until `shutdown` ends and the open ones are
 /// answered.
 ///
 /// # Errors
-/// If `listener` can be reached from other machines, or the system ends it.
+/// If the system ends it.
 pub async fn serve(
-    db: Db,
+    app: App,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let address = listener.local_addr()?;
-    if !address.ip().is_loopback() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("the API has no keys yet, so it does not listen on {address}: use 127.0.0.1"),
-        ));
-    }
-    axum::serve(listener, router(db))
+    axum::serve(listener, router(app))
         .with_graceful_shutdown(shutdown)
         .await
 }
 
-fn router(db: Db) -> Router {
-    Router::new()
-        .route("/healthz", get(routes::health))
-        .route("/readyz", get(routes::ready))
-        .route("/v1/connections", get(routes::connections))
-        .route("/v1/destinations", get(routes::destinations))
-        .route("/v1/exports", get(routes::exports))
-        .route("/v1/exports/{id}", get(routes::export))
-        .route("/v1/pulls", get(routes::pulls))
-        .route("/v1/pulls/{id}", get(routes::pull))
+fn router(app: App) -> Router {
+    let (routes, _) = routes::all().split_for_parts();
+    routes
+        .route("/v1/openapi.json", get(openapi::serve))
         .fallback(async || Problem::no_route())
         .method_not_allowed_fallback(async || Problem::method())
-        .layer(from_fn(guard::local_only))
-        .layer(from_fn(guard::catch_panics))
-        .with_state(db)
+        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .layer(from_fn_with_state(app.clone(), idempotency::once))
+        .layer(from_fn(around::answer))
+        .with_state(app)
 }

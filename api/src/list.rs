@@ -1,43 +1,80 @@
-//! What lists and reads take from the URL, and the page a list gives back.
+//! Lists: what they take from the URL, and the page they give back. A cursor says
+//! where the page before ended; entries added meanwhile do not shift it.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path, Query};
-use axum::http::request::Parts;
+use axum::Json;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::problem::Problem;
 
 /// Entries a page holds unless asked otherwise.
 const LIMIT_DEFAULT: u32 = 50;
 /// Entries a page holds at most: a page is made in memory.
-const LIMIT_MAX: u32 = 200;
+pub(crate) const LIMIT_MAX: u32 = 200;
+/// What a cursor begins with: others can follow. Then come the digits of the id.
+const CURSOR_KIND: &str = "1-";
 
-/// `?limit=&before=`: the entries before `before`, newest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct List<I> {
+/// A page asked for: the entries before `before`, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asked<I> {
     limit: u32,
     pub(crate) before: Option<I>,
 }
 
-/// A page of a list.
-#[derive(Debug, Serialize)]
+/// A page of a list, newest first.
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Page<T> {
-    data: Vec<T>,
-    has_more: bool,
-    /// What to give as `before` for the next page.
-    next_before: Option<String>,
+    /// The entries.
+    pub(crate) data: Vec<T>,
+    /// Whether there are more.
+    pub(crate) has_more: bool,
+    /// What to give as `cursor` for the next page.
+    pub(crate) next_cursor: Option<String>,
+    /// The parameters that stay the same from page to page, each before a `&`.
+    #[serde(skip)]
+    same: String,
 }
 
-impl<I> List<I> {
+impl<I: FromStr<Err: Display>> Asked<I> {
+    /// Reads the parameters `limit` and `cursor` of a list whose ids begin with
+    /// `prefix`.
+    pub(crate) fn new(
+        limit: Option<u32>,
+        cursor: Option<&str>,
+        prefix: &str,
+    ) -> Result<Self, Problem> {
+        let limit = limit.unwrap_or(LIMIT_DEFAULT);
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            let detail = format!("`limit` is a whole number from 1 to {LIMIT_MAX}.");
+            return Err(Problem::parameter(detail));
+        }
+        let before = cursor.map(|cursor| {
+            let id = cursor
+                .strip_prefix(CURSOR_KIND)
+                .and_then(|hex| format!("{prefix}{hex}").parse().ok());
+            id.ok_or_else(|| {
+                Problem::parameter(
+                    "`cursor` is not one of this list's: give the `next_cursor` of the page before.",
+                )
+            })
+        });
+        Ok(Self {
+            limit,
+            before: before.transpose()?,
+        })
+    }
+
     /// One more than the page takes: whether there is more shows by that.
-    pub(crate) fn asked(&self) -> u32 {
+    pub(crate) fn rows(&self) -> u32 {
         self.limit + 1
     }
 
-    /// The page out of `rows`, of which there are at most [`Self::asked`].
+    /// The page out of `rows`, of which there are at most [`Self::rows`].
     pub(crate) fn page<R, T>(&self, mut rows: Vec<R>, id: impl Fn(&R) -> String) -> Page<T>
     where
         T: From<R>,
@@ -45,82 +82,39 @@ impl<I> List<I> {
         let limit = self.limit as usize;
         let has_more = rows.len() > limit;
         rows.truncate(limit);
-        let next_before = rows.last().filter(|_| has_more).map(id);
+        let next = rows.last().filter(|_| has_more).map(id);
         Page {
             data: rows.into_iter().map(T::from).collect(),
             has_more,
-            next_before,
+            next_cursor: next.map(|id| {
+                let digits = id.rsplit('_').next().unwrap_or_default();
+                format!("{CURSOR_KIND}{digits}")
+            }),
+            same: format!("limit={limit}&"),
         }
     }
 }
 
-impl<I: FromStr<Err: Display>> List<I> {
-    fn parse(pairs: &[(String, String)]) -> Result<Self, Problem> {
-        let mut list = Self {
-            limit: LIMIT_DEFAULT,
-            before: None,
-        };
-        for (at, (name, value)) in pairs.iter().enumerate() {
-            if pairs[..at].iter().any(|(earlier, _)| earlier == name) {
-                return Err(Problem::parameter(format!("`{name}` is given twice.")));
-            }
-            match name.as_str() {
-                "limit" => list.limit = limit(value)?,
-                "before" => list.before = Some(id("before", value)?),
-                _ => {
-                    let name: String = name.chars().take(64).collect();
-                    let detail = format!(
-                        "There is no parameter `{name}`; a list takes `limit` and `before`."
-                    );
-                    return Err(Problem::parameter(detail));
-                }
-            }
+impl<T> Page<T> {
+    /// The page of a list that was narrowed by a parameter.
+    pub(crate) fn narrowed(mut self, name: &str, value: Option<&str>) -> Self {
+        if let Some(value) = value {
+            self.same.push_str(&format!("{name}={value}&"));
         }
-        Ok(list)
+        self
     }
 }
 
-fn limit(value: &str) -> Result<u32, Problem> {
-    let parsed = value
-        .parse()
-        .ok()
-        .filter(|limit| (1..=LIMIT_MAX).contains(limit));
-    parsed.ok_or_else(|| {
-        Problem::parameter(format!("`limit` is a whole number from 1 to {LIMIT_MAX}."))
-    })
-}
-
-fn id<I: FromStr<Err: Display>>(name: &str, value: &str) -> Result<I, Problem> {
-    value
-        .parse()
-        .map_err(|error| Problem::parameter(format!("`{name}`: {error}.")))
-}
-
-impl<S: Sync, I: FromStr<Err: Display>> FromRequestParts<S> for List<I> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        Self::parse(
-            &pairs
-                .map_err(|_| Problem::parameter("The query cannot be read."))?
-                .0,
-        )
-    }
-}
-
-/// The id at the end of a path.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Id<I>(pub(crate) I);
-
-impl<S: Send + Sync, I: FromStr<Err: Display>> FromRequestParts<S> for Id<I> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let text: Result<Path<String>, PathRejection> =
-            Path::from_request_parts(parts, state).await;
-        let Path(text) =
-            text.map_err(|_| Problem::parameter("The id in the path is not UTF-8 text."))?;
-        id("id", &text).map(Self)
+impl<T: Serialize> IntoResponse for Page<T> {
+    fn into_response(self) -> Response {
+        let link = self
+            .next_cursor
+            .as_ref()
+            .map(|cursor| format!("<?{}cursor={cursor}>; rel=\"next\"", self.same));
+        let mut response = Json(self).into_response();
+        if let Some(link) = link.and_then(|link| HeaderValue::from_str(&link).ok()) {
+            response.headers_mut().insert(header::LINK, link);
+        }
+        response
     }
 }

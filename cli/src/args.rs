@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use config::{LoadOptions, Settings};
 
-use crate::commands::{connection, destination, export, pull, recover, source, verify};
+use crate::commands::{connection, destination, export, keys, pull, recover, source, verify};
 use crate::demo::DemoArguments;
 
 const AFTER_HELP: &str = "\
@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Demo(DemoArguments),
     /// Run API, worker and (unless one is configured) Temporal in one process
     Up,
+    /// Run the API alone, beside workers
+    Api,
     /// Run a worker alone, beside others; needs a Temporal server
     Worker,
     /// Bring the database to this version
@@ -79,6 +81,11 @@ pub(crate) enum Command {
     /// Runs that deliver to a destination
     #[command(subcommand)]
     Export(export::ExportCommand),
+    /// Keys to the API
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Print the OpenAPI document of the API
+    Openapi,
     /// Print the settings in force, secrets left out, and where each was given
     Config,
     /// Check settings, database, Temporal, record store and destinations

@@ -6,6 +6,7 @@
 //! no secret is an argument and none is printed.
 
 mod args;
+mod checks;
 mod commands;
 mod demo;
 mod deployment;

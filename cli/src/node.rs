@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -12,6 +13,7 @@ use tokio::task::JoinHandle;
 use worker::Core;
 use worker::embedded::{DevServer, DevServerOptions, free_port};
 
+use crate::checks::Register;
 use crate::stop::Stop;
 
 /// How long open API requests may take once the process is asked to end.
@@ -90,7 +92,8 @@ impl Api {
         let shutdown = async move {
             let _ = stopped.wait_for(|is| *is).await;
         };
-        let server = tokio::spawn(api::serve(core.db.clone(), listener, shutdown));
+        let app = api::App::new(core.db.clone(), core.store.clone(), Arc::new(Register));
+        let server = tokio::spawn(api::serve(app, listener, shutdown));
         Ok(Self {
             address,
             server,
@@ -100,6 +103,11 @@ impl Api {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Waits until the server ends by itself.
+    pub(crate) async fn ended(&mut self) -> Result<()> {
+        Ok((&mut self.server).await??)
     }
 
     /// Lets open requests end, but not for long.

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use config::{LoadOptions, Settings};
 use db::SourceAuth;
 use model::{ConnectionId, DestinationId, FileFormat, PullId, Trigger};
@@ -15,6 +15,8 @@ use worker::{Core, OpenMode};
 
 use crate::{Node, TemporalProcess};
 
+/// How long `chartlift up` may take to open its database and listen.
+const API_MAX: Duration = Duration::from_secs(60);
 /// The log that [`crate::StepLog`] reads.
 const JSON_LOG: (&str, &str) = ("CHARTLIFT_LOG__FORMAT", "json");
 
@@ -25,6 +27,8 @@ pub struct AppOptions {
     pub sandbox: SandboxOptions,
     /// Settings by `section.key`.
     pub settings: Vec<(String, String)>,
+    /// Whether the portal is left to be added.
+    pub no_source: bool,
 }
 
 impl AppOptions {
@@ -67,8 +71,10 @@ impl App {
         let sandbox = Arc::new(Sandbox::start(options.sandbox).await?);
         let base_url = sandbox.base_url().clone();
         let app = Self::open(tempfile::tempdir()?, sandbox, options.settings).await?;
-        let db = &app.core.db;
-        activities::register::add_source(db, "sandbox", &base_url, SourceAuth::None).await?;
+        if !options.no_source {
+            let db = &app.core.db;
+            activities::register::add_source(db, "sandbox", &base_url, SourceAuth::None).await?;
+        }
         Ok(app)
     }
 
@@ -172,6 +178,22 @@ impl App {
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let environment: Vec<(String, String)> = settings.chain(own).collect();
         Node::spawn(&[command], &environment, log)
+    }
+
+    /// The API of `chartlift up`, and its first key, as it prints them.
+    pub async fn api(&mut self) -> Result<(String, String)> {
+        let word = |text: &str, label: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(label));
+            line.and_then(|line| line.split_whitespace().next().map(str::to_owned))
+        };
+        let mut found = None;
+        self.until(API_MAX, "the API listens", async |app: &mut Self| {
+            let text = std::fs::read_to_string(app.log())?;
+            found = word(&text, "API          ").zip(word(&text, "API key      "));
+            Ok(found.is_some())
+        })
+        .await?;
+        found.context("the API was there")
     }
 
     /// Where the process logs to.

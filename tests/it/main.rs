@@ -1,5 +1,6 @@
 //! The system tests: one binary, one file a promise.
 
+mod api_record;
 mod cli;
 mod deletes;
 mod delivery_exact;
@@ -15,6 +16,7 @@ mod maintain_merge;
 mod memory;
 mod one_run;
 mod pull_cancel;
+mod quickstart;
 mod recover;
 mod recycle;
 mod releases;

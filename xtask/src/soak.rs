@@ -205,6 +205,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let mut cargo = Command::new("cargo");
     cargo.args(soak.arguments).envs(soak.env.iter().copied());
     cargo.env("CHARTLIFT_SEED", options.seed.to_string());
+    // The result is this commit's, so the programs are too.
+    cargo.env_remove("CHARTLIFT_TEST_BIN_DIR");
     if let Some(seeds) = seeds {
         cargo.env("CHARTLIFT_SEEDS", seeds.to_string());
     }

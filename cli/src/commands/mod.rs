@@ -1,10 +1,12 @@
 //! The commands, one file each.
 
+pub(crate) mod api;
 pub(crate) mod config;
 pub(crate) mod connection;
 pub(crate) mod destination;
 pub(crate) mod doctor;
 pub(crate) mod export;
+pub(crate) mod keys;
 pub(crate) mod migrate;
 pub(crate) mod pull;
 pub(crate) mod recover;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::args::{Arguments, Command};
-use crate::demo;
+use crate::{demo, output};
 
 /// Carries out the command.
 ///
@@ -29,6 +31,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Command::Demo(demo) => demo::run(global, &demo).await,
         Command::Up => up::run(global).await,
+        Command::Api => api::run(global).await,
         Command::Worker => worker::run(global).await,
         Command::Migrate => migrate::run(global).await,
         Command::Recover(recover) => recover::run(global, &recover).await,
@@ -38,6 +41,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Destination(command) => destination::run(global, command).await,
         Command::Pull(command) => pull::run(global, command).await,
         Command::Export(command) => export::run(global, command).await,
+        Command::Keys(command) => keys::run(global, command).await,
+        Command::Openapi => {
+            output::print_line(::api::document().trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Config => config::run(global),
         Command::Doctor => doctor::run(global).await,
     }

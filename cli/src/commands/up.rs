@@ -7,6 +7,7 @@ use worker::embedded::DataLock;
 use worker::{Core, OpenMode};
 
 use crate::args::GlobalArguments;
+use crate::commands::keys::first_key;
 use crate::node::{Api, Temporal, work};
 use crate::stop::Stop;
 
@@ -20,6 +21,9 @@ pub(crate) async fn run(global: &GlobalArguments) -> Result<ExitCode> {
     let temporal = Temporal::start(&core).await?;
 
     eprintln!("API          {}", api.url());
+    if let Some(key) = first_key(&core.db).await? {
+        eprintln!("API key      {key}   (shown this once)");
+    }
     eprintln!("Temporal     {}", temporal.address);
     if let Some(url) = temporal.ui_url() {
         eprintln!("Temporal UI  {url}");

@@ -22,6 +22,7 @@ use worker::embedded::DataLock;
 use worker::{Core, OpenMode};
 
 use crate::args::GlobalArguments;
+use crate::commands::keys::first_key;
 use crate::deployment::quiet_log;
 use crate::node::{Api, Temporal, work_during};
 use crate::output::print_line;
@@ -53,11 +54,13 @@ pub(crate) async fn run(global: &GlobalArguments, arguments: &DemoArguments) -> 
     let portal = setup::portal().await?;
     let scene = setup::register(&core, &portal, arguments.patients).await?;
     let api = Api::start(&core).await?;
+    let key = first_key(&core.db).await?;
     eprintln!("starting Temporal (the first start may fetch or build it) …");
     let temporal = Temporal::start(&core).await?;
 
     let urls = Urls {
         api: api.url(),
+        key,
         portal: portal.base_url().to_string(),
         temporal: temporal
             .ui_url()
@@ -83,6 +86,8 @@ pub(crate) async fn run(global: &GlobalArguments, arguments: &DemoArguments) -> 
 #[derive(Debug)]
 struct Urls {
     api: String,
+    /// The API's first key, where it was made now.
+    key: Option<String>,
     portal: String,
     temporal: String,
 }
@@ -122,7 +127,14 @@ async fn tell(
     for (name, line) in reading::lines(scene) {
         print_line(&format!("{name:<11}  {line}"));
     }
-    print_line(&format!("API          {}/v1/exports", urls.api));
+    print_line(&format!("API          {}", urls.api));
+    if let Some(key) = &urls.key {
+        print_line(&format!("API key      {key}   (shown this once)"));
+        print_line(&format!(
+            "             curl -H 'Authorization: Bearer {key}' {}/v1/exports",
+            urls.api
+        ));
+    }
     print_line(&format!("portal       {}", urls.portal));
     print_line(&format!("Temporal UI  {}", urls.temporal));
 

@@ -130,12 +130,6 @@ pub(crate) fn stays_put(settings: &Settings, found_in: &Path) -> Result<(), Erro
 /// Refuses what is well-formed but cannot be used.
 pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
     let refuse = |key: &str, reason: &str| Err(refused(settings, key, reason));
-    if !settings.api.host.is_loopback() {
-        return refuse(
-            "api.host",
-            "the API has no keys yet, so it listens on this machine only; use 127.0.0.1 or ::1",
-        );
-    }
     // The value is never repeated here: it may hold a password.
     if !settings.database.url.expose().starts_with("sqlite:") {
         return refuse(

@@ -65,7 +65,7 @@ pub struct RecordsSettings {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiSettings {
-    /// The address to listen on: loopback.
+    /// The address to listen on.
     pub host: IpAddr,
     /// The port to try first.
     pub port: u16,

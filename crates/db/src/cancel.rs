@@ -44,8 +44,7 @@ impl Db {
                 ),
             });
         }
-        tx.commit().await?;
-        Ok(())
+        self.commit(tx, id).await
     }
 
     /// Running runs that were asked to end, oldest request first.

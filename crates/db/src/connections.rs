@@ -8,17 +8,6 @@ use sqlx::any::AnyRow;
 use crate::row::Columns;
 use crate::{Db, Error, Result};
 
-/// A person of the operator's.
-#[derive(Debug, Clone, Serialize)]
-pub struct Patient {
-    /// The id.
-    pub id: PatientId,
-    /// The operator's own name for this person.
-    pub external_id: Option<String>,
-    /// When added.
-    pub created_at: Timestamp,
-}
-
 /// A connection to add.
 #[derive(Debug, Clone)]
 pub struct NewConnection {
@@ -93,27 +82,6 @@ fn read_summary(row: &AnyRow) -> Result<ConnectionSummary> {
 }
 
 impl Db {
-    /// The patient with this external id, added if there is none.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn ensure_patient(&self, external_id: &str) -> Result<PatientId> {
-        sqlx::query(
-            "INSERT INTO patients (id, external_id, created_at) VALUES ($1, $2, $3) \
-             ON CONFLICT (external_id) DO NOTHING",
-        )
-        .bind(PatientId::new().to_string())
-        .bind(external_id)
-        .bind(Timestamp::now().0)
-        .execute(&self.writer)
-        .await?;
-        let row = sqlx::query("SELECT id FROM patients WHERE external_id = $1")
-            .bind(external_id)
-            .fetch_one(&self.writer)
-            .await?;
-        row.word("id")
-    }
-
     /// Adds a connection.
     ///
     /// # Errors
@@ -141,6 +109,7 @@ impl Db {
                 )
             })
             .transpose()?;
+        let mut tx = self.writer.begin().await?;
         sqlx::query(
             "INSERT INTO connections (id, patient_id, source_id, status, enabled, source_patient_id_sealed, \
              token_sealed, log_version, head_seq, pull_failures, pull_not_before, created_at) \
@@ -152,11 +121,12 @@ impl Db {
         .bind(patient)
         .bind(token)
         .bind(Timestamp::now().0)
-        .execute(&self.writer)
+        .execute(&mut *tx)
         .await
         .map_err(|error| {
             Error::unique(error, || format!("patient {} is connected to {} already", new.patient_id, new.source_id))
         })?;
+        self.commit(tx, id).await?;
         Ok(id)
     }
 
@@ -179,6 +149,75 @@ impl Db {
             .fetch_all(&self.reader)
             .await?;
         rows.iter().map(read_summary).collect()
+    }
+
+    /// Connections, newest first, of one patient or source or all; before `before`,
+    /// at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn newest_connections(
+        &self,
+        patient: Option<PatientId>,
+        source: Option<SourceId>,
+        before: Option<ConnectionId>,
+        limit: u32,
+    ) -> Result<Vec<ConnectionSummary>> {
+        let text = format!(
+            "SELECT {SUMMARY} FROM connections JOIN patients ON patients.id = connections.patient_id \
+             JOIN sources ON sources.id = connections.source_id WHERE ($1 = '' OR connections.patient_id = $1) \
+             AND ($2 = '' OR connections.source_id = $2) AND ($3 = '' OR connections.id < $3) \
+             ORDER BY connections.id DESC LIMIT $4"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(patient.map(|id| id.to_string()).unwrap_or_default())
+            .bind(source.map(|id| id.to_string()).unwrap_or_default())
+            .bind(before.map(|id| id.to_string()).unwrap_or_default())
+            .bind(i64::from(limit))
+            .fetch_all(&self.reader)
+            .await?;
+        rows.iter().map(read_summary).collect()
+    }
+
+    /// Gives up a connection: its token is forgotten, and it is not pulled again.
+    /// What it brought stays. Doing so twice is doing it once.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn revoke_connection(&self, id: ConnectionId) -> Result<()> {
+        let mut tx = self.writer.begin().await?;
+        let done = sqlx::query(
+            "UPDATE connections SET status = 'revoked', token_sealed = NULL WHERE id = $1",
+        )
+        .bind(id.to_string())
+        .execute(&mut *tx)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::NotFound {
+                noun: "connection",
+                id: id.to_string(),
+            });
+        }
+        self.commit(tx, id).await
+    }
+
+    /// What lists show of a connection.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn connection_summary(&self, id: ConnectionId) -> Result<ConnectionSummary> {
+        let text = format!(
+            "SELECT {SUMMARY} FROM connections JOIN patients ON patients.id = connections.patient_id \
+             JOIN sources ON sources.id = connections.source_id WHERE connections.id = $1"
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(id.to_string())
+            .fetch_optional(&self.reader)
+            .await?;
+        read_summary(&row.ok_or_else(|| Error::NotFound {
+            noun: "connection",
+            id: id.to_string(),
+        })?)
     }
 
     /// A connection with its source, opened.

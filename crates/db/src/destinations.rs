@@ -100,8 +100,25 @@ impl Db {
             .execute(&mut *tx)
             .await?;
         add_pending(&mut tx, new.id, Trigger::DestinationAdded).await?;
-        tx.commit().await?;
-        Ok(())
+        self.commit(tx, new.id).await
+    }
+
+    /// Whether a name and a location are still to be had.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if one of them is taken.
+    pub async fn destination_is_free(&self, name: &str, location: &str) -> Result<()> {
+        let taken = sqlx::query("SELECT name FROM destinations WHERE name = $1 OR location = $2")
+            .bind(name)
+            .bind(location)
+            .fetch_optional(&self.writer)
+            .await?;
+        if taken.is_none() {
+            return Ok(());
+        }
+        Err(Error::Conflict {
+            what: format!("there is a destination named `{name}`, or one at {location}, already"),
+        })
     }
 
     /// All destinations, by name.
@@ -157,8 +174,7 @@ impl Db {
                 .await?;
             add_pending(&mut tx, id, Trigger::Reactivated).await?;
         }
-        tx.commit().await?;
-        Ok(())
+        self.commit(tx, id).await
     }
 
     /// Marks again what destinations lack: marks are a cache.

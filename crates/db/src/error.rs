@@ -18,6 +18,10 @@ pub enum Error {
         /// What stands in the way, and what to do.
         what: String,
     },
+    /// The effect of the call's `Idempotency-Key` has happened already; nothing was
+    /// changed.
+    #[error("this was done already under the same Idempotency-Key")]
+    Repeated,
     /// The caller was cut off: another attempt holds its step, or its run has
     /// ended. It stops, without a verdict on the run.
     #[error("the step is held by another attempt, or its run has ended")]

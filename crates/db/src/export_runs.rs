@@ -122,7 +122,7 @@ impl Db {
                 .execute(&mut *tx)
                 .await?;
         }
-        tx.commit().await?;
+        self.commit(tx, id).await?;
         Ok(id)
     }
 

@@ -180,7 +180,7 @@ impl Db {
             });
         }
         add_trigger(&mut tx, &accepting.to_string(), Trigger::Manual).await?;
-        tx.commit().await?;
+        self.commit(tx, accepting).await?;
         Ok(accepting)
     }
 
@@ -194,14 +194,17 @@ impl Db {
         let text = format!(
             "UPDATE held_deletes SET state = 'discarded', decided_at = $1 WHERE pull_id = $2 AND {IS_OPEN}"
         );
+        let mut tx = self.writer.begin().await?;
         let done = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(Timestamp::now().0)
             .bind(pull.to_string())
-            .execute(&self.writer)
+            .execute(&mut *tx)
             .await?;
         if done.rows_affected() == 0 {
+            tx.rollback().await?;
             return Err(self.not_waiting(pull).await);
         }
+        self.commit(tx, pull).await?;
         self.held_deletes(pull).await?.ok_or(Error::Lost)
     }
 

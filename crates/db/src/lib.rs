@@ -8,6 +8,8 @@
 //! Invariant: no resource, no id of the source's and no token is stored open;
 //! the columns that need them are sealed (`crates/seal`).
 
+mod audit;
+mod call;
 mod cancel;
 mod claims;
 mod connections;
@@ -18,10 +20,12 @@ mod export_runs;
 mod exports;
 mod held;
 mod holds;
+mod keys;
 mod maintain;
 #[cfg(test)]
 mod maintain_tests;
 mod open;
+mod patients;
 mod plans;
 mod publish;
 #[cfg(test)]
@@ -37,15 +41,19 @@ mod steps;
 mod undecided;
 mod verify;
 
-pub use connections::{Connection, ConnectionSummary, NewConnection, Patient};
+pub use audit::AuditEntry;
+pub use call::{Answered, Call, Idempotency};
+pub use connections::{Connection, ConnectionSummary, NewConnection};
 pub use destinations::{Destination, NewDestination};
 pub use dispatch::{DueRun, OpenRun, RunKind};
 pub use error::Error;
 pub use exports::{Export, TriggerCount};
 pub use held::{HeldChange, HeldDeletes, NewHold};
 pub use holds::BackOff;
+pub use keys::{ApiKey, NewApiKey};
 pub use maintain::{MergeCommit, MergeRule};
 pub use open::{Db, MigrationState};
+pub use patients::Patient;
 pub use plans::{Candidate, ChunkCommit, ChunkSpan, NewPlan, PlannedSpan};
 pub use publish::{PublicationCommit, PublicationRow};
 pub use pulls::{Pull, PullType};

@@ -27,6 +27,7 @@ pub struct Db {
     pub(crate) writer: AnyPool,
     pub(crate) reader: AnyPool,
     pub(crate) keys: Arc<KeyRing>,
+    pub(crate) call: Option<Arc<crate::Call>>,
 }
 
 impl Db {
@@ -68,6 +69,7 @@ impl Db {
             writer,
             reader,
             keys: Arc::new(keys),
+            call: None,
         })
     }
 

@@ -3,6 +3,7 @@
 use model::{DestinationId, ExportCounts, ExportId, Part, Publication, Span, Timestamp};
 use serde::Serialize;
 
+use crate::audit::add_disclosure;
 use crate::row::{Columns, bigint, json};
 use crate::steps::finish_step;
 use crate::{Db, Error, Result, StepRef};
@@ -164,6 +165,7 @@ impl Db {
             .execute(&mut *tx)
             .await?;
             add_to_export(&mut tx, publication, commit.step.is_none(), now).await?;
+            add_disclosure(&mut tx, publication).await?;
         } else {
             refuse_gap(&mut tx, publication).await?;
         }

@@ -90,6 +90,15 @@ impl Db {
     /// [`Error::NotFound`] for an unknown connection; [`Error::Conflict`] for one
     /// that is disabled or no longer active.
     pub async fn request_pull(&self, connection: ConnectionId, trigger: Trigger) -> Result<PullId> {
+        self.queue_fetch(connection, trigger, None).await
+    }
+
+    async fn queue_fetch(
+        &self,
+        connection: ConnectionId,
+        trigger: Trigger,
+        retry_of: Option<PullId>,
+    ) -> Result<PullId> {
         let summary = self.connection(connection).await?.summary;
         if !summary.enabled || summary.status != model::ConnectionStatus::Active {
             return Err(Error::Conflict {
@@ -106,7 +115,16 @@ impl Db {
         let mut tx = self.writer.begin().await?;
         let joined = join_fetch(&mut tx, connection).await?;
         add_trigger(&mut tx, &joined.to_string(), trigger).await?;
-        tx.commit().await?;
+        if let Some(of) = retry_of {
+            sqlx::query(
+                "UPDATE pulls SET retry_of = $1 WHERE id = $2 AND retry_of IS NULL AND id <> $1",
+            )
+            .bind(of.to_string())
+            .bind(joined.to_string())
+            .execute(&mut *tx)
+            .await?;
+        }
+        self.commit(tx, joined).await?;
         Ok(joined)
     }
 
@@ -134,17 +152,8 @@ impl Db {
                 what: format!("pull {id} {why}"),
             });
         }
-        let retry = self
-            .request_pull(pull.connection_id, Trigger::Retry)
-            .await?;
-        sqlx::query(
-            "UPDATE pulls SET retry_of = $1 WHERE id = $2 AND retry_of IS NULL AND id <> $1",
-        )
-        .bind(id.to_string())
-        .bind(retry.to_string())
-        .execute(&self.writer)
-        .await?;
-        Ok(retry)
+        self.queue_fetch(pull.connection_id, Trigger::Retry, Some(id))
+            .await
     }
 
     /// Ends a running pull that did not settle; 0 rows (already ended) is fine.

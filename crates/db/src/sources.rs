@@ -18,7 +18,9 @@ pub enum SourceAuth {
 }
 
 impl SourceAuth {
-    fn as_str(self) -> &'static str {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Bearer => "bearer",
@@ -93,6 +95,7 @@ impl Db {
     /// [`Error::Conflict`] if its name or identity is taken.
     pub async fn add_source(&self, new: &NewSource) -> Result<SourceId> {
         let id = SourceId::new();
+        let mut tx = self.writer.begin().await?;
         sqlx::query(
             "INSERT INTO sources (id, name, base_url, identity, auth, enabled, created_at) \
              VALUES ($1, $2, $3, $4, $5, 1, $6)",
@@ -103,7 +106,7 @@ impl Db {
         .bind(&new.identity)
         .bind(new.auth.as_str())
         .bind(Timestamp::now().0)
-        .execute(&self.writer)
+        .execute(&mut *tx)
         .await
         .map_err(|error| {
             Error::unique(error, || {
@@ -113,6 +116,7 @@ impl Db {
                 )
             })
         })?;
+        self.commit(tx, id).await?;
         Ok(id)
     }
 
@@ -149,10 +153,11 @@ impl Db {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn set_source_base_url(&self, id: SourceId, base_url: &str) -> Result<()> {
+        let mut tx = self.writer.begin().await?;
         let done = sqlx::query("UPDATE sources SET base_url = $1 WHERE id = $2")
             .bind(base_url)
             .bind(id.to_string())
-            .execute(&self.writer)
+            .execute(&mut *tx)
             .await?;
         if done.rows_affected() == 0 {
             return Err(Error::NotFound {
@@ -160,7 +165,7 @@ impl Db {
                 id: id.to_string(),
             });
         }
-        Ok(())
+        self.commit(tx, id).await
     }
 
     /// Enables or disables pulls from a source.
@@ -168,10 +173,11 @@ impl Db {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn set_source_enabled(&self, id: SourceId, enabled: bool) -> Result<()> {
+        let mut tx = self.writer.begin().await?;
         let done = sqlx::query("UPDATE sources SET enabled = $1 WHERE id = $2")
             .bind(i64::from(enabled))
             .bind(id.to_string())
-            .execute(&self.writer)
+            .execute(&mut *tx)
             .await?;
         if done.rows_affected() == 0 {
             return Err(Error::NotFound {
@@ -179,6 +185,6 @@ impl Db {
                 id: id.to_string(),
             });
         }
-        Ok(())
+        self.commit(tx, id).await
     }
 }

@@ -102,6 +102,10 @@ id!(/// One run of delivering to a destination.
     ExportId, "exp_", "export");
 id!(/// Something that happened.
     EventId, "evt_", "event");
+id!(/// A key to the API.
+    KeyId, "key_", "key");
+id!(/// An entry of the audit log.
+    AuditId, "aud_", "audit entry");
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ mod key;
 mod publication;
 mod resource;
 mod row;
+mod scope;
 mod state;
 mod time;
 
@@ -21,7 +22,8 @@ pub use counts::{ExportCounts, PullCounts};
 pub use format::FileFormat;
 pub use hash::{ContentHash, content_hash};
 pub use id::{
-    BatchId, ConnectionId, DestinationId, EventId, ExportId, IdError, PatientId, PullId, SourceId,
+    AuditId, BatchId, ConnectionId, DestinationId, EventId, ExportId, IdError, KeyId, PatientId,
+    PullId, SourceId,
 };
 pub use json::{compact, read_head, references};
 pub use key::ObjectKey;
@@ -30,6 +32,7 @@ pub use resource::{
     Head, RawResource, RejectReason, SHARED_TYPES, is_resource_type, is_shared_type,
 };
 pub use row::{Change, Reason, ResourceKey, RowMeta};
+pub use scope::Scope;
 pub use state::{
     ConnectionStatus, HeldState, HoldReason, PullKind, RunPhase, RunState, Trigger, TypeOutcome,
     WordError,

@@ -8,10 +8,14 @@
 //!
 //! Invariant: no key and no opened value is ever part of an error or of `Debug`.
 
+mod api_key;
+
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use data_encoding::BASE64;
+
+pub use api_key::{api_key_hash, new_api_key};
 
 const VERSION: u8 = 1;
 const KEY_ID_LEN: usize = 4;

@@ -53,6 +53,7 @@ impl Scene {
             settings: settings
                 .map(|(key, value)| (key.to_owned(), value.to_string()))
                 .into(),
+            ..AppOptions::default()
         })
         .await?;
         let patients = middling_patients(&app);

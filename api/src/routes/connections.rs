@@ -1,0 +1,151 @@
+//! `/v1/connections`.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use db::NewConnection;
+use model::{ConnectionId, PatientId, SourceId};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::App;
+use crate::auth::{MayRead, MayWrite};
+use crate::entity::Entity;
+use crate::extract::{Body, Id, Params, id, text};
+use crate::list::{Asked, Page};
+use crate::problem::Problem;
+use crate::views::ConnectionView;
+use crate::views::words::{ConnectionIdSchema, PatientIdSchema, SourceIdSchema};
+
+/// Which connections.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConnectionsQuery {
+    /// Entries in a page.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    #[param(pattern = "^1-[0-9a-f]{32}$")]
+    cursor: Option<String>,
+    /// Only those of this patient.
+    #[param(value_type = Option<PatientIdSchema>, inline)]
+    patient_id: Option<String>,
+    /// Only those at this source.
+    #[param(value_type = Option<SourceIdSchema>, inline)]
+    source_id: Option<String>,
+}
+
+/// A connection to add, with credentials that you have already.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewConnectionBody {
+    /// Whose record.
+    #[schema(value_type = PatientIdSchema)]
+    patient_id: PatientId,
+    /// At which source.
+    #[schema(value_type = SourceIdSchema)]
+    source_id: SourceId,
+    /// The patient's id at the source. Stored sealed; no answer shows it.
+    #[schema(
+        min_length = 1,
+        max_length = 1000,
+        write_only,
+        example = "eXbMln3hu0PfFrpv2HgVHyg3"
+    )]
+    source_patient_id: String,
+    /// A bearer token for the source. Stored sealed; no answer shows it.
+    #[schema(min_length = 1, max_length = 8000, write_only)]
+    token: Option<String>,
+}
+
+/// List connections, newest first
+#[utoipa::path(get, path = "/v1/connections", operation_id = "listConnections", tag = "connections",
+    params(ConnectionsQuery), security(("key" = ["read"])),
+    responses((status = 200, description = "A page.", body = Page<ConnectionView>)))]
+pub(crate) async fn list(
+    _: MayRead,
+    State(app): State<App>,
+    Params(query): Params<ConnectionsQuery>,
+) -> Result<Page<ConnectionView>, Problem> {
+    let asked: Asked<ConnectionId> =
+        Asked::new(query.limit, query.cursor.as_deref(), ConnectionId::PREFIX)?;
+    let patient = query.patient_id.as_deref();
+    let patient = patient.map(|given| id("patient_id", given)).transpose()?;
+    let source = query.source_id.as_deref();
+    let source = source.map(|given| id("source_id", given)).transpose()?;
+    let rows = app
+        .db
+        .newest_connections(patient, source, asked.before, asked.rows())
+        .await?;
+    let page = asked.page(rows, |row| row.id.to_string());
+    Ok(page
+        .narrowed("patient_id", query.patient_id.as_deref())
+        .narrowed("source_id", query.source_id.as_deref()))
+}
+
+/// Connect a patient to a source
+#[utoipa::path(post, path = "/v1/connections", operation_id = "addConnection", tag = "connections",
+    request_body = NewConnectionBody, security(("key" = ["write"])),
+    responses((status = 201, description = "Added.", body = ConnectionView)))]
+pub(crate) async fn add(
+    MayWrite(caller): MayWrite,
+    State(app): State<App>,
+    Body(body): Body<NewConnectionBody>,
+) -> Result<Response, Problem> {
+    text("source_patient_id", &body.source_patient_id, 1000)?;
+    if let Some(token) = &body.token {
+        text("token", token, 8000)?;
+    }
+    app.db.patient(&body.patient_id.to_string()).await?;
+    app.db.source(&body.source_id.to_string()).await?;
+    let new = NewConnection {
+        patient_id: body.patient_id,
+        source_id: body.source_id,
+        source_patient_id: body.source_patient_id,
+        token: body.token,
+    };
+    let id: ConnectionId = caller
+        .once("connection.add", |db| async move {
+            db.add_connection(&new).await
+        })
+        .await?;
+    Ok(entity(&app, id)
+        .await?
+        .created(&format!("/v1/connections/{id}")))
+}
+
+/// Read a connection
+#[utoipa::path(get, path = "/v1/connections/{id}", operation_id = "readConnection", tag = "connections",
+    params(("id" = inline(ConnectionIdSchema), Path, description = "The connection.")), security(("key" = ["read"])),
+    responses((status = 200, description = "The connection.", body = ConnectionView)))]
+pub(crate) async fn read(
+    _: MayRead,
+    State(app): State<App>,
+    Id(id): Id<ConnectionId>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    Ok(entity(&app, id).await?.read(&headers))
+}
+
+/// Give up a connection: its token is forgotten, what it brought stays
+#[utoipa::path(post, path = "/v1/connections/{id}/revoke", operation_id = "revokeConnection", tag = "connections",
+    params(("id" = inline(ConnectionIdSchema), Path, description = "The connection.")), security(("key" = ["write"])),
+    responses((status = 200, description = "As it is now.", body = ConnectionView)))]
+pub(crate) async fn revoke(
+    MayWrite(caller): MayWrite,
+    State(app): State<App>,
+    Id(id): Id<ConnectionId>,
+) -> Result<Response, Problem> {
+    caller
+        .once("connection.revoke", |db| async move {
+            db.revoke_connection(id).await.map(|()| id)
+        })
+        .await?;
+    Ok(entity(&app, id).await?.with(StatusCode::OK))
+}
+
+async fn entity(app: &App, id: ConnectionId) -> Result<Entity, Problem> {
+    let connection = app.db.connection_summary(id).await?;
+    Ok(Entity::new(&ConnectionView::from(connection)))
+}

@@ -1,0 +1,134 @@
+//! `/v1/destinations`.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use db::NewDestination;
+use model::{DestinationId, FileFormat};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::PageQuery;
+use crate::App;
+use crate::auth::{MayRead, MayWrite};
+use crate::entity::Entity;
+use crate::extract::{Body, Id, Params, text};
+use crate::list::{Asked, Page};
+use crate::problem::{INVALID_VALUE, Problem};
+use crate::views::DestinationView;
+use crate::views::words::{DestinationIdSchema, FileFormatSchema};
+
+/// A destination to add.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewDestinationBody {
+    /// A name for people, unique.
+    #[schema(min_length = 1, max_length = 100, example = "lake")]
+    name: String,
+    /// Where: an absolute folder of the server's. Fixed.
+    #[schema(min_length = 1, max_length = 1000, example = "/data/lake")]
+    location: String,
+    /// How files are written. Fixed.
+    #[schema(value_type = FileFormatSchema)]
+    format: FileFormat,
+}
+
+/// What may change of a destination; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DestinationChange {
+    /// Whether it is exported to; enabled again, it catches up.
+    enabled: Option<bool>,
+}
+
+/// List destinations, newest first
+#[utoipa::path(get, path = "/v1/destinations", operation_id = "listDestinations", tag = "destinations",
+    params(PageQuery), security(("key" = ["read"])),
+    responses((status = 200, description = "A page.", body = Page<DestinationView>)))]
+pub(crate) async fn list(
+    _: MayRead,
+    State(app): State<App>,
+    Params(query): Params<PageQuery>,
+) -> Result<Page<DestinationView>, Problem> {
+    let asked: Asked<DestinationId> =
+        Asked::new(query.limit, query.cursor.as_deref(), DestinationId::PREFIX)?;
+    // Destinations are few: all are read for each page.
+    let mut rows = app.db.destinations().await?;
+    rows.retain(|row| asked.before.is_none_or(|before| row.id < before));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.id));
+    rows.truncate(asked.rows() as usize);
+    Ok(asked.page(rows, |row| row.id.to_string()))
+}
+
+/// Add a destination; it lacks everything there is, and is exported to at once
+#[utoipa::path(post, path = "/v1/destinations", operation_id = "addDestination", tag = "destinations",
+    request_body = NewDestinationBody, security(("key" = ["write"])),
+    responses((status = 201, description = "Added.", body = DestinationView)))]
+pub(crate) async fn add(
+    MayWrite(caller): MayWrite,
+    State(app): State<App>,
+    Body(body): Body<NewDestinationBody>,
+) -> Result<Response, Problem> {
+    let new = NewDestination {
+        id: DestinationId::new(),
+        name: text("name", &body.name, 100)?.to_owned(),
+        location: text("location", &body.location, 1000)?.to_owned(),
+        format: body.format,
+    };
+    let checked = if caller.is_done() {
+        Ok(())
+    } else {
+        app.db.destination_is_free(&new.name, &new.location).await?;
+        app.checks.destination(new.id, &new.location).await
+    };
+    checked.map_err(|why| Problem::new(INVALID_VALUE, why))?;
+    let id: DestinationId = caller
+        .once("destination.add", |db| async move {
+            db.add_destination(&new).await.map(|()| new.id)
+        })
+        .await?;
+    Ok(entity(&app, id)
+        .await?
+        .created(&format!("/v1/destinations/{id}")))
+}
+
+/// Read a destination
+#[utoipa::path(get, path = "/v1/destinations/{id}", operation_id = "readDestination", tag = "destinations",
+    params(("id" = inline(DestinationIdSchema), Path, description = "The destination.")),
+    security(("key" = ["read"])),
+    responses((status = 200, description = "The destination.", body = DestinationView)))]
+pub(crate) async fn read(
+    _: MayRead,
+    State(app): State<App>,
+    Id(id): Id<DestinationId>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    Ok(entity(&app, id).await?.read(&headers))
+}
+
+/// Change a destination
+#[utoipa::path(patch, path = "/v1/destinations/{id}", operation_id = "changeDestination", tag = "destinations",
+    params(("id" = inline(DestinationIdSchema), Path, description = "The destination.")),
+    request_body = DestinationChange, security(("key" = ["write"])),
+    responses((status = 200, description = "As it is now.", body = DestinationView)))]
+pub(crate) async fn change(
+    MayWrite(caller): MayWrite,
+    State(app): State<App>,
+    Id(id): Id<DestinationId>,
+    headers: HeaderMap,
+    Body(change): Body<DestinationChange>,
+) -> Result<Response, Problem> {
+    entity(&app, id).await?.may_change(&headers)?;
+    if let Some(enabled) = change.enabled {
+        caller
+            .db("destination.change")
+            .set_destination_enabled(id, enabled)
+            .await?;
+    }
+    Ok(entity(&app, id).await?.with(StatusCode::OK))
+}
+
+async fn entity(app: &App, id: DestinationId) -> Result<Entity, Problem> {
+    let destination = app.db.destination(&id.to_string()).await?;
+    Ok(Entity::new(&DestinationView::from(destination)))
+}

@@ -1,0 +1,151 @@
+//! `/v1/sources`.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use db::{NewSource, SourceAuth};
+use model::SourceId;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::PageQuery;
+use crate::App;
+use crate::auth::{MayRead, MayWrite};
+use crate::entity::Entity;
+use crate::extract::{Body, Id, Params, text};
+use crate::list::{Asked, Page};
+use crate::problem::{INVALID_VALUE, Problem};
+use crate::views::SourceView;
+
+/// A source to add.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewSourceBody {
+    /// A name for people, unique.
+    #[schema(min_length = 1, max_length = 100, example = "general-hospital")]
+    name: String,
+    /// Where its FHIR R4 API begins.
+    #[schema(
+        format = "uri",
+        max_length = 2000,
+        example = "https://ehr.example/fhir/R4"
+    )]
+    base_url: String,
+    /// Whether each connection brings a bearer token.
+    #[serde(default)]
+    auth: AuthBody,
+}
+
+/// How a source wants to be asked.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AuthBody {
+    /// No authentication.
+    #[default]
+    None,
+    /// A bearer token per connection.
+    Bearer,
+}
+
+/// What may change of a source; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SourceChange {
+    /// Where its FHIR R4 API begins; the source stays the same one.
+    #[schema(format = "uri", max_length = 2000)]
+    base_url: Option<String>,
+    /// Whether it is pulled from.
+    enabled: Option<bool>,
+}
+
+/// List sources, newest first
+#[utoipa::path(get, path = "/v1/sources", operation_id = "listSources", tag = "sources", params(PageQuery),
+    security(("key" = ["read"])), responses((status = 200, description = "A page.", body = Page<SourceView>)))]
+pub(crate) async fn list(
+    _: MayRead,
+    State(app): State<App>,
+    Params(query): Params<PageQuery>,
+) -> Result<Page<SourceView>, Problem> {
+    let asked: Asked<SourceId> =
+        Asked::new(query.limit, query.cursor.as_deref(), SourceId::PREFIX)?;
+    // Sources are few: all are read for each page.
+    let mut rows = app.db.sources().await?;
+    rows.retain(|row| asked.before.is_none_or(|before| row.id < before));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.id));
+    rows.truncate(asked.rows() as usize);
+    Ok(asked.page(rows, |row| row.id.to_string()))
+}
+
+/// Add a source
+#[utoipa::path(post, path = "/v1/sources", operation_id = "addSource", tag = "sources",
+    request_body = NewSourceBody, security(("key" = ["write"])),
+    responses((status = 201, description = "Added.", body = SourceView)))]
+pub(crate) async fn add(
+    MayWrite(caller): MayWrite,
+    State(app): State<App>,
+    Body(body): Body<NewSourceBody>,
+) -> Result<Response, Problem> {
+    let name = text("name", &body.name, 100)?;
+    let base = app
+        .checks
+        .base_url(text("base_url", &body.base_url, 2000)?)
+        .map_err(|why| Problem::new(INVALID_VALUE, why))?;
+    let new = NewSource {
+        name: name.to_owned(),
+        base_url: base.base_url,
+        identity: base.identity,
+        auth: match body.auth {
+            AuthBody::None => SourceAuth::None,
+            AuthBody::Bearer => SourceAuth::Bearer,
+        },
+    };
+    let id: SourceId = caller
+        .once("source.add", |db| async move { db.add_source(&new).await })
+        .await?;
+    Ok(entity(&app, id)
+        .await?
+        .created(&format!("/v1/sources/{id}")))
+}
+
+/// Read a source
+#[utoipa::path(get, path = "/v1/sources/{id}", operation_id = "readSource", tag = "sources",
+    params(("id" = inline(crate::views::words::SourceIdSchema), Path, description = "The source.")),
+    security(("key" = ["read"])), responses((status = 200, description = "The source.", body = SourceView)))]
+pub(crate) async fn read(
+    _: MayRead,
+    State(app): State<App>,
+    Id(id): Id<SourceId>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    Ok(entity(&app, id).await?.read(&headers))
+}
+
+/// Change a source
+#[utoipa::path(patch, path = "/v1/sources/{id}", operation_id = "changeSource", tag = "sources",
+    params(("id" = inline(crate::views::words::SourceIdSchema), Path, description = "The source.")),
+    request_body = SourceChange, security(("key" = ["write"])),
+    responses((status = 200, description = "As it is now.", body = SourceView)))]
+pub(crate) async fn change(
+    MayWrite(caller): MayWrite,
+    State(app): State<App>,
+    Id(id): Id<SourceId>,
+    headers: HeaderMap,
+    Body(change): Body<SourceChange>,
+) -> Result<Response, Problem> {
+    entity(&app, id).await?.may_change(&headers)?;
+    let db = caller.db("source.change");
+    if let Some(base_url) = &change.base_url {
+        let base = app.checks.base_url(text("base_url", base_url, 2000)?);
+        let base = base.map_err(|why| Problem::new(INVALID_VALUE, why))?;
+        db.set_source_base_url(id, &base.base_url).await?;
+    }
+    if let Some(enabled) = change.enabled {
+        db.set_source_enabled(id, enabled).await?;
+    }
+    Ok(entity(&app, id).await?.with(axum::http::StatusCode::OK))
+}
+
+async fn entity(app: &App, id: SourceId) -> Result<Entity, Problem> {
+    let source = app.db.source(&id.to_string()).await?;
+    Ok(Entity::new(&SourceView::from(source)))
+}

@@ -1,0 +1,20 @@
+//! Rows as they stand on the wire, in the API and in `--json` lists. Names are
+//! a contract: they change additively. Times are RFC 3339 text in UTC.
+
+mod access;
+mod counts;
+mod export;
+mod pull;
+mod registry;
+pub(crate) mod words;
+
+use model::Timestamp;
+
+pub use self::access::{AuditView, KeyView, NewKeyView};
+pub use self::export::ExportView;
+pub use self::pull::{HeldView, PullTypeView, PullView, TriggerView};
+pub use self::registry::{ConnectionView, DestinationView, PatientView, SourceView};
+
+fn text(time: Timestamp) -> String {
+    time.to_string()
+}

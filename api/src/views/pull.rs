@@ -1,0 +1,177 @@
+//! Pulls, their coverage, and what they held back.
+
+use std::collections::BTreeMap;
+
+use db::{HeldDeletes, Pull, PullType, TriggerCount};
+use model::{
+    ConnectionId, HeldState, PullCounts, PullId, PullKind, RunPhase, RunState, Trigger, TypeOutcome,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::counts;
+use super::text;
+use super::words::{
+    ConnectionIdSchema, HeldStateSchema, PullIdSchema, PullKindSchema, RunPhaseSchema,
+    RunStateSchema, TriggerSchema, TypeOutcomeSchema,
+};
+
+/// A pull.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[expect(missing_docs, reason = "the fields are those of `db::Pull`")]
+#[schema(as = Pull)]
+pub struct PullView {
+    #[schema(value_type = PullIdSchema)]
+    pub id: PullId,
+    #[schema(value_type = ConnectionIdSchema)]
+    pub connection_id: ConnectionId,
+    #[schema(value_type = PullKindSchema)]
+    pub kind: PullKind,
+    #[schema(value_type = RunStateSchema)]
+    pub state: RunState,
+    #[schema(value_type = RunPhaseSchema)]
+    pub phase: RunPhase,
+    #[schema(value_type = Option<PullIdSchema>)]
+    pub retry_of: Option<PullId>,
+    pub batch_seq: Option<u64>,
+    pub pages: u64,
+    #[schema(schema_with = counts::pull)]
+    pub counts: PullCounts,
+    pub error_code: Option<String>,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    #[schema(format = DateTime)]
+    pub started_at: Option<String>,
+    #[schema(format = DateTime)]
+    pub finished_at: Option<String>,
+    /// Why it was asked for; left out of lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub triggers: Option<Vec<TriggerView>>,
+    /// What it got of each type: its coverage; left out of lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub types: Option<Vec<PullTypeView>>,
+    /// Deletions that it held back; left out of lists, and where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldView>,
+}
+
+/// Deletions that a pull held back.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[expect(missing_docs, reason = "the fields are those of `db::HeldDeletes`")]
+#[schema(as = Held)]
+pub struct HeldView {
+    #[schema(value_type = PullIdSchema)]
+    pub pull_id: PullId,
+    #[schema(value_type = ConnectionIdSchema)]
+    pub connection_id: ConnectionId,
+    #[schema(value_type = HeldStateSchema)]
+    pub state: HeldState,
+    pub row_count: u64,
+    pub types: BTreeMap<String, u64>,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    #[schema(format = DateTime)]
+    pub decided_at: Option<String>,
+    #[schema(value_type = Option<PullIdSchema>)]
+    pub accepted_by: Option<PullId>,
+}
+
+/// What a pull got of one type.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[expect(missing_docs, reason = "the fields are those of `db::PullType`")]
+#[schema(as = PullType)]
+pub struct PullTypeView {
+    pub resource_type: String,
+    #[schema(value_type = TypeOutcomeSchema)]
+    pub outcome: TypeOutcome,
+    pub error_code: Option<String>,
+    pub pages: u64,
+    #[schema(schema_with = counts::pull)]
+    pub counts: PullCounts,
+}
+
+/// How often a run was asked for, for one reason.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[expect(missing_docs, reason = "the fields are those of `db::TriggerCount`")]
+#[schema(as = RunTrigger)]
+pub struct TriggerView {
+    #[schema(value_type = TriggerSchema)]
+    pub reason: Trigger,
+    pub count: u64,
+    #[schema(format = DateTime)]
+    pub first_at: String,
+}
+
+impl PullView {
+    /// A pull with its triggers, its coverage and what it held back.
+    #[must_use]
+    pub fn whole(mut pull: Pull, types: Vec<PullType>, held: Option<HeldDeletes>) -> Self {
+        let triggers = std::mem::take(&mut pull.triggers);
+        Self {
+            triggers: Some(triggers.into_iter().map(TriggerView::from).collect()),
+            types: Some(types.into_iter().map(PullTypeView::from).collect()),
+            held: held.map(HeldView::from),
+            ..Self::from(pull)
+        }
+    }
+}
+
+impl From<Pull> for PullView {
+    fn from(pull: Pull) -> Self {
+        Self {
+            id: pull.id,
+            connection_id: pull.connection_id,
+            kind: pull.kind,
+            state: pull.state,
+            phase: pull.phase,
+            retry_of: pull.retry_of,
+            batch_seq: pull.batch_seq,
+            pages: pull.pages,
+            counts: pull.counts,
+            error_code: pull.error_code,
+            created_at: text(pull.created_at),
+            started_at: pull.started_at.map(text),
+            finished_at: pull.finished_at.map(text),
+            triggers: None,
+            types: None,
+            held: None,
+        }
+    }
+}
+
+impl From<HeldDeletes> for HeldView {
+    fn from(held: HeldDeletes) -> Self {
+        Self {
+            pull_id: held.pull_id,
+            connection_id: held.connection_id,
+            state: held.state,
+            row_count: held.row_count,
+            types: held.types,
+            created_at: text(held.created_at),
+            decided_at: held.decided_at.map(text),
+            accepted_by: held.accepted_by,
+        }
+    }
+}
+
+impl From<PullType> for PullTypeView {
+    fn from(of: PullType) -> Self {
+        Self {
+            resource_type: of.resource_type,
+            outcome: of.outcome,
+            error_code: of.error_code,
+            pages: of.pages,
+            counts: of.counts,
+        }
+    }
+}
+
+impl From<TriggerCount> for TriggerView {
+    fn from(trigger: TriggerCount) -> Self {
+        Self {
+            reason: trigger.reason,
+            count: trigger.count,
+            first_at: text(trigger.first_at),
+        }
+    }
+}

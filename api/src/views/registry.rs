@@ -1,0 +1,145 @@
+//! Sources, patients, connections and destinations.
+
+use db::{ConnectionSummary, Destination, Patient, Source};
+use model::{ConnectionId, ConnectionStatus, DestinationId, FileFormat, PatientId, SourceId};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::text;
+use super::words::{
+    ConnectionIdSchema, ConnectionStatusSchema, DestinationIdSchema, FileFormatSchema,
+    PatientIdSchema, SourceIdSchema,
+};
+
+/// A source.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[expect(missing_docs, reason = "the fields are those of `db::Source`")]
+#[schema(as = Source)]
+pub struct SourceView {
+    #[schema(value_type = SourceIdSchema)]
+    pub id: SourceId,
+    pub name: String,
+    /// Where its FHIR API begins.
+    pub base_url: String,
+    /// Its normalised base, which stays when `base_url` is corrected.
+    pub identity: String,
+    /// `none`, or `bearer`: each connection brings a token.
+    pub auth: &'static str,
+    pub enabled: bool,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+}
+
+/// A person of the operator's.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[expect(missing_docs, reason = "the fields are those of `db::Patient`")]
+#[schema(as = Patient)]
+pub struct PatientView {
+    #[schema(value_type = PatientIdSchema)]
+    pub id: PatientId,
+    /// The operator's own name for this person.
+    pub external_id: Option<String>,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+}
+
+/// A connection. Never the patient's id at the source, nor a token.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of `db::ConnectionSummary`"
+)]
+#[schema(as = Connection)]
+pub struct ConnectionView {
+    #[schema(value_type = ConnectionIdSchema)]
+    pub id: ConnectionId,
+    #[schema(value_type = PatientIdSchema)]
+    pub patient_id: PatientId,
+    pub external_id: Option<String>,
+    #[schema(value_type = SourceIdSchema)]
+    pub source_id: SourceId,
+    #[schema(value_type = ConnectionStatusSchema)]
+    pub status: ConnectionStatus,
+    pub enabled: bool,
+    pub head_seq: u64,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+}
+
+/// A destination.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[expect(missing_docs, reason = "the fields are those of `db::Destination`")]
+#[schema(as = Destination)]
+pub struct DestinationView {
+    #[schema(value_type = DestinationIdSchema)]
+    pub id: DestinationId,
+    pub name: String,
+    pub location: String,
+    #[schema(value_type = FileFormatSchema)]
+    pub format: FileFormat,
+    pub enabled: bool,
+    pub epoch: u64,
+    pub last_publication: u64,
+    pub failures: u64,
+    /// Before then, no automatic run; none when nothing holds one back.
+    #[schema(format = DateTime)]
+    pub not_before: Option<String>,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+}
+
+impl From<ConnectionSummary> for ConnectionView {
+    fn from(connection: ConnectionSummary) -> Self {
+        Self {
+            id: connection.id,
+            patient_id: connection.patient_id,
+            external_id: connection.external_id,
+            source_id: connection.source_id,
+            status: connection.status,
+            enabled: connection.enabled,
+            head_seq: connection.head_seq,
+            created_at: text(connection.created_at),
+        }
+    }
+}
+
+impl From<Destination> for DestinationView {
+    fn from(destination: Destination) -> Self {
+        Self {
+            id: destination.id,
+            name: destination.name,
+            location: destination.location,
+            format: destination.format,
+            enabled: destination.enabled,
+            epoch: destination.epoch,
+            last_publication: destination.last_publication,
+            failures: destination.failures,
+            not_before: (destination.not_before.0 > 0).then(|| text(destination.not_before)),
+            created_at: text(destination.created_at),
+        }
+    }
+}
+
+impl From<Source> for SourceView {
+    fn from(source: Source) -> Self {
+        Self {
+            id: source.id,
+            name: source.name,
+            base_url: source.base_url,
+            identity: source.identity,
+            auth: source.auth.as_str(),
+            enabled: source.enabled,
+            created_at: text(source.created_at),
+        }
+    }
+}
+
+impl From<Patient> for PatientView {
+    fn from(patient: Patient) -> Self {
+        Self {
+            id: patient.id,
+            external_id: patient.external_id,
+            created_at: text(patient.created_at),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A patient's record over the API: what the portal has, whole, also page by page
+//! while pulls settle, and without the server growing with it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use chartlift_tests::{App, AppOptions, generated_patient, number};
+use model::content_hash;
+use sandbox::SandboxOptions;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+const LIMIT: Duration = Duration::from_secs(120);
+const PATIENT: &str = "12345";
+/// What the server may grow by while it answers.
+const GROWTH_MAX: u64 = 100 << 20;
+
+/// `full URL → content hash`, of a page; and its total and next link.
+struct Page {
+    entries: BTreeMap<String, String>,
+    count: usize,
+    total: u64,
+    next: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+struct Bundle<'a> {
+    total: u64,
+    link: Value,
+    #[serde(borrow, default)]
+    entry: Vec<Entry<'a>>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry<'a> {
+    full_url: String,
+    #[serde(borrow)]
+    resource: &'a RawValue,
+}
+
+async fn page(api: &(String, String), path: &str) -> Result<Page> {
+    let (url, key) = api;
+    let request = reqwest::Client::new()
+        .get(format!("{url}{path}"))
+        .bearer_auth(key);
+    let reply = request.send().await?.error_for_status()?;
+    ensure!(reply.headers()["content-type"] == "application/fhir+json");
+    let text = reply.text().await?;
+    let bundle: Bundle<'_> = serde_json::from_str(&text).context("read a Bundle")?;
+    let links = bundle.link.as_array().context("links")?;
+    let next = links.iter().find(|link| link["relation"] == "next");
+    Ok(Page {
+        count: bundle.entry.len(),
+        total: bundle.total,
+        next: next
+            .and_then(|link| link["url"].as_str())
+            .map(str::to_owned),
+        entries: bundle
+            .entry
+            .into_iter()
+            .map(|entry| {
+                let hash = content_hash(entry.resource.get().as_bytes()).to_string();
+                (entry.full_url, hash)
+            })
+            .collect(),
+    })
+}
+
+/// What the portal has of a patient.
+fn expected(app: &App, patient: &str) -> BTreeMap<String, String> {
+    let base = app.sandbox.base_url();
+    let port = base.port().unwrap_or_default();
+    let resources = app.sandbox.portal().expected(patient).into_iter();
+    resources
+        .map(|((ty, id), text)| {
+            let url = format!("https://127.0.0.1:{port}{}/{ty}/{id}", base.path());
+            (url, content_hash(&text).to_string())
+        })
+        .collect()
+}
+
+fn change(app: &App, round: u32) {
+    let portal = app.sandbox.portal();
+    for id in ["kept", &format!("new-{round}")] {
+        portal.put(&format!(
+            r#"{{"resourceType":"Observation","id":"{id}","status":"final","subject":{{"reference":"Patient/{PATIENT}"}},"valueInteger":{round}}}"#
+        ));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_whole_and_its_pages_hold_still() -> Result<()> {
+    let mut app = App::start(AppOptions::default()).await?;
+    let api = app.api().await?;
+    change(&app, 1);
+    let connections = app.connect(&[PATIENT]).await?;
+    app.pull(&connections).await?;
+    app.idle(LIMIT).await?;
+    let first = expected(&app, PATIENT);
+    let path = "/v1/patients/test-0/$everything";
+    let whole = page(&api, path).await?;
+    ensure!(whole.entries == first && whole.count == first.len() && whole.next.is_none());
+    ensure!(whole.total == first.len() as u64);
+
+    // A pull settles between each page and the next.
+    let (mut paged, mut next, mut round) = (BTreeMap::new(), Some(format!("{path}?_count=7")), 1);
+    let since = model::Timestamp::now();
+    while let Some(path) = next {
+        let page = page(&api, &path).await?;
+        ensure!(page.count <= 7 && page.total == whole.total);
+        let before = paged.len();
+        paged.extend(page.entries);
+        ensure!(
+            paged.len() == before + page.count,
+            "a page repeats an entry"
+        );
+        next = page.next;
+        if round < 4 {
+            round += 1;
+            change(&app, round);
+            app.sandbox
+                .portal()
+                .remove("Observation", &format!("new-{}", round - 1));
+            app.pull(&connections).await?;
+            app.idle(LIMIT).await?;
+        }
+    }
+    ensure!(paged == first, "the pages are not the record as it was");
+    ensure!(page(&api, path).await?.entries == expected(&app, PATIENT));
+
+    let recent = page(&api, &format!("{path}?_since={since}")).await?;
+    let changed = ["Observation/kept", "Observation/new-4"];
+    ensure!(
+        recent.entries.len() == 2
+            && recent
+                .entries
+                .keys()
+                .all(|url| changed.iter().any(|id| url.ends_with(id)))
+    );
+    let observations = page(&api, "/v1/patients/test-0/resources/Observation").await?;
+    let typed = page(&api, &format!("{path}?_type=Observation")).await?;
+    ensure!(observations.entries == typed.entries && !typed.entries.is_empty());
+    app.verified().await?;
+    app.down()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_record_does_not_make_the_server_grow() -> Result<()> {
+    let count = number("CHARTLIFT_RECORD_RESOURCES", 20_000);
+    let mut app = App::start(AppOptions {
+        sandbox: SandboxOptions {
+            page_size: 200,
+            extra: generated_patient("large", count, 1),
+            ..SandboxOptions::default()
+        },
+        ..AppOptions::default()
+    })
+    .await?;
+    let api = app.api().await?;
+    let connections = app.connect(&["large"]).await?;
+    app.pull(&connections).await?;
+    app.idle(LIMIT).await?;
+    let (before, _) = app.node().memory_bytes()?;
+    for _ in 0..4 {
+        let whole = page(&api, "/v1/patients/test-0/$everything").await?;
+        ensure!(whole.count as u64 >= count, "{} of {count}", whole.count);
+    }
+    let (after, _) = app.node().memory_bytes()?;
+    println!(
+        "FIGURES: {{\"before_mib\": {}, \"after_mib\": {}}}",
+        before >> 20,
+        after >> 20
+    );
+    ensure!(
+        after < before + GROWTH_MAX,
+        "grew from {before} to {after} bytes"
+    );
+    app.down()
+}
