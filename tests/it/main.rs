@@ -14,6 +14,7 @@ mod kills;
 mod maintain_merge;
 mod memory;
 mod one_run;
+mod postgres;
 mod pull_cancel;
 mod recover;
 mod recycle;
