@@ -62,12 +62,13 @@ fn read(row: &AnyRow) -> Result<Destination> {
     })
 }
 
-/// Marks every connection whose head the destination has not passed.
+/// Marks every connection whose head the destination has not passed; in the order in
+/// which a settle makes its marks, so that the two do not wait for each other.
 pub(crate) const MARK: &str = "INSERT INTO marks (destination_id, connection_id, since) \
      SELECT destinations.id, connections.id, $1 FROM destinations CROSS JOIN connections \
      LEFT JOIN watermarks ON watermarks.destination_id = destinations.id AND watermarks.connection_id = connections.id \
      WHERE ($2 = '' OR destinations.id = $2) AND connections.head_seq > COALESCE(CASE WHEN watermarks.epoch = \
-     destinations.epoch THEN watermarks.seq END, 0) ON CONFLICT (destination_id, connection_id) DO NOTHING";
+     destinations.epoch THEN watermarks.seq END, 0) ORDER BY connections.id, destinations.id ON CONFLICT (destination_id, connection_id) DO NOTHING";
 
 impl Db {
     /// Adds a destination, enabled; it lacks everything there is.
