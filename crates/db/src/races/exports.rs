@@ -135,7 +135,8 @@ async fn a_reason_is_counted_once(database: TestDb) {
             ),
             scene.db.request_export(scene.destination, None)
         );
-        (settled.unwrap(), asked.unwrap());
+        settled.unwrap();
+        asked.unwrap();
     }
     let counted = "SELECT CAST(COALESCE(SUM(count), 0) AS BIGINT) FROM (SELECT count FROM run_triggers \
          WHERE reason = 'pull_completed' UNION ALL SELECT count FROM pending_triggers \
@@ -169,11 +170,9 @@ async fn publisher_and_adopter_take_over_once(database: TestDb) {
         );
         // The new attempt may have been first.
         assert!(matches!(own, Ok(()) | Err(Error::Lost)), "{own:?}");
-        (
-            one.unwrap(),
-            two.unwrap(),
-            again.expect("no deadlock").unwrap(),
-        );
+        one.unwrap();
+        two.unwrap();
+        again.expect("no deadlock").unwrap();
         let export = db.export(publication.export_id).await.unwrap();
         assert_eq!((export.publication_count, export.counts.delivered), (1, 1));
         let watermarks = db.watermarks(scene.destination).await.unwrap();
@@ -205,7 +204,9 @@ async fn a_mark_stands_while_something_is_lacking(database: TestDb) {
             db.commit_publication(&adopted),
             db.recompute_marks()
         );
-        (settled.unwrap(), published.unwrap(), marked.unwrap());
+        settled.unwrap();
+        published.unwrap();
+        marked.unwrap();
         assert_eq!(scene.count("marks").await, 1, "round {round}");
         db.end_export(
             publication.export_id,

@@ -129,7 +129,8 @@ async fn of_two_workflows_one_has_the_pull(database: TestDb) {
             db.requeue_run(&other),
             db.request_pull(connection, Trigger::Manual)
         );
-        (mine.unwrap(), lost.unwrap());
+        mine.unwrap();
+        lost.unwrap();
         let asked = asked.unwrap();
         assert_eq!(scene.count("pulls WHERE state = 'running'").await, 0);
         assert_eq!(scene.count("pulls WHERE state = 'queued'").await, 1);
