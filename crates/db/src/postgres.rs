@@ -111,18 +111,17 @@ pub(crate) fn migrations(of: &Migrator) -> Migrator {
 }
 
 fn translate(sql: &str) -> String {
-    let line = |line: &str| match line.trim_start().starts_with("--") {
-        true => line.to_owned(),
-        false => line
-            .split(' ')
-            .map(|word| match word.strip_prefix("TEXT") {
-                Some(rest) if rest.is_empty() || rest == "," || rest == ");" => {
-                    format!("TEXT COLLATE \"C\"{rest}")
-                }
-                _ => word.to_owned(),
-            })
-            .collect::<Vec<_>>()
-            .join(" "),
+    let word = |word: &str| match word.strip_prefix("TEXT") {
+        Some(rest) if !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_') => {
+            format!("TEXT COLLATE \"C\"{rest}")
+        }
+        _ => word.to_owned(),
+    };
+    let line = |line: &str| {
+        if line.trim_start().starts_with("--") {
+            return line.to_owned();
+        }
+        line.split(' ').map(word).collect::<Vec<_>>().join(" ")
     };
     sql.lines().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -134,9 +133,9 @@ mod tests {
     #[test]
     fn columns_compare_by_bytes() {
         assert_eq!(
-            translate("-- TEXT and\nid TEXT PRIMARY KEY,\nname TEXT,\nlast TEXT\nn BIGINT"),
+            translate("-- TEXT and\nid TEXT PRIMARY KEY,\nname TEXT,\nlast TEXT);\nn BIGINT"),
             "-- TEXT and\nid TEXT COLLATE \"C\" PRIMARY KEY,\nname TEXT COLLATE \"C\",\n\
-             last TEXT COLLATE \"C\"\nn BIGINT"
+             last TEXT COLLATE \"C\");\nn BIGINT"
         );
     }
 }
