@@ -15,6 +15,7 @@ mod kills;
 mod maintain_merge;
 mod memory;
 mod one_run;
+mod postgres;
 mod pull_cancel;
 mod quickstart;
 mod recover;

@@ -1,7 +1,7 @@
 //! Opening what every process needs: data folder, key, database, record store.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -40,8 +40,12 @@ impl Core {
         let folder = &settings.data.dir;
         std::fs::create_dir_all(folder)
             .with_context(|| format!("make the data folder {}", folder.display()))?;
+        let database = &settings.database;
+        if database.is_postgres() && !has_key(&settings, folder) {
+            want_other_key(&settings, folder).await?;
+        }
         let keys = key_ring(&settings, folder)?;
-        let db = Db::connect(settings.database.url.expose(), keys)
+        let db = Db::connect_pooled(database.url.expose(), keys, database.connections_max)
             .await
             .context("open the database")?;
         match mode {
@@ -101,6 +105,36 @@ impl Core {
     }
 }
 
+fn has_key(settings: &Settings, folder: &Path) -> bool {
+    !settings.secrets.encryption_key.is_empty() || key_file(folder).exists()
+}
+
+fn key_file(folder: &Path) -> PathBuf {
+    folder.join("encryption.key")
+}
+
+/// Refuses to make a key where another host has sealed with its own in the database
+/// they share: a new one would open nothing.
+async fn want_other_key(settings: &Settings, folder: &Path) -> Result<()> {
+    let database = &settings.database;
+    let none = KeyRing::from_base64(&KeyRing::generate())?;
+    let db = Db::connect_pooled(database.url.expose(), none, database.connections_max)
+        .await
+        .context("open the database")?;
+    let is_new = db.migration_state().await?.applied == 0;
+    let is_empty = is_new || db.connection_ids(None, 1).await?.is_empty();
+    db.close().await;
+    // Another process of this folder may have made it meanwhile.
+    if is_empty || has_key(settings, folder) {
+        return Ok(());
+    }
+    bail!(
+        "the database holds what was sealed with a key that is not here: set `secrets.encryption_key`, or copy \
+         encryption.key from the host that made it to {}",
+        key_file(folder).display()
+    );
+}
+
 /// The configured key, or the one of the data folder, made at the first start.
 fn key_ring(settings: &Settings, folder: &Path) -> Result<KeyRing> {
     if !settings.secrets.encryption_key.is_empty() {
@@ -108,7 +142,7 @@ fn key_ring(settings: &Settings, folder: &Path) -> Result<KeyRing> {
             settings.secrets.encryption_key.expose(),
         )?);
     }
-    let path = folder.join("encryption.key");
+    let path = key_file(folder);
     if !path.exists() {
         make_key(folder, &path).with_context(|| format!("write {}", path.display()))?;
     }

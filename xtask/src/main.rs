@@ -7,6 +7,7 @@
 mod fresh;
 mod machine;
 mod outcome;
+mod postgres;
 mod seeds;
 mod soak;
 mod stage;

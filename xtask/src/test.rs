@@ -4,11 +4,13 @@
 //! selection would build the dependencies a second time.
 
 use crate::outcome::Tally;
+use crate::postgres::Server;
 use crate::stage::{self, Ended, announce, minutes};
 use crate::tools::{self, Tools};
 use anyhow::{Context, Result};
 use clap::Args;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -56,6 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     } else {
         Ended::Failed
     };
+    let postgres = postgres(tools.as_ref().ok());
     rows.push(Row {
         name: "tools",
         ended,
@@ -63,25 +66,24 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         took: started.elapsed(),
     });
 
-    rows.push(cargo("fmt", 2, &["fmt", "--all", "--check"], None)?);
-    let build = cargo("build", 90, &all("build", &["--all-targets"]), None)?;
+    rows.push(cargo("fmt", 2, &["fmt", "--all", "--check"], &[])?);
+    let build = cargo("build", 90, &all("build", &["--all-targets"]), &[])?;
     let built = build.ended == Ended::Ok;
     rows.push(build);
     if built && (ci || options.lint) {
         let arguments = all("clippy", &["--all-targets", "--", "-D", "warnings"]);
-        rows.push(cargo("lint", 60, &arguments, None)?);
+        rows.push(cargo("lint", 60, &arguments, &[])?);
     }
     if built {
-        rows.push(tests(options, "unit", 30, UNIT_TARGETS, None)?);
-        rows.push(tests(options, "doc", 15, &["--doc"], None)?);
+        let mut env = Vec::new();
+        if let Some(server) = &postgres {
+            env.push(("CHARTLIFT_TEST_POSTGRES", server.url().into()));
+        }
+        rows.push(tests(options, "unit", 30, UNIT_TARGETS, &env)?);
+        rows.push(tests(options, "doc", 15, &["--doc"], &env)?);
         if let Ok(tools) = &tools {
-            rows.push(tests(
-                options,
-                "system",
-                60,
-                &["--test", "it"],
-                Some(tools),
-            )?);
+            env.extend(system_env(tools)?);
+            rows.push(tests(options, "system", 60, &["--test", "it"], &env)?);
         }
     }
     Ok(conclude(&rows, ci, options.filter.as_deref()))
@@ -116,7 +118,7 @@ fn tests(
     name: &'static str,
     limit_min: u64,
     targets: &[&str],
-    tools: Option<&Tools>,
+    env: &[Variable],
 ) -> Result<Row> {
     let mut arguments = all("test", targets);
     // One failing binary must not hide the next.
@@ -124,27 +126,51 @@ fn tests(
     arguments.extend(options.filter.as_deref());
     // A passing test's output holds its `SKIPPED: ` line.
     arguments.push("--show-output");
-    cargo(name, limit_min, &arguments, tools)
+    cargo(name, limit_min, &arguments, env)
 }
 
-fn cargo(
-    name: &'static str,
-    limit_min: u64,
-    arguments: &[&str],
-    tools: Option<&Tools>,
-) -> Result<Row> {
+/// The server for tests that want one: the caller's own, if named already. Without
+/// any, they say that they are skipped.
+fn postgres(tools: Option<&Tools>) -> Option<Server> {
+    if std::env::var_os("CHARTLIFT_TEST_POSTGRES").is_some() {
+        return None;
+    }
+    let python = tools.map_or(Path::new("python3"), |tools| &tools.python);
+    let started = tools::postgres(python).and_then(|programs| {
+        println!("postgres: {}", programs.root.join(&programs.bin).display());
+        Server::start(&programs)
+    });
+    started
+        .map_err(|error| println!("no PostgreSQL: {error:#}"))
+        .ok()
+}
+
+/// A variable of a stage, and its value.
+type Variable = (&'static str, OsString);
+
+/// What the system tests are told.
+fn system_env(tools: &Tools) -> Result<Vec<Variable>> {
+    let mut env: Vec<Variable> = vec![
+        (
+            "CHARTLIFT_TEST_BIN_DIR",
+            target_dir()?.join("release").into(),
+        ),
+        ("CHARTLIFT_TEMPORAL_CLI", tools.temporal.clone().into()),
+        ("CHARTLIFT_PYTHON", tools.python.clone().into()),
+    ];
+    // Each of these tests runs a Temporal server and a worker of its own.
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        env.push(("RUST_TEST_THREADS", "2".into()));
+    }
+    Ok(env)
+}
+
+fn cargo(name: &'static str, limit_min: u64, arguments: &[&str], env: &[Variable]) -> Result<Row> {
     announce(name, &format!("cargo {}", arguments.join(" ")));
     let mut command = Command::new("cargo");
     command.args(arguments);
-    if let Some(tools) = tools {
-        command
-            .env("CHARTLIFT_TEST_BIN_DIR", target_dir()?.join("release"))
-            .env("CHARTLIFT_TEMPORAL_CLI", &tools.temporal)
-            .env("CHARTLIFT_PYTHON", &tools.python);
-        // Each of these tests runs a Temporal server and a worker of its own.
-        if std::env::var_os("RUST_TEST_THREADS").is_none() {
-            command.env("RUST_TEST_THREADS", "2");
-        }
+    for (variable, value) in env {
+        command.env(variable, value);
     }
     let report = stage::run(command, Duration::from_secs(limit_min * 60))?;
     println!(

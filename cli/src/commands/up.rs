@@ -14,7 +14,11 @@ use crate::stop::Stop;
 pub(crate) async fn run(global: &GlobalArguments) -> Result<ExitCode> {
     let settings = global.settings()?;
     config::telemetry::init(&settings.log)?;
-    let _lock = DataLock::take(&settings.data.dir)?;
+    // It guards what lies in the folder: SQLite's file and Temporal's.
+    let guards = !settings.database.is_postgres() || settings.temporal.is_embedded();
+    let _lock = guards
+        .then(|| DataLock::take(&settings.data.dir))
+        .transpose()?;
     let stop = Stop::on_signal()?;
     let core = Core::open_to_work(settings, OpenMode::Migrate).await?;
     let api = Api::start(&core).await?;

@@ -55,9 +55,10 @@ pub(crate) fn words(merged: &Config, origins: &BTreeMap<String, String>) -> Resu
     Ok(())
 }
 
-/// The bounds of `[worker]` and `[maintain]`. Low ends are what tests use to force many small
+/// The bounds of numbers. Low ends are what tests use to force many small
 /// steps; high ends keep a mistyped number from taking all memory.
-const RANGES: [(&str, RangeInclusive<i64>); 21] = [
+const RANGES: [(&str, RangeInclusive<i64>); 22] = [
+    ("database.connections_max", 2..=1_000),
     ("worker.pull_slots", 1..=1_000),
     ("worker.export_slots", 1..=1_000),
     ("worker.streams_per_pull", 1..=64),
@@ -131,10 +132,10 @@ pub(crate) fn stays_put(settings: &Settings, found_in: &Path) -> Result<(), Erro
 pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
     let refuse = |key: &str, reason: &str| Err(refused(settings, key, reason));
     // The value is never repeated here: it may hold a password.
-    if !settings.database.url.expose().starts_with("sqlite:") {
+    if !is_database(settings.database.url.expose()) {
         return refuse(
             "database.url",
-            "this version keeps its data in SQLite; use sqlite://PATH",
+            "is no database that is known here; use sqlite://PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE",
         );
     }
     let location = &settings.records.location;
@@ -198,6 +199,17 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
         );
     }
     Ok(())
+}
+
+/// Whether this is a file of SQLite's, or a server of PostgreSQL's and a database.
+fn is_database(url: &str) -> bool {
+    if url.starts_with("sqlite:") {
+        return true;
+    }
+    let Ok(parsed) = url::Url::parse(url) else {
+        return false;
+    };
+    ["postgres", "postgresql"].contains(&parsed.scheme()) && parsed.path().len() > 1
 }
 
 /// Whether this has the shape of 32 bytes in padded base64.

@@ -51,6 +51,16 @@ pub struct DatabaseSettings {
     /// The database's URL, never empty once loaded.
     #[serde(serialize_with = "redacted_url")]
     pub url: Secret,
+    /// Connections to PostgreSQL that one process holds at most.
+    pub connections_max: u32,
+}
+
+impl DatabaseSettings {
+    /// Whether the database is a server, which several hosts may share.
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        !self.url.expose().starts_with("sqlite:")
+    }
 }
 
 /// `[records]`

@@ -194,7 +194,9 @@ fn a_value_of_the_wrong_kind_is_refused_with_its_place() {
         ("temporal.ui_port", "7233", "also `temporal.grpc_port`"),
         ("temporal.address", "somewhere", "host:port"),
         ("temporal.task_queue_prefix", "a b", "letters"),
-        ("database.url", "postgres://u:hush@db/x", "SQLite"),
+        ("database.url", "mysql://u:hush@db/x", "postgres://"),
+        ("database.url", "postgres://u:hush@db", "postgres://"),
+        ("database.connections_max", "1", "use 2 to 1000"),
         ("records.location", "s3://bucket/x", "local folder"),
         ("log.format", "xml", "use text or json"),
         ("log.level", "chatty=loud=x", "use error, warn"),
@@ -261,6 +263,21 @@ fn secrets_are_not_printed() {
     );
     assert!(printed.contains("sqlite://"), "{printed}");
     assert!(printed.parse::<toml::Table>().is_ok());
+}
+
+#[test]
+fn the_password_of_the_database_is_not_printed() {
+    for url in [
+        "postgres://ann:hush@db.example/chartlift",
+        "postgresql://db.example/chartlift?user=ann&password=hush",
+    ] {
+        let settings = load(None, &[], &[("database.url", url)]).unwrap();
+        assert_eq!(settings.database.url.expose(), url);
+        assert!(settings.database.is_postgres());
+        let (printed, debugged) = (settings.print_redacted(), format!("{settings:?}"));
+        assert!(printed.contains("db.example/chartlift"), "{printed}");
+        assert!(!printed.contains("hush") && !debugged.contains("hush"));
+    }
 }
 
 /// A writer a test can read.

@@ -51,10 +51,9 @@ impl Db {
     /// entry and its idempotency row.
     #[must_use]
     pub fn on_behalf_of(&self, call: Call) -> Self {
-        Self {
-            call: Some(Arc::new(call)),
-            ..self.clone()
-        }
+        let mut db = self.clone();
+        db.call = Some(Arc::new(call));
+        db
     }
 
     /// Commits a change of `subject`, with what its call leaves.

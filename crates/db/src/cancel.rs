@@ -6,7 +6,7 @@ use sqlx::any::AnyRow;
 use crate::holds::hold_cancelled;
 use crate::row::Columns;
 use crate::settle::insert_event;
-use crate::{Db, Error, OpenRun, Result, RunKind};
+use crate::{Db, Error, OpenRun, Result, RunKind, lock};
 
 impl Db {
     /// Asks a run to end. A queued one ends at once; a running one when Dispatch
@@ -17,6 +17,7 @@ impl Db {
     pub async fn request_cancel(&self, kind: RunKind, id: &str) -> Result<()> {
         let (table, now) = (kind.table(), Timestamp::now().0);
         let mut tx = self.writer.begin().await?;
+        lock::subject_of(&mut tx, kind, id).await?;
         let running = format!(
             "UPDATE {table} SET cancel_requested_at = COALESCE(cancel_requested_at, $1) \
              WHERE id = $2 AND state = 'running'"
@@ -83,6 +84,7 @@ impl Db {
             ending(kind)
         );
         let mut tx = self.writer.begin().await?;
+        lock::subject(&mut tx, kind, &open.run.subject_id).await?;
         let ended = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(Timestamp::now().0)
             .bind(&open.run.run_id)

@@ -4,7 +4,7 @@
 use model::{ConnectionId, DestinationId, ExportId, PullId, Timestamp};
 
 use crate::row::Columns;
-use crate::{Db, Result, RunKind};
+use crate::{Db, Result, RunKind, lock};
 
 impl Db {
     /// Gives the pull of a connection to a workflow: the one that is running, or
@@ -65,6 +65,7 @@ impl Db {
              (SELECT 1 FROM {table} AS open WHERE open.{subject} = $2 AND open.state = 'running')"
         );
         let mut tx = self.writer.begin().await?;
+        lock::subject(&mut tx, kind, subject_id).await?;
         for text in [lost, over, queued] {
             sqlx::query(sqlx::AssertSqlSafe(text))
                 .bind(now)

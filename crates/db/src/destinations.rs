@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::any::AnyRow;
 
 use crate::row::Columns;
-use crate::{Db, Error, Result};
+use crate::{Db, Error, Result, lock};
 
 /// A destination to add.
 #[derive(Debug, Clone)]
@@ -62,12 +62,13 @@ fn read(row: &AnyRow) -> Result<Destination> {
     })
 }
 
-/// Marks every connection whose head the destination has not passed.
+/// Marks every connection whose head the destination has not passed; in the order in
+/// which a settle makes its marks, so that the two do not wait for each other.
 pub(crate) const MARK: &str = "INSERT INTO marks (destination_id, connection_id, since) \
      SELECT destinations.id, connections.id, $1 FROM destinations CROSS JOIN connections \
      LEFT JOIN watermarks ON watermarks.destination_id = destinations.id AND watermarks.connection_id = connections.id \
      WHERE ($2 = '' OR destinations.id = $2) AND connections.head_seq > COALESCE(CASE WHEN watermarks.epoch = \
-     destinations.epoch THEN watermarks.seq END, 0) ON CONFLICT (destination_id, connection_id) DO NOTHING";
+     destinations.epoch THEN watermarks.seq END, 0) ORDER BY connections.id, destinations.id ON CONFLICT (destination_id, connection_id) DO NOTHING";
 
 impl Db {
     /// Adds a destination, enabled; it lacks everything there is.
@@ -78,6 +79,8 @@ impl Db {
         let now = Timestamp::now().0;
         let id = new.id.to_string();
         let mut tx = self.writer.begin().await?;
+        // A settle that is under way would not mark what it does not see yet.
+        lock::all_connections(&mut tx).await?;
         sqlx::query(
             "INSERT INTO destinations (id, name, location, format, enabled, epoch, last_publication, failures, \
              not_before, created_at, updated_at) VALUES ($1, $2, $3, $4, 1, 1, 0, 0, 0, $5, $5)",
@@ -157,6 +160,7 @@ impl Db {
     pub async fn set_destination_enabled(&self, id: DestinationId, enabled: bool) -> Result<()> {
         let now = Timestamp::now().0;
         let mut tx = self.writer.begin().await?;
+        lock::destination(&mut tx, id).await?;
         let done = sqlx::query(
             "UPDATE destinations SET enabled = $1, updated_at = $2 WHERE id = $3 AND enabled <> $1",
         )
@@ -182,11 +186,15 @@ impl Db {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn recompute_marks(&self) -> Result<()> {
+        let mut tx = self.writer.begin().await?;
+        // What is being taken over would be marked by the watermarks before.
+        lock::all_destinations(&mut tx).await?;
         sqlx::query(MARK)
             .bind(Timestamp::now().0)
             .bind("")
-            .execute(&self.writer)
+            .execute(&mut *tx)
             .await?;
+        tx.commit().await?;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use model::{DestinationId, Timestamp};
 
 use crate::row::Columns;
-use crate::{Db, Result};
+use crate::{Db, Result, lock};
 
 /// Whether a run is a pull or an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +55,13 @@ impl RunKind {
         match self {
             Self::Pull => "connection_id",
             Self::Export => "destination_id",
+        }
+    }
+
+    pub(crate) fn subject_table(self) -> &'static str {
+        match self {
+            Self::Pull => "connections",
+            Self::Export => "destinations",
         }
     }
 }
@@ -236,12 +243,14 @@ impl Db {
              AND workflow_run_id = $3 AND NOT EXISTS (SELECT 1 FROM {table} AS other WHERE other.{subject} = $4 \
              AND other.state = 'queued')"
         );
+        let mut tx = self.writer.begin().await?;
+        lock::subject(&mut tx, open.run.kind, &open.run.subject_id).await?;
         let requeued = sqlx::query(sqlx::AssertSqlSafe(back))
             .bind(now)
             .bind(&open.run.run_id)
             .bind(&open.workflow_run_id)
             .bind(&open.run.subject_id)
-            .execute(&self.writer)
+            .execute(&mut *tx)
             .await?;
         if requeued.rows_affected() == 0 {
             let end = format!(
@@ -253,9 +262,10 @@ impl Db {
                 .bind(now)
                 .bind(&open.run.run_id)
                 .bind(&open.workflow_run_id)
-                .execute(&self.writer)
+                .execute(&mut *tx)
                 .await?;
         }
+        tx.commit().await?;
         Ok(())
     }
 }

@@ -44,7 +44,18 @@ pub enum Error {
         /// What is wrong, and what to do.
         what: String,
     },
-    /// The database did not answer as it should.
+    /// The database cannot be connected to.
+    #[error("{what}")]
+    Connect {
+        /// What is wrong, and what to do.
+        what: String,
+        /// What the driver says.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The database did not answer as it should: not there, cut off, or, as
+    /// PostgreSQL may, it has given up this transaction for another. Worth asking
+    /// again.
     #[error("the database refused: {0}")]
     Unavailable(#[source] sqlx::Error),
 }

@@ -5,7 +5,7 @@ use model::{DestinationId, ExportId, RunState, Timestamp, Trigger};
 use crate::exports::add_trigger;
 use crate::holds::{BackOff, clear, hold_cancelled, hold_failed};
 use crate::row::{Columns, bigint};
-use crate::{Db, Error, Result};
+use crate::{Db, Error, Result, RunKind, lock};
 
 /// How an export is asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,6 +81,7 @@ impl Db {
     async fn queue_export(&self, destination: DestinationId, ask: Ask) -> Result<ExportId> {
         let (now, name) = (Timestamp::now().0, destination.to_string());
         let mut tx = self.writer.begin().await?;
+        lock::destination(&mut tx, destination).await?;
         sqlx::query(
             "INSERT INTO exports (id, destination_id, state, phase, chunk_count, counts, patients, part_count, \
              size_bytes, publication_count, created_at, updated_at) \
@@ -142,6 +143,7 @@ impl Db {
     ) -> Result<()> {
         let now = Timestamp::now();
         let mut tx = self.writer.begin().await?;
+        lock::subject_of(&mut tx, RunKind::Export, &id.to_string()).await?;
         let ended = sqlx::query(
             "UPDATE exports SET state = $1, phase = 'done', error_code = $2, finished_at = $3, updated_at = $3 \
              WHERE id = $4 AND state IN ('queued', 'running')",
@@ -176,19 +178,26 @@ async fn take_pending(
     id: ExportId,
     destination_id: &str,
 ) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO run_triggers (run_id, reason, count, first_at) \
-         SELECT $1, reason, count, first_at FROM pending_triggers WHERE destination_id = $2 \
-         ON CONFLICT (run_id, reason) DO UPDATE SET count = run_triggers.count + excluded.count",
+    // Taken away first: a settle that counts one more finds no row, and leaves its
+    // reason to the export after this one.
+    let pending = sqlx::query(
+        "DELETE FROM pending_triggers WHERE destination_id = $1 RETURNING reason, count, first_at",
     )
-    .bind(id.to_string())
     .bind(destination_id)
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
-    sqlx::query("DELETE FROM pending_triggers WHERE destination_id = $1")
-        .bind(destination_id)
+    for row in &pending {
+        sqlx::query(
+            "INSERT INTO run_triggers (run_id, reason, count, first_at) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (run_id, reason) DO UPDATE SET count = run_triggers.count + excluded.count",
+        )
+        .bind(id.to_string())
+        .bind(row.text("reason")?)
+        .bind(bigint(row.count("count")?))
+        .bind(row.time("first_at")?.0)
         .execute(&mut **tx)
         .await?;
+    }
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::exports::add_trigger;
 use crate::pulls::queue_pull;
 use crate::row::{Columns, bigint, json};
 use crate::settle::insert_event;
-use crate::{Db, Error, Result};
+use crate::{Db, Error, Result, RunKind, lock};
 
 /// Deletions that a pull held back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +155,7 @@ impl Db {
     pub async fn accept_deletes(&self, pull: PullId) -> Result<PullId> {
         let (accepting, now) = (PullId::new(), Timestamp::now());
         let mut tx = self.writer.begin().await?;
+        lock::subject_of(&mut tx, RunKind::Pull, &pull.to_string()).await?;
         let text = format!(
             "UPDATE held_deletes SET state = 'accepted', accepted_by = $1, decided_at = $2 \
              WHERE pull_id = $3 AND {IS_OPEN} RETURNING connection_id"
@@ -195,6 +196,7 @@ impl Db {
             "UPDATE held_deletes SET state = 'discarded', decided_at = $1 WHERE pull_id = $2 AND {IS_OPEN}"
         );
         let mut tx = self.writer.begin().await?;
+        lock::subject_of(&mut tx, RunKind::Pull, &pull.to_string()).await?;
         let done = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(Timestamp::now().0)
             .bind(pull.to_string())

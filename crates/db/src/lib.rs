@@ -3,7 +3,8 @@
 //! API and the command line share these functions.
 //!
 //! One text of each query serves SQLite and PostgreSQL. Claims and leases are
-//! conditional updates, and no transaction reads before it writes.
+//! conditional updates, and no transaction reads before it writes: one that decides
+//! by several rows locks first (`lock.rs`).
 //!
 //! Invariant: no resource, no id of the source's and no token is stored open;
 //! the columns that need them are sealed (`crates/seal`).
@@ -21,16 +22,20 @@ mod exports;
 mod held;
 mod holds;
 mod keys;
+mod lock;
 mod maintain;
 #[cfg(test)]
 mod maintain_tests;
 mod open;
 mod patients;
 mod plans;
+mod postgres;
 mod publish;
 #[cfg(test)]
 mod pull_tests;
 mod pulls;
+#[cfg(test)]
+mod races;
 mod recover;
 mod retention;
 mod row;
@@ -38,6 +43,8 @@ mod settle;
 mod slots;
 mod sources;
 mod steps;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod undecided;
 mod verify;
 

@@ -8,7 +8,7 @@ use model::{BatchId, ConnectionId, PullId, RunState, Timestamp};
 use crate::held::IS_UNSETTLED;
 use crate::row::{Columns, bigint};
 use crate::settle::supersede_index;
-use crate::{Db, Error, Result};
+use crate::{Db, Error, Result, lock};
 
 /// When a log is merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +111,7 @@ impl Db {
     pub async fn commit_merge(&self, merge: &MergeCommit) -> Result<()> {
         let (now, connection) = (Timestamp::now(), merge.connection_id.to_string());
         let mut tx = self.writer.begin().await?;
+        lock::connection(&mut tx, merge.connection_id).await?;
         supersede_index(&mut tx, &connection, now).await?;
         let moved = sqlx::query(
             "UPDATE connections SET index_key = $1, log_version = log_version + 1 WHERE id = $2 AND log_version = $3",

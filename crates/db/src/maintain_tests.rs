@@ -3,18 +3,26 @@
 use std::time::Duration;
 
 use model::{BatchId, ConnectionId, DestinationId, ExportId, FileFormat, RunState, Timestamp};
-use seal::KeyRing;
 
+use crate::testing::TestDb;
 use crate::{
     Db, Error, MergeCommit, MergeRule, NewConnection, NewDestination, NewSource,
     RecoveredDestination, Recovery, SourceAuth,
 };
 
+crate::on_both!(
+    logs_are_due_by_batches_or_by_what_is_dead_in_them,
+    tombstones_stay_until_everybody_who_was_told_has_passed_them,
+    a_merge_takes_the_place_of_all_batches_unless_the_log_moved,
+    details_of_old_runs_are_forgotten_and_undecided_ones_are_kept,
+    a_recovery_goes_on_above_everything_and_may_be_repeated,
+);
+
 struct Base {
     db: Db,
     connection: ConnectionId,
     destination: DestinationId,
-    _dir: tempfile::TempDir,
+    _database: TestDb,
 }
 
 const RULE: MergeRule = MergeRule {
@@ -23,12 +31,8 @@ const RULE: MergeRule = MergeRule {
 };
 
 impl Base {
-    async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("test.db").display());
-        let keys = KeyRing::from_base64(&KeyRing::generate()).unwrap();
-        let db = Db::connect(&url, keys).await.unwrap();
-        db.migrate().await.unwrap();
+    async fn new(database: TestDb) -> Self {
+        let db = database.db.clone();
         let source = NewSource {
             name: "portal".to_owned(),
             base_url: "https://portal/fhir".to_owned(),
@@ -54,7 +58,7 @@ impl Base {
             db,
             connection,
             destination,
-            _dir: dir,
+            _database: database,
         }
     }
 
@@ -118,9 +122,8 @@ impl Base {
     }
 }
 
-#[tokio::test]
-async fn logs_are_due_by_batches_or_by_what_is_dead_in_them() {
-    let base = Base::new().await;
+async fn logs_are_due_by_batches_or_by_what_is_dead_in_them(database: TestDb) {
+    let base = Base::new(database).await;
     base.batch(1, 10, 0, 1000).await;
     base.batch(2, 5, 0, 500).await;
     base.batch(3, 4, 0, 400).await;
@@ -135,9 +138,8 @@ async fn logs_are_due_by_batches_or_by_what_is_dead_in_them() {
     assert!(!base.is_due().await, "one batch");
 }
 
-#[tokio::test]
-async fn tombstones_stay_until_everybody_who_was_told_has_passed_them() {
-    let base = Base::new().await;
+async fn tombstones_stay_until_everybody_who_was_told_has_passed_them(database: TestDb) {
+    let base = Base::new(database).await;
     let passed = || async { base.db.tombstones_passed(base.connection).await.unwrap() };
     assert!(passed().await > 1 << 40, "nobody was told of anything");
     base.run("INSERT INTO watermarks VALUES ('{dst}', '{con}', 1, 7, 0)")
@@ -157,9 +159,8 @@ async fn tombstones_stay_until_everybody_who_was_told_has_passed_them() {
     assert_eq!(passed().await, 0, "it is sent everything again");
 }
 
-#[tokio::test]
-async fn a_merge_takes_the_place_of_all_batches_unless_the_log_moved() {
-    let base = Base::new().await;
+async fn a_merge_takes_the_place_of_all_batches_unless_the_log_moved(database: TestDb) {
+    let base = Base::new(database).await;
     for seq in 1..=3 {
         base.batch(seq, 1, 0, 1).await;
     }
@@ -198,9 +199,8 @@ async fn a_merge_takes_the_place_of_all_batches_unless_the_log_moved() {
     assert!(named.contains("index-3") && named.contains("merged") && named.contains("batch-4"));
 }
 
-#[tokio::test]
-async fn details_of_old_runs_are_forgotten_and_undecided_ones_are_kept() {
-    let base = Base::new().await;
+async fn details_of_old_runs_are_forgotten_and_undecided_ones_are_kept(database: TestDb) {
+    let base = Base::new(database).await;
     let over = base.export("completed", "", 1, 1).await;
     let undecided = base.export("failed", "publish_undecided", 2, 1).await;
     let (now, db) = (Timestamp::now(), &base.db);
@@ -218,9 +218,8 @@ async fn details_of_old_runs_are_forgotten_and_undecided_ones_are_kept() {
     assert!(exports[&undecided]);
 }
 
-#[tokio::test]
-async fn a_recovery_goes_on_above_everything_and_may_be_repeated() {
-    let base = Base::new().await;
+async fn a_recovery_goes_on_above_everything_and_may_be_repeated(database: TestDb) {
+    let base = Base::new(database).await;
     base.batch(1, 1, 0, 1).await;
     base.export("running", "", 1, 1).await;
     let db = &base.db;

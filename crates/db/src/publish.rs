@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::audit::add_disclosure;
 use crate::row::{Columns, bigint, json};
 use crate::steps::finish_step;
-use crate::{Db, Error, Result, StepRef};
+use crate::{Db, Error, Result, StepRef, lock};
 
 /// A publication to take over.
 #[derive(Debug)]
@@ -133,6 +133,7 @@ impl Db {
         let destination = publication.destination_id.to_string();
         let now = Timestamp::now().0;
         let mut tx = self.writer.begin().await?;
+        lock::destination(&mut tx, publication.destination_id).await?;
         let advanced = sqlx::query("UPDATE destinations SET last_publication = $1 WHERE id = $2 AND last_publication = $1 - 1")
             .bind(bigint(publication.number))
             .bind(&destination)
@@ -146,15 +147,7 @@ impl Db {
             for span in &publication.spans {
                 raise_watermark(&mut tx, publication, span, now).await?;
             }
-            sqlx::query(
-                "DELETE FROM marks WHERE destination_id = $1 AND EXISTS (SELECT 1 FROM watermarks JOIN connections \
-                 ON connections.id = watermarks.connection_id WHERE watermarks.destination_id = marks.destination_id \
-                 AND watermarks.connection_id = marks.connection_id AND watermarks.seq >= connections.head_seq \
-                 AND watermarks.epoch = (SELECT epoch FROM destinations WHERE destinations.id = $1))",
-            )
-            .bind(&destination)
-            .execute(&mut *tx)
-            .await?;
+            clear_marks(&mut tx, &destination).await?;
             sqlx::query(
                 "DELETE FROM holds WHERE destination_id = $1 AND connection_id IN (SELECT connection_id \
                  FROM export_spans WHERE export_id = $2 AND plan_id = $3 AND state = 'delivered')",
@@ -296,6 +289,25 @@ async fn raise_watermark(
     .bind(bigint(span.from))
     .execute(&mut **tx)
     .await?;
+    Ok(())
+}
+
+/// Removes the marks of what the destination has now. A settle that commits
+/// meanwhile has raised a head and holds the mark: so the marks are locked first,
+/// and the heads read once more by the second statement.
+async fn clear_marks(tx: &mut sqlx::Transaction<'_, sqlx::Any>, destination: &str) -> Result<()> {
+    for change in ["UPDATE marks SET since = since", "DELETE FROM marks"] {
+        let text = format!(
+            "{change} WHERE destination_id = $1 AND EXISTS (SELECT 1 FROM watermarks JOIN connections \
+             ON connections.id = watermarks.connection_id WHERE watermarks.destination_id = marks.destination_id \
+             AND watermarks.connection_id = marks.connection_id AND watermarks.seq >= connections.head_seq \
+             AND watermarks.epoch = (SELECT epoch FROM destinations WHERE destinations.id = $1))"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(destination)
+            .execute(&mut **tx)
+            .await?;
+    }
     Ok(())
 }
 

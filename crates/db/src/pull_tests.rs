@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{ConnectionId, HeldState, PullCounts, PullId, RunState, Timestamp, Trigger};
-use seal::KeyRing;
 
+use crate::testing::TestDb;
 use crate::{
     Db, Error, HeldChange, NewConnection, NewHold, NewSource, RunKind, SettleCommit, SourceAuth,
     StepClaim, StepRef,
@@ -13,19 +13,25 @@ use crate::{
 
 const TERM: Duration = Duration::from_secs(40);
 
+crate::on_both!(
+    a_subject_has_its_share_of_slots_and_no_more,
+    each_source_has_its_turn,
+    held_deletions_are_decided_once,
+    only_what_did_not_get_everything_is_retried,
+);
+
 struct Base {
     db: Db,
-    _dir: tempfile::TempDir,
+    _database: TestDb,
 }
 
 impl Base {
-    async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("test.db").display());
-        let keys = KeyRing::from_base64(&KeyRing::generate()).unwrap();
-        let db = Db::connect(&url, keys).await.unwrap();
-        db.migrate().await.unwrap();
-        Self { db, _dir: dir }
+    async fn new(database: TestDb) -> Self {
+        let db = database.db.clone();
+        Self {
+            db,
+            _database: database,
+        }
     }
 
     /// Connections of `count` patients to a source.
@@ -106,9 +112,8 @@ impl Base {
     }
 }
 
-#[tokio::test]
-async fn a_subject_has_its_share_of_slots_and_no_more() {
-    let base = Base::new().await;
+async fn a_subject_has_its_share_of_slots_and_no_more(database: TestDb) {
+    let base = Base::new(database).await;
     let take = |subject, holder| base.db.take_slot(subject, 2, holder, TERM);
     let mut first = take("a", "one").await.unwrap().unwrap();
     take("a", "two").await.unwrap().unwrap();
@@ -135,9 +140,8 @@ async fn a_subject_has_its_share_of_slots_and_no_more() {
         .unwrap();
 }
 
-#[tokio::test]
-async fn each_source_has_its_turn() {
-    let base = Base::new().await;
+async fn each_source_has_its_turn(database: TestDb) {
+    let base = Base::new(database).await;
     let blocked = base.connections("blocked", 20).await;
     let other = base.connections("other", 3).await;
     for connection in blocked.iter().chain(&other) {
@@ -167,9 +171,8 @@ async fn each_source_has_its_turn() {
     );
 }
 
-#[tokio::test]
-async fn held_deletions_are_decided_once() {
-    let base = Base::new().await;
+async fn held_deletions_are_decided_once(database: TestDb) {
+    let base = Base::new(database).await;
     let (db, connection) = (&base.db, base.connections("a", 1).await[0]);
     let is_refused = |result: Result<(), Error>, why: &str| match result {
         Err(Error::Conflict { what }) => assert!(what.contains(why), "{what}"),
@@ -226,9 +229,8 @@ async fn held_deletions_are_decided_once() {
     assert!(kept.is_empty(), "{kept:?}");
 }
 
-#[tokio::test]
-async fn only_what_did_not_get_everything_is_retried() {
-    let base = Base::new().await;
+async fn only_what_did_not_get_everything_is_retried(database: TestDb) {
+    let base = Base::new(database).await;
     let (db, connection) = (&base.db, base.connections("a", 1).await[0]);
     let asked = db.request_pull(connection, Trigger::Manual).await.unwrap();
     assert!(matches!(

@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 
 use crate::exports::{TriggerCount, add_trigger, triggers_of};
 use crate::row::{Columns, json};
-use crate::{Db, Error, Result};
+use crate::{Db, Error, Result, RunKind, lock};
 
 /// One run of fetching a connection.
 #[derive(Debug, Clone, Serialize)]
@@ -113,6 +113,7 @@ impl Db {
             });
         }
         let mut tx = self.writer.begin().await?;
+        lock::connection(&mut tx, summary.id).await?;
         let joined = join_fetch(&mut tx, connection).await?;
         add_trigger(&mut tx, &joined.to_string(), trigger).await?;
         if let Some(of) = retry_of {
@@ -163,6 +164,7 @@ impl Db {
     pub async fn end_pull(&self, id: PullId, state: RunState, error_code: &str) -> Result<()> {
         let now = Timestamp::now().0;
         let mut tx = self.writer.begin().await?;
+        lock::subject_of(&mut tx, RunKind::Pull, &id.to_string()).await?;
         let ended = sqlx::query(
             "UPDATE pulls SET state = $1, phase = 'done', error_code = $2, finished_at = $3, updated_at = $3 \
              WHERE id = $4 AND state IN ('queued', 'running')",
@@ -249,7 +251,7 @@ impl Db {
     }
 }
 
-/// Queues a pull; false where one of its connection is queued already.
+/// Queues a pull of a locked connection; false where one is queued already.
 pub(crate) async fn queue_pull(
     tx: &mut sqlx::Transaction<'_, sqlx::Any>,
     id: PullId,

@@ -10,7 +10,7 @@ use crate::maintain::insert_merged;
 use crate::publish::{add_to_export, insert_publication};
 use crate::row::{Columns, bigint};
 use crate::settle::supersede_index;
-use crate::{Db, MergeCommit, Result, RunKind};
+use crate::{Db, MergeCommit, Result, RunKind, lock};
 
 /// Where a restored database goes on.
 #[derive(Debug, Clone, Default)]
@@ -110,6 +110,8 @@ impl Db {
     pub async fn commit_recovery(&self, recovery: &Recovery) -> Result<()> {
         let now = Timestamp::now().0;
         let mut tx = self.writer.begin().await?;
+        lock::all_connections(&mut tx).await?;
+        lock::all_destinations(&mut tx).await?;
         close_runs(&mut tx, now).await?;
         for merge in &recovery.merged {
             take_merged(&mut tx, merge).await?;

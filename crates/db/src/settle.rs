@@ -9,7 +9,7 @@ use crate::held::{HeldChange, change_held};
 use crate::pulls::{PullType, insert_types};
 use crate::row::{Columns, bigint, json};
 use crate::steps::finish_step;
-use crate::{Db, Error, Result, StepRef};
+use crate::{Db, Error, Result, StepRef, lock};
 
 /// Where a connection's log stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -293,6 +293,7 @@ impl Db {
     ) -> Result<()> {
         let now = Timestamp::now();
         let mut tx = self.writer.begin().await?;
+        lock::connection(&mut tx, commit.connection_id).await?;
         finish_step(&mut tx, commit.step, commit.token, commit.receipt).await?;
         if let Some(batch) = &commit.batch {
             insert_batch(&mut tx, commit, batch, now).await?;
@@ -368,10 +369,11 @@ async fn insert_batch<R>(
     .bind(now.0)
     .execute(&mut **tx)
     .await?;
-    // Disabled destinations lack it too: they catch up when they are enabled.
+    // Disabled destinations lack it too: they catch up when they are enabled. A mark
+    // that stands is locked: a publication that is being taken over may not clear it.
     sqlx::query(
         "INSERT INTO marks (destination_id, connection_id, since) SELECT id, $1, $2 FROM destinations WHERE true \
-         ON CONFLICT (destination_id, connection_id) DO NOTHING",
+         ORDER BY id ON CONFLICT (destination_id, connection_id) DO UPDATE SET since = marks.since",
     )
     .bind(&connection)
     .bind(now.0)
@@ -379,7 +381,7 @@ async fn insert_batch<R>(
     .await?;
     sqlx::query(
         "INSERT INTO pending_triggers (destination_id, reason, count, first_at) \
-         SELECT id, 'pull_completed', 1, $1 FROM destinations WHERE true \
+         SELECT id, 'pull_completed', 1, $1 FROM destinations WHERE true ORDER BY id \
          ON CONFLICT (destination_id, reason) DO UPDATE SET count = pending_triggers.count + 1",
     )
     .bind(now.0)

@@ -33,56 +33,20 @@ impl Db {
         holder: &str,
         term: Duration,
     ) -> Result<Option<Slot>> {
-        if let Some(slot) = self.take_existing(subject, share, holder, term).await? {
-            return Ok(Some(slot));
+        let mut tx = self.writer.begin().await?;
+        // One taker of a subject at a time: two would choose the same number, and one
+        // of them would hear that all are taken.
+        if !lock_slots(&mut tx, subject).await? {
+            add_slots(&mut tx, subject, share).await?;
+            lock_slots(&mut tx, subject).await?;
         }
-        // The numbers are ours: nothing is quoted.
-        let rows: Vec<String> = (0..share)
-            .map(|number| format!("($1, {number}, '', 0)"))
-            .collect();
-        let text = format!(
-            "INSERT INTO slots (subject_id, number, holder, until) VALUES {} ON CONFLICT (subject_id, number) DO NOTHING",
-            rows.join(", ")
-        );
-        let added = sqlx::query(sqlx::AssertSqlSafe(text))
-            .bind(subject)
-            .execute(&self.writer)
-            .await?;
-        match added.rows_affected() {
-            0 => Ok(None),
-            _ => self.take_existing(subject, share, holder, term).await,
+        let mut taken = take_existing(&mut tx, subject, share, holder, term).await?;
+        // The share may have grown.
+        if taken.is_none() && add_slots(&mut tx, subject, share).await? {
+            taken = take_existing(&mut tx, subject, share, holder, term).await?;
         }
-    }
-
-    async fn take_existing(
-        &self,
-        subject: &str,
-        share: u64,
-        holder: &str,
-        term: Duration,
-    ) -> Result<Option<Slot>> {
-        let now = Timestamp::now();
-        let until = now.after(term).0;
-        let row = sqlx::query(
-            "UPDATE slots SET holder = $1, until = $2 WHERE subject_id = $3 AND number = \
-             (SELECT number FROM slots WHERE subject_id = $3 AND number < $4 AND (until < $5 OR holder = $1) \
-             ORDER BY CASE WHEN holder = $1 THEN 0 ELSE 1 END, number LIMIT 1) \
-             AND (until < $5 OR holder = $1) RETURNING number",
-        )
-        .bind(holder)
-        .bind(until)
-        .bind(subject)
-        .bind(bigint(share))
-        .bind(now.0)
-        .fetch_optional(&self.writer)
-        .await?;
-        let slot = |number| Slot {
-            subject: subject.to_owned(),
-            number,
-            holder: holder.to_owned(),
-            until,
-        };
-        row.map(|row| row.count("number").map(slot)).transpose()
+        tx.commit().await?;
+        Ok(taken)
     }
 
     /// Holds a slot for another `term`; false if somebody else has it by now.
@@ -156,4 +120,65 @@ impl Db {
             })
             .collect()
     }
+}
+
+/// Locks the slots of a subject by the first of them; false if there is none yet.
+async fn lock_slots(tx: &mut sqlx::Transaction<'_, sqlx::Any>, subject: &str) -> Result<bool> {
+    let first = sqlx::query("UPDATE slots SET until = until WHERE subject_id = $1 AND number = 0")
+        .bind(subject)
+        .execute(&mut **tx)
+        .await?;
+    Ok(first.rows_affected() > 0)
+}
+
+/// Makes the slots of a subject that are not there yet; whether there were any.
+async fn add_slots(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    subject: &str,
+    share: u64,
+) -> Result<bool> {
+    // The numbers are ours: nothing is quoted.
+    let rows: Vec<String> = (0..share)
+        .map(|number| format!("($1, {number}, '', 0)"))
+        .collect();
+    let text = format!(
+        "INSERT INTO slots (subject_id, number, holder, until) VALUES {} ON CONFLICT (subject_id, number) DO NOTHING",
+        rows.join(", ")
+    );
+    let added = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(subject)
+        .execute(&mut **tx)
+        .await?;
+    Ok(added.rows_affected() > 0)
+}
+
+async fn take_existing(
+    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+    subject: &str,
+    share: u64,
+    holder: &str,
+    term: Duration,
+) -> Result<Option<Slot>> {
+    let now = Timestamp::now();
+    let until = now.after(term).0;
+    let row = sqlx::query(
+        "UPDATE slots SET holder = $1, until = $2 WHERE subject_id = $3 AND number = \
+         (SELECT number FROM slots WHERE subject_id = $3 AND number < $4 AND (until < $5 OR holder = $1) \
+         ORDER BY CASE WHEN holder = $1 THEN 0 ELSE 1 END, number LIMIT 1) \
+         AND (until < $5 OR holder = $1) RETURNING number",
+    )
+    .bind(holder)
+    .bind(until)
+    .bind(subject)
+    .bind(bigint(share))
+    .bind(now.0)
+    .fetch_optional(&mut **tx)
+    .await?;
+    let slot = |number| Slot {
+        subject: subject.to_owned(),
+        number,
+        holder: holder.to_owned(),
+        until,
+    };
+    row.map(|row| row.count("number").map(slot)).transpose()
 }

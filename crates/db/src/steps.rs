@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::row::{Columns, bigint, json};
-use crate::{Db, Error, Result, RunKind};
+use crate::{Db, Error, Result, RunKind, lock};
 
 /// A step of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,6 +179,9 @@ impl Db {
         let now = Timestamp::now().0;
         let sealed = self.seal_progress(step, progress)?;
         let mut tx = self.writer.begin().await?;
+        // Settle moves the phase and then reads what is staged: nothing may be named
+        // behind its back.
+        lock::run(&mut tx, RunKind::Pull, &step.run_id).await?;
         let saved = sqlx::query(
             "UPDATE steps SET progress_sealed = $1, idle_attempts = 0, updated_at = $2, state = $3, receipt = $4 \
              WHERE run_id = $5 AND name = $6 AND token = $7 AND state = 'running' AND EXISTS \
@@ -237,6 +240,7 @@ pub(crate) async fn finish_step<R: Serialize>(
     token: &str,
     receipt: &R,
 ) -> Result<()> {
+    lock::run(tx, step.kind, &step.run_id).await?;
     let done = sqlx::query(
         "UPDATE steps SET state = 'done', idle_attempts = 0, receipt = $1, updated_at = $2 \
          WHERE run_id = $3 AND name = $4 AND token = $5 AND state = 'running'",

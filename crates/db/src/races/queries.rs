@@ -1,0 +1,297 @@
+//! Every query at least once on both databases, on rows that fill its columns: what
+//! one of them types more strictly is found here.
+
+use std::time::Duration;
+
+use model::{
+    ConnectionId, ConnectionStatus, ExportCounts, ExportId, Part, RunState, Timestamp, Trigger,
+};
+
+use super::exports::{planned, publication};
+use super::pulls::{NOTHING_HELD, settle, settling};
+use super::{Scene, step};
+use crate::testing::TestDb;
+use crate::{BackOff, ChunkCommit, Error, PublicationCommit, RunKind, StepRef, UndecidedPlan};
+
+crate::on_both!(
+    all_that_is_asked_of_pulls_and_logs,
+    all_that_is_asked_of_exports,
+    all_that_ends_a_run_early,
+);
+
+async fn all_that_is_asked_of_pulls_and_logs(database: TestDb) {
+    let scene = Scene::new(database).await;
+    let (db, connection) = (&scene.db, scene.connection);
+    let (pull, token) = settling(&scene).await;
+    let object = "held".to_owned();
+    let held = crate::NewHold {
+        object_key: object,
+        types: [("Condition".to_owned(), 3)].into(),
+        head_seq: 0,
+    };
+    let held = crate::HeldChange::Replace(Some(held));
+    settle(db, &scene, pull, &token, 0, held).await.unwrap();
+    assert_eq!(db.pull(pull).await.unwrap().batch_seq, Some(1));
+    assert_eq!(db.pulls(Some(connection), None, 5).await.unwrap().len(), 1);
+    assert!(db.pulls(None, Some(pull), 5).await.unwrap().is_empty());
+    assert!(db.pull_types(pull).await.unwrap().is_empty());
+    let run = pull.to_string();
+    let receipts = db.step_receipts::<()>(&run, "settle").await.unwrap();
+    assert_eq!(receipts, [("settle".to_owned(), ())]);
+    assert_eq!(
+        db.pull_accounts(None, 5).await.unwrap()[0].batch_rows,
+        Some((1, 0))
+    );
+    assert!(db.pull_state(connection, pull).await.unwrap().is_some());
+    assert!(db.state_of_pull(connection, pull).await.unwrap().is_some());
+    assert!(!db.has_open_pull(connection).await.unwrap());
+    assert!(db.has_connection(connection).await.unwrap());
+    assert!(db.is_held(pull).await.unwrap());
+    assert_eq!(db.held_objects(None, 5).await.unwrap()[0].row_count, 3);
+
+    assert_eq!(db.batches(connection, 0, 1).await.unwrap().len(), 1);
+    let log = db.log_state(connection).await.unwrap().unwrap();
+    assert_eq!((log.batches.len(), log.head_seq), (1, 1));
+    assert_eq!(db.log_version(connection).await.unwrap(), Some(1));
+    assert_eq!(db.log_heads(None, 5).await.unwrap(), [(connection, 1)]);
+    assert!(db.log_jumps(connection).await.unwrap().is_empty());
+    assert_eq!(db.connection_ids(None, 5).await.unwrap(), [connection]);
+    assert_eq!(
+        db.stored_names(connection).await.unwrap().unwrap().head_seq,
+        1
+    );
+    assert_eq!(db.named_objects(connection).await.unwrap().len(), 3);
+    assert!(
+        db.superseded_objects(Timestamp::now(), 5)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    db.forget_superseded("none").await.unwrap();
+
+    db.reserve_settle_block(50).await.unwrap();
+    db.open_settle_block(0, 50).await.unwrap();
+    assert_eq!(db.next_settle_seq().await.unwrap(), Some(1));
+    assert_eq!(db.settle_block_end().await.unwrap(), 50);
+    assert_eq!(db.settle_numbers().await.unwrap().known_end(), 50);
+
+    assert_eq!(db.connections(None, 5).await.unwrap().len(), 1);
+    let found = db.connection(connection).await.unwrap();
+    assert_eq!((found.source_patient_id.as_str(), found.token), ("1", None));
+    db.set_connection_enabled(connection, true).await.unwrap();
+    db.set_connection_status(connection, ConnectionStatus::Active)
+        .await
+        .unwrap();
+    db.set_connection_token(connection, "t").await.unwrap();
+    let token = db.connection(connection).await.unwrap().token;
+    assert_eq!(token.as_deref(), Some("t"));
+    let unknown = db.connection(ConnectionId::new()).await;
+    assert!(matches!(unknown, Err(Error::NotFound { .. })));
+    let source = db.source("portal").await.unwrap();
+    assert_eq!(db.sources().await.unwrap().len(), 1);
+    db.set_source_base_url(source.id, "https://new/fhir")
+        .await
+        .unwrap();
+    db.set_source_enabled(source.id, true).await.unwrap();
+    assert!(db.lease("x", "one", Duration::from_secs(9)).await.unwrap());
+    assert!(!db.lease("x", "two", Duration::from_secs(9)).await.unwrap());
+}
+
+async fn all_that_is_asked_of_exports(database: TestDb) {
+    let scene = Scene::new(database).await;
+    let (db, destination) = (&scene.db, scene.destination);
+    let (pull, token) = settling(&scene).await;
+    settle(db, &scene, pull, &token, 0, NOTHING_HELD)
+        .await
+        .unwrap();
+    assert_eq!(
+        db.due_destinations(Duration::ZERO).await.unwrap(),
+        [destination]
+    );
+    assert!(!db.is_idle().await.unwrap());
+    let (plan, span) = planned(&scene, 1).await;
+    let export = plan.export;
+    assert_eq!(db.chunk_count(export).await.unwrap(), 1);
+    assert_eq!(db.fixed_plan(export, &plan.plan_id).await.unwrap(), (1, 1));
+    assert_eq!(
+        db.chunk_spans(export, &plan.plan_id, 0)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    let chunk = step(RunKind::Export, &export, "chunk-0");
+    let token = scene.claim(&chunk).await;
+    db.save_chunk(&chunk, &token, &plan.plan_id, b"so far")
+        .await
+        .unwrap();
+    // Failed first: a later attempt may still do it.
+    db.fail_chunk(export, &plan.plan_id, 0, "encode")
+        .await
+        .unwrap();
+    let (_, _, counts) = db.plan_results(export, &plan.plan_id).await.unwrap();
+    assert_eq!((counts.planned, counts.failed), (1, 1));
+    let part = Part {
+        path: "a".to_owned(),
+        resource_type: "Condition".to_owned(),
+        deleted: false,
+        row_count: 1,
+        size_bytes: 9,
+        sha256: "b".to_owned(),
+    };
+    let counts = ExportCounts {
+        planned: 1,
+        delivered: 1,
+        ..ExportCounts::default()
+    };
+    let commit = ChunkCommit {
+        export,
+        plan_id: &plan.plan_id,
+        chunk: 0,
+        step: &chunk,
+        token: &token,
+        parts: &[part],
+        spans: &[(scene.connection, counts)],
+        receipt: &(),
+    };
+    db.finish_chunk(&commit).await.unwrap();
+    let (parts, spans, _) = db.plan_results(export, &plan.plan_id).await.unwrap();
+    assert_eq!((parts.len(), spans), (1, vec![span.clone()]));
+    assert_eq!(
+        db.written_parts(export, &plan.plan_id).await.unwrap().len(),
+        1
+    );
+
+    let publish = step(RunKind::Export, &export, "publish-0");
+    let token = scene.claim(&publish).await;
+    db.begin_publish(export, &plan.plan_id).await.unwrap();
+    let undecided = db.plan_at_commit(export).await.unwrap().unwrap();
+    assert_eq!(db.decided_plan(&undecided).await.unwrap(), None);
+    assert!(db.undecided_plan(destination, 1).await.unwrap().is_none());
+    assert_eq!(
+        db.published_state(&undecided).await.unwrap(),
+        RunState::Completed
+    );
+    let mut made = publication(destination, plan, span);
+    made.parts = parts;
+    let commit = PublicationCommit {
+        publication: &made,
+        step: Some((&publish, token.as_str(), &())),
+    };
+    db.commit_publication(&commit).await.unwrap();
+    assert_eq!(db.decided_plan(&undecided).await.unwrap(), Some(true));
+    asked_of_a_finished(&scene, export, &undecided).await;
+}
+
+async fn asked_of_a_finished(scene: &Scene, export: ExportId, plan: &UndecidedPlan) {
+    let (db, destination) = (&scene.db, scene.destination);
+    assert_eq!(
+        db.destination_progress(destination).await.unwrap().running,
+        Some(export)
+    );
+    assert_eq!(db.running_runs().await.unwrap(), [export.to_string()]);
+    db.end_export(export, RunState::Completed, None, BackOff::default())
+        .await
+        .unwrap();
+    assert!(db.is_idle().await.unwrap());
+    assert_eq!(db.export(export).await.unwrap().patients, 1);
+    assert_eq!(
+        db.exports(Some(destination), None, 5).await.unwrap().len(),
+        1
+    );
+    assert!(db.exports(None, Some(export), 5).await.unwrap().is_empty());
+    assert!(
+        db.export_state(destination, export)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(db.publications(destination, 0, 5).await.unwrap().len(), 1);
+    assert_eq!(
+        db.publication_states(destination, 0, 5)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    let account = &db.export_accounts(None, 5).await.unwrap()[0];
+    assert_eq!(
+        (account.stated, account.published_rows),
+        (account.published, 1)
+    );
+    let states = db.destination_states().await.unwrap();
+    assert_eq!(states[0].watermarks, [(scene.connection, 1)]);
+    assert_eq!(plan.number, states[0].last_publication);
+    let later = Timestamp::now().after(Duration::from_secs(1));
+    assert!(db.exports_over(destination, later).await.unwrap()[&export]);
+    assert_eq!(db.destinations().await.unwrap().len(), 1);
+    assert_eq!(db.destination("lake").await.unwrap().id, destination);
+    assert_eq!(db.tombstones_passed(scene.connection).await.unwrap(), 1);
+    assert!(db.forget_details(later, 100).await.unwrap().0 > 0);
+}
+
+async fn all_that_ends_a_run_early(database: TestDb) {
+    let scene = Scene::new(database).await;
+    let (db, destination) = (&scene.db, scene.destination);
+    let (pull, token) = settling(&scene).await;
+    settle(db, &scene, pull, &token, 0, NOTHING_HELD)
+        .await
+        .unwrap();
+    let back_off = BackOff::default();
+    for (number, state) in [
+        (1, RunState::Partial),
+        (2, RunState::Failed),
+        (3, RunState::Cancelled),
+    ] {
+        // Asked for by hand: nothing is left out any more.
+        db.request_export(destination, Some(Trigger::Manual))
+            .await
+            .unwrap();
+        let (plan, _) = planned(&scene, number).await;
+        db.end_export(plan.export, state, Some("x"), back_off)
+            .await
+            .unwrap();
+        let held = i64::from(state != RunState::Failed);
+        assert_eq!(scene.count("holds").await, held, "{state:?}");
+        assert!(
+            db.due_destinations(Duration::ZERO)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+    }
+    let last = db.exports(None, None, 1).await.unwrap().remove(0);
+    let retry = db.retry_export(last.id).await.unwrap();
+    assert_eq!(db.queued_runs(Duration::ZERO, 5).await.unwrap().len(), 1);
+    assert_eq!(db.request_full_export(destination).await.unwrap(), retry);
+    db.request_cancel(RunKind::Export, &retry.to_string())
+        .await
+        .unwrap();
+    let again = db.request_cancel(RunKind::Export, &retry.to_string()).await;
+    assert!(matches!(again, Err(Error::Conflict { .. })));
+
+    let pull = db
+        .request_pull(scene.connection, Trigger::Manual)
+        .await
+        .unwrap();
+    db.claim_pull(scene.connection, "w").await.unwrap();
+    db.request_cancel(RunKind::Pull, &pull.to_string())
+        .await
+        .unwrap();
+    let due = db.cancels_due(5).await.unwrap();
+    assert_eq!(due.len(), 1);
+    db.end_cancelled(&due[0]).await.unwrap();
+    assert_eq!(db.pull(pull).await.unwrap().state, RunState::Cancelled);
+    assert_eq!(db.open_run_count().await.unwrap(), 0);
+    db.set_destination_enabled(destination, false)
+        .await
+        .unwrap();
+    db.set_destination_enabled(destination, true).await.unwrap();
+    assert_eq!(scene.count("marks").await, 1);
+    let step = StepRef {
+        name: "plan".to_owned(),
+        ..step(RunKind::Pull, &pull, "")
+    };
+    let late = db.claim_step::<()>(&step).await;
+    assert!(matches!(late, Err(Error::Lost)));
+}
