@@ -48,8 +48,12 @@ impl Delivered {
         let feed = folder.join("_chartlift/publications");
         if feed.exists() {
             for entry in std::fs::read_dir(&feed)? {
-                let text = std::fs::read(entry?.path())?;
-                publications.push(serde_json::from_slice::<Publication>(&text)?);
+                let path = entry?.path();
+                // A kill may leave what was to become a publication: `….json#1`.
+                if path.extension().is_some_and(|ending| ending == "json") {
+                    let text = std::fs::read(path)?;
+                    publications.push(serde_json::from_slice::<Publication>(&text)?);
+                }
             }
         }
         publications.sort_by_key(|publication| publication.number);
