@@ -158,6 +158,8 @@ pub(crate) enum SourceVerdict {
     Wait(Duration),
     /// Worth another attempt.
     Retry(&'static str),
+    /// Nothing of this source is to be had until somebody changes the settings.
+    Fail(&'static str),
 }
 
 /// How long to leave a source alone that throttles without saying how long.
@@ -176,6 +178,7 @@ pub(crate) fn on_source(error: &source::Error) -> SourceVerdict {
         E::Unavailable { .. } => SourceVerdict::Retry("source_unavailable"),
         E::Protocol { .. } => SourceVerdict::Retry("source_protocol"),
         E::ForeignLink { .. } => SourceVerdict::EndStream(TypeOutcome::Truncated, "foreign_link"),
+        E::AddressRefused { .. } => SourceVerdict::Fail(guard::ADDRESS_REFUSED),
         E::TooLarge { .. } => SourceVerdict::EndStream(TypeOutcome::GaveUp, "page_too_large"),
         E::Config { .. } => SourceVerdict::EndStream(TypeOutcome::GaveUp, "source_config"),
     }

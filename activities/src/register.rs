@@ -3,12 +3,16 @@
 
 use db::{Db, NewConnection, NewDestination, NewSource, SourceAuth};
 use destination::FileDestination;
+use guard::Guard;
 use model::{ConnectionId, DestinationId, FileFormat, SourceId};
 use url::Url;
 
 /// Why something was not registered.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The base URL's address is not to be connected to.
+    #[error("the source cannot be added: {0}")]
+    Address(#[source] guard::Refused),
     /// The base URL cannot be used.
     #[error("the source cannot be added: {0}")]
     Source(#[source] source::Error),
@@ -23,9 +27,11 @@ pub enum Error {
 /// Adds a source; its identity is the normalised base URL from now on.
 ///
 /// # Errors
-/// A base URL that cannot be used, or a name or identity that is taken.
+/// A base URL that cannot be used or has an address that `guard` refuses, or a
+/// name or identity that is taken.
 pub async fn add_source(
     db: &Db,
+    guard: &Guard,
     name: &str,
     base_url: &Url,
     auth: SourceAuth,
@@ -34,8 +40,10 @@ pub async fn add_source(
         base_url.clone(),
         source::Auth::None,
         source::Limits::default(),
+        guard,
     )
     .map_err(Error::Source)?;
+    guard.admit(base_url).await.map_err(Error::Address)?;
     let new = NewSource {
         name: name.to_owned(),
         base_url: base_url.to_string(),

@@ -68,7 +68,8 @@ impl App {
         let base_url = sandbox.base_url().clone();
         let app = Self::open(tempfile::tempdir()?, sandbox, options.settings).await?;
         let db = &app.core.db;
-        activities::register::add_source(db, "sandbox", &base_url, SourceAuth::None).await?;
+        let guard = &app.core.guard;
+        activities::register::add_source(db, guard, "sandbox", &base_url, SourceAuth::None).await?;
         Ok(app)
     }
 
@@ -107,6 +108,7 @@ impl App {
             ),
             ("temporal.address".to_owned(), temporal.address()),
             ("api.port".to_owned(), "18080".to_owned()),
+            ("guard.allow".to_owned(), "127.0.0.1/32".to_owned()),
             ("worker.linger_ms".to_owned(), "300".to_owned()),
             ("worker.dispatch_interval_ms".to_owned(), "200".to_owned()),
         ];

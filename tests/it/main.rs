@@ -8,6 +8,7 @@ mod demo;
 mod endurance;
 mod export_cancel;
 mod export_retry;
+mod guard;
 mod histories;
 mod isolation;
 mod kills;

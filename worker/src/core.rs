@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use config::Settings;
 use db::Db;
+use guard::{Allow, Guard};
 use records::Store;
 use seal::KeyRing;
 
@@ -28,6 +29,8 @@ pub struct Core {
     pub db: Db,
     /// The record store.
     pub store: Store,
+    /// What every request to a source passes.
+    pub guard: Guard,
 }
 
 impl Core {
@@ -40,6 +43,7 @@ impl Core {
         let folder = &settings.data.dir;
         std::fs::create_dir_all(folder)
             .with_context(|| format!("make the data folder {}", folder.display()))?;
+        let guard = guard(&settings)?;
         let keys = key_ring(&settings, folder)?;
         let db = Db::connect(settings.database.url.expose(), keys)
             .await
@@ -63,6 +67,7 @@ impl Core {
             settings: Arc::new(settings),
             db,
             store,
+            guard,
         })
     }
 
@@ -99,6 +104,13 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// The guard with the exceptions of the settings.
+fn guard(settings: &Settings) -> Result<Guard> {
+    let allow = Allow::parse(&settings.guard.allow)
+        .with_context(|| format!("`guard.allow` in {}", settings.origin("guard.allow")))?;
+    Ok(Guard::new(allow))
 }
 
 /// The configured key, or the one of the data folder, made at the first start.

@@ -16,6 +16,7 @@ use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
 use temporalio_common::protos::temporal::api::operatorservice::v1::ListSearchAttributesRequest;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQueueRequest;
+use url::Url;
 use worker::{Core, OpenMode};
 
 use crate::args::GlobalArguments;
@@ -83,7 +84,22 @@ async fn check(checks: &mut Checks, global: &GlobalArguments) -> Result<()> {
         check_store(&core).await,
         todo,
     );
+    check_sources(checks, &core).await?;
     check_destinations(checks, &core.db).await
+}
+
+/// Whether each source may be asked; whether it answers is for its pulls to say.
+async fn check_sources(checks: &mut Checks, core: &Core) -> Result<()> {
+    let todo = "if this server is meant, add its address or host to `guard.allow`; otherwise `chartlift source disable` it";
+    for source in core.db.sources().await? {
+        let admitted = async {
+            let url = Url::parse(&source.base_url).context("its base URL cannot be read")?;
+            Ok(core.guard.admit(&url).await?)
+        };
+        let what = format!("source `{}`: its address may be connected to", source.name);
+        checks.note(&what, admitted.await, todo);
+    }
+    Ok(())
 }
 
 async fn check_temporal(checks: &mut Checks, settings: &Settings) {

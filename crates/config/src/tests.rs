@@ -111,6 +111,35 @@ fn an_unknown_key_is_refused_with_its_place_and_the_legal_keys() {
 }
 
 #[test]
+fn a_list_is_a_list_in_a_file_and_has_commas_elsewhere() {
+    assert!(load(None, &[], &[]).unwrap().guard.allow.is_empty());
+    let file = TempFile::new(
+        "list.toml",
+        "[guard]\nallow = [\"10.0.0.0/8\", \"ehr.internal\"]\n",
+    );
+    let settings = load(Some(&file), &[], &[]).unwrap();
+    assert_eq!(settings.guard.allow, ["10.0.0.0/8", "ehr.internal"]);
+    let shown = settings.print_redacted();
+    assert!(
+        shown.contains("allow = [\"10.0.0.0/8\", \"ehr.internal\"]  # "),
+        "{shown}"
+    );
+
+    let env = [("CHARTLIFT_GUARD__ALLOW", "127.0.0.1/32, ::1")];
+    let settings = load(Some(&file), &env, &[]).unwrap();
+    assert_eq!(settings.guard.allow, ["127.0.0.1/32", "::1"]);
+
+    for text in [
+        "[guard]\nallow = \"10.0.0.0/8\"\n",
+        "[guard]\nallow = [1]\n",
+    ] {
+        let file = TempFile::new("no-list.toml", text);
+        let text = refusal(Some(&file), &[], &[]);
+        assert!(text.contains("must be a list of texts in quotes"), "{text}");
+    }
+}
+
+#[test]
 fn variables_without_a_section_are_not_settings() {
     let env = [
         ("CHARTLIFT_CACHE", "x"),
