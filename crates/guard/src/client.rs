@@ -98,7 +98,6 @@ impl Guard {
 
 impl Client {
     /// A GET of `url`, to be completed and given to [`Client::send`].
-    #[must_use]
     pub fn get(&self, url: Url) -> reqwest::RequestBuilder {
         self.http.get(url)
     }
