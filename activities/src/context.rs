@@ -11,6 +11,7 @@ use records::Store;
 use source::{Auth, Secret, SourceClient};
 use url::Url;
 
+use crate::Destinations;
 use crate::failure::Failure;
 
 /// The bounds of a step, from the settings.
@@ -55,6 +56,7 @@ pub struct Context {
     pub(crate) db: Db,
     pub(crate) store: Store,
     pub(crate) guard: Guard,
+    pub(crate) destinations: Destinations,
     pub(crate) limits: Limits,
     /// One client a base URL: its connections are worth keeping.
     clients: Mutex<HashMap<String, SourceClient>>,
@@ -70,6 +72,7 @@ impl Context {
     #[must_use]
     pub fn new(db: Db, store: Store, guard: Guard, limits: Limits) -> Self {
         Self {
+            destinations: Destinations::new(db.clone(), guard.clone()),
             db,
             store,
             guard,

@@ -115,10 +115,14 @@ impl From<records::Error> for Failure {
             E::NotFound { .. } => Self::retry("record_missing", error),
             E::Unavailable { .. } => Self::retry("record_store_unavailable", error),
             E::Denied { .. } => Self::retry("record_store_denied", error),
+            E::KeyRefused => Self::retry("record_store_key_refused", error),
+            E::BucketMissing => Self::retry("record_store_bucket_missing", error),
+            E::AddressRefused(_) => Self::last(guard::ADDRESS_REFUSED, error),
+            E::NoConditionalCreate => Self::last("record_store_no_conditional_create", error),
             E::AlreadyExists { .. } | E::Corrupt { .. } => Self::last("record_corrupt", error),
             E::UnsupportedVersion { .. } => Self::last("record_version", error),
             E::TooLarge { .. } => Self::last("record_too_large", error),
-            E::Invalid { .. } => Self::last("internal", error),
+            E::Invalid { .. } | E::Unsupported { .. } => Self::last("internal", error),
         }
     }
 }
@@ -129,6 +133,10 @@ impl From<destination::Error> for Failure {
         match error {
             E::Unavailable { .. } => Self::retry("destination_unavailable", error),
             E::Denied { .. } => Self::last("destination_denied", error),
+            E::Credentials { .. } => Self::last("destination_credentials", error),
+            E::KeyRefused => Self::last("destination_key_refused", error),
+            E::BucketMissing => Self::last("destination_bucket_missing", error),
+            E::AddressRefused(_) => Self::last(guard::ADDRESS_REFUSED, error),
             E::ForeignOwner { .. } => Self::last("destination_foreign", error),
             E::NoConditionalCreate => Self::last("destination_no_conditional_create", error),
             E::NotFound { .. } => Self::last("destination_missing", error),

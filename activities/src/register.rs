@@ -2,10 +2,12 @@
 //! later the API do before the database knows them.
 
 use db::{Db, NewConnection, NewDestination, NewSource, SourceAuth};
-use destination::FileDestination;
 use guard::Guard;
 use model::{ConnectionId, DestinationId, FileFormat, SourceId};
+use objects::{Access, Location};
 use url::Url;
+
+use crate::Destinations;
 
 /// Why something was not registered.
 #[derive(Debug, thiserror::Error)]
@@ -76,19 +78,22 @@ pub async fn add_connection(
         .await?)
 }
 
-/// Adds a destination: probes its folder and puts its name on it first.
+/// Adds a destination: probes its folder or object store and puts its name on it first.
 ///
 /// # Errors
-/// A folder that cannot be used or is another destination's, or a name or
+/// A folder or object store that cannot be used or is another destination's, or a name or
 /// location that is taken.
 pub async fn add_destination(
     db: &Db,
+    guard: &Guard,
     name: &str,
     location: &str,
     format: FileFormat,
+    access: Option<&Access>,
 ) -> Result<DestinationId, Error> {
+    let location = &normalised(location)?;
     for taken in db.destinations().await? {
-        if taken.name == name || taken.location == location {
+        if taken.name == name || taken.location == *location {
             let what = format!(
                 "there is a destination named `{}` at {} already",
                 taken.name, taken.location
@@ -97,15 +102,59 @@ pub async fn add_destination(
         }
     }
     let id = DestinationId::new();
-    let files = FileDestination::open(location, id).map_err(Error::Destination)?;
+    let destinations = Destinations::new(db.clone(), guard.clone());
+    let files = destinations
+        .open_new(id, location, access)
+        .map_err(Error::Destination)?;
     files.probe().await.map_err(Error::Destination)?;
     files.claim_owner().await.map_err(Error::Destination)?;
     let new = NewDestination {
         id,
         name: name.to_owned(),
-        location: location.to_owned(),
+        location: location.clone(),
         format,
+        credentials: access.map(text_of),
     };
     db.add_destination(&new).await?;
     Ok(id)
+}
+
+/// Replaces the key to a destination's object store, if the destination can be
+/// read with it.
+///
+/// # Errors
+/// A destination that is a folder, or a key that it does not accept.
+pub async fn set_credentials(
+    db: &Db,
+    guard: &Guard,
+    name: &str,
+    access: &Access,
+) -> Result<(), Error> {
+    let row = db.destination(name).await?;
+    let destinations = Destinations::new(db.clone(), guard.clone());
+    let files = destinations
+        .open_new(row.id, &row.location, Some(access))
+        .map_err(Error::Destination)?;
+    files.check().await.map_err(Error::Destination)?;
+    Ok(db
+        .set_destination_credentials(row.id, &text_of(access))
+        .await?)
+}
+
+/// The form in which a location is kept, so that one is not taken twice.
+fn normalised(location: &str) -> Result<String, Error> {
+    if !objects::is_s3(location) {
+        return Ok(location.to_owned());
+    }
+    let place = Location::parse(location).map_err(|error| {
+        Error::Destination(destination::Error::Unsupported {
+            location: "s3://…".to_owned(),
+            reason: error.reason,
+        })
+    })?;
+    Ok(place.normalised())
+}
+
+fn text_of(access: &Access) -> String {
+    String::from_utf8(access.to_json()).expect("JSON is UTF-8")
 }

@@ -182,6 +182,7 @@ async fn a_kill_between_reads_and_their_save_changes_nothing() -> Result<()> {
     let mut app = App::start(AppOptions {
         sandbox: portal(),
         settings,
+        ..AppOptions::default()
     })
     .await?;
     let connections = app.connect(&["first"]).await?;

@@ -21,6 +21,7 @@ mod recycle;
 mod releases;
 mod resumes;
 mod rooms;
+mod s3;
 mod secrets;
 mod segments;
 mod soaks;

@@ -71,6 +71,7 @@ async fn no_secret_in_the_database_and_no_health_data_outside_the_store() -> Res
                 "1".to_owned(),
             ),
         ],
+        ..AppOptions::default()
     };
     let mut app = App::start(options).await?;
     let connection = activities::register::add_connection(

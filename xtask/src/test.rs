@@ -140,6 +140,7 @@ fn cargo(
         command
             .env("CHARTLIFT_TEST_BIN_DIR", target_dir()?.join("release"))
             .env("CHARTLIFT_TEMPORAL_CLI", &tools.temporal)
+            .env("CHARTLIFT_VERSITYGW", &tools.versitygw)
             .env("CHARTLIFT_PYTHON", &tools.python);
         // Each of these tests runs a Temporal server and a worker of its own.
         if std::env::var_os("RUST_TEST_THREADS").is_none() {

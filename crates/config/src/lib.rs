@@ -18,7 +18,7 @@ pub use layers::{DEFAULT, LoadOptions};
 pub use secret::Secret;
 pub use settings::{
     ApiSettings, DataSettings, DatabaseSettings, GuardSettings, LogFormat, LogSettings,
-    RecordsSettings, SecretsSettings, Settings, TemporalSettings, WorkerSettings,
+    RecordsSettings, S3Settings, SecretsSettings, Settings, TemporalSettings, WorkerSettings,
 };
 
 use std::path::PathBuf;

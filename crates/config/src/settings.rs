@@ -19,6 +19,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// `[records]`
     pub records: RecordsSettings,
+    /// `[s3]`
+    pub s3: S3Settings,
     /// `[guard]`
     pub guard: GuardSettings,
     /// `[api]`
@@ -59,8 +61,24 @@ pub struct DatabaseSettings {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordsSettings {
-    /// The record store's folder, never empty once loaded.
+    /// The record store's folder or place in S3, never empty once loaded.
     pub location: String,
+}
+
+/// `[s3]`: the key to the record store, where that is in S3.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Settings {
+    /// The key's id.
+    pub access_key_id: Secret,
+    /// The key.
+    pub secret_access_key: Secret,
+    /// Where the store answers, or empty: Amazon's own.
+    pub endpoint: String,
+    /// Its region.
+    pub region: String,
+    /// Whether it may be asked without encryption.
+    pub allow_http: bool,
 }
 
 /// `[guard]`: which addresses may be connected to.

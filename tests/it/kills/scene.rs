@@ -10,7 +10,7 @@ use chartlift_tests::{
     parquet_rows, refetched_pages,
 };
 use model::{ConnectionId, DestinationId, FileFormat, RunState};
-use sandbox::{Knobs, LogEntry, SandboxOptions};
+use sandbox::{Knobs, LogEntry};
 
 use super::Trial;
 
@@ -47,10 +47,10 @@ impl Scene {
             ("worker.back_off_max_ms", 2_000),
         ];
         let app = App::prepare(AppOptions {
-            sandbox: SandboxOptions::default(),
             settings: settings
                 .map(|(key, value)| (key.to_owned(), value.to_string()))
                 .into(),
+            ..AppOptions::default()
         })
         .await?;
         let patients = middling_patients(&app);
