@@ -6,10 +6,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use db::{BackOff, Connection, Db, MergeRule};
+use guard::Guard;
 use records::Store;
 use source::{Auth, Secret, SourceClient};
 use url::Url;
 
+use crate::Destinations;
 use crate::failure::Failure;
 
 /// The bounds of a step, from the settings.
@@ -48,11 +50,13 @@ pub struct MaintainLimits {
     pub retention: Duration,
 }
 
-/// Database, record store and bounds, shared by all steps of a worker.
+/// Database, record store, guard and bounds, shared by all steps of a worker.
 #[derive(Debug)]
 pub struct Context {
     pub(crate) db: Db,
     pub(crate) store: Store,
+    pub(crate) guard: Guard,
+    pub(crate) destinations: Destinations,
     pub(crate) limits: Limits,
     /// One client a base URL: its connections are worth keeping.
     clients: Mutex<HashMap<String, SourceClient>>,
@@ -63,12 +67,15 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context over a database and a record store.
+    /// A context over a database and a record store; what is asked elsewhere goes
+    /// through `guard`.
     #[must_use]
-    pub fn new(db: Db, store: Store, limits: Limits) -> Self {
+    pub fn new(db: Db, store: Store, guard: Guard, limits: Limits) -> Self {
         Self {
+            destinations: Destinations::new(db.clone(), guard.clone()),
             db,
             store,
+            guard,
             limits,
             clients: Mutex::default(),
             step_count: AtomicU64::new(0),
@@ -115,7 +122,8 @@ impl Context {
                     page_size: self.limits.page_count,
                     ..source::Limits::default()
                 };
-                let client = SourceClient::new(url, Auth::None, limits).map_err(failed)?;
+                let client =
+                    SourceClient::new(url, Auth::None, limits, &self.guard).map_err(failed)?;
                 clients.insert(connection.base_url.clone(), client.clone());
                 client
             }

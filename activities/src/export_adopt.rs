@@ -7,9 +7,12 @@ use model::Publication;
 use crate::Context;
 use crate::failure::Failure;
 
-/// Opens the destination's folder, which must carry its name.
-pub(crate) async fn open(row: &db::Destination) -> Result<FileDestination, Failure> {
-    let files = FileDestination::open(&row.location, row.id)?;
+/// Opens the destination, which must carry its name.
+pub(crate) async fn open(
+    context: &Context,
+    row: &db::Destination,
+) -> Result<FileDestination, Failure> {
+    let files = context.destinations.open(row.id, &row.location).await?;
     files.confirm_owner().await?;
     Ok(files)
 }

@@ -63,7 +63,7 @@ async fn deliver(
     saved: Option<&[u8]>,
 ) -> Result<ChunkReceipt, Failure> {
     let row = destination_row(context, input.destination_id).await?;
-    let files = open(&row).await?;
+    let files = open(context, &row).await?;
     let spans = context
         .db
         .chunk_spans(input.export_id, &input.plan_id, input.chunk)

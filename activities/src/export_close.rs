@@ -66,7 +66,7 @@ async fn ending(
 /// over; true if it is the plan's own publication.
 pub(crate) async fn decide(context: &Context, plan: &UndecidedPlan) -> Result<bool, Failure> {
     let row = destination_row(context, plan.destination_id).await?;
-    let files = open(&row).await?;
+    let files = open(context, &row).await?;
     let burnt = Publication {
         version: PUBLICATION_VERSION,
         destination_id: plan.destination_id,

@@ -43,7 +43,7 @@ async fn fix(
     token: &str,
 ) -> Result<PlanReceipt, Failure> {
     let row = destination_row(context, input.destination_id).await?;
-    let files = open(&row).await?;
+    let files = open(context, &row).await?;
     let mut last = adopt_all(context, &files, row.last_publication).await?;
     // An export that ended while publishing may still publish, by an attempt that
     // was cut off: its number is decided before another plan has it.

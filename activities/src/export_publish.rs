@@ -45,7 +45,7 @@ async fn publish(
         .begin_publish(input.export_id, &input.plan_id)
         .await?;
     let row = destination_row(context, input.destination_id).await?;
-    let files = open(&row).await?;
+    let files = open(context, &row).await?;
     let wanted = publication(context, input, &row).await?;
     failpoint::pass("publication.before").await?;
     let stands = match files.publish(&wanted).await? {

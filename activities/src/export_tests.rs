@@ -45,7 +45,13 @@ impl Scene {
             source_slots: 8,
             maintain,
         };
-        let context = Context::new(deployment.db.clone(), deployment.store.clone(), limits);
+        let guard = guard::Guard::new(guard::Allow::default());
+        let context = Context::new(
+            deployment.db.clone(),
+            deployment.store.clone(),
+            guard,
+            limits,
+        );
         Self {
             deployment,
             context,

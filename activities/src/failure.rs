@@ -115,10 +115,14 @@ impl From<records::Error> for Failure {
             E::NotFound { .. } => Self::retry("record_missing", error),
             E::Unavailable { .. } => Self::retry("record_store_unavailable", error),
             E::Denied { .. } => Self::retry("record_store_denied", error),
+            E::KeyRefused => Self::retry("record_store_key_refused", error),
+            E::BucketMissing => Self::retry("record_store_bucket_missing", error),
+            E::AddressRefused(_) => Self::last(guard::ADDRESS_REFUSED, error),
+            E::NoConditionalCreate => Self::last("record_store_no_conditional_create", error),
             E::AlreadyExists { .. } | E::Corrupt { .. } => Self::last("record_corrupt", error),
             E::UnsupportedVersion { .. } => Self::last("record_version", error),
             E::TooLarge { .. } => Self::last("record_too_large", error),
-            E::Invalid { .. } => Self::last("internal", error),
+            E::Invalid { .. } | E::Unsupported { .. } => Self::last("internal", error),
         }
     }
 }
@@ -129,6 +133,10 @@ impl From<destination::Error> for Failure {
         match error {
             E::Unavailable { .. } => Self::retry("destination_unavailable", error),
             E::Denied { .. } => Self::last("destination_denied", error),
+            E::Credentials { .. } => Self::last("destination_credentials", error),
+            E::KeyRefused => Self::last("destination_key_refused", error),
+            E::BucketMissing => Self::last("destination_bucket_missing", error),
+            E::AddressRefused(_) => Self::last(guard::ADDRESS_REFUSED, error),
             E::ForeignOwner { .. } => Self::last("destination_foreign", error),
             E::NoConditionalCreate => Self::last("destination_no_conditional_create", error),
             E::NotFound { .. } => Self::last("destination_missing", error),
@@ -158,6 +166,8 @@ pub(crate) enum SourceVerdict {
     Wait(Duration),
     /// Worth another attempt.
     Retry(&'static str),
+    /// Nothing of this source is to be had until somebody changes the settings.
+    Fail(&'static str),
 }
 
 /// How long to leave a source alone that throttles without saying how long.
@@ -176,6 +186,7 @@ pub(crate) fn on_source(error: &source::Error) -> SourceVerdict {
         E::Unavailable { .. } => SourceVerdict::Retry("source_unavailable"),
         E::Protocol { .. } => SourceVerdict::Retry("source_protocol"),
         E::ForeignLink { .. } => SourceVerdict::EndStream(TypeOutcome::Truncated, "foreign_link"),
+        E::AddressRefused { .. } => SourceVerdict::Fail(guard::ADDRESS_REFUSED),
         E::TooLarge { .. } => SourceVerdict::EndStream(TypeOutcome::GaveUp, "page_too_large"),
         E::Config { .. } => SourceVerdict::EndStream(TypeOutcome::GaveUp, "source_config"),
     }

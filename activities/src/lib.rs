@@ -10,6 +10,7 @@
 
 mod attempt;
 mod context;
+mod destinations;
 mod export;
 mod export_adopt;
 mod export_chunk;
@@ -39,6 +40,7 @@ mod slot;
 pub mod verify;
 
 pub use context::{Context, Limits, MaintainLimits};
+pub use destinations::Destinations;
 pub use export::ExportActivities;
 pub use maintain::MaintainActivities;
 pub use pull::PullActivities;

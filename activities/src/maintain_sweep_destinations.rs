@@ -8,7 +8,6 @@
 //! database does not know are counted and left alone.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use destination::{FileDestination, StoredObject, gaps};
 use model::{ExportId, Timestamp};
@@ -50,14 +49,7 @@ async fn sweep(
     row: &db::Destination,
     receipt: &mut SweepReceipt,
 ) -> Result<(), Failure> {
-    // Opening makes a missing folder, which would hide that it is not mounted.
-    if row.location.starts_with('/') && !Path::new(&row.location).is_dir() {
-        return Err(Failure::last(
-            "destination_missing",
-            "its folder is not there",
-        ));
-    }
-    let files = open(row).await?;
+    let files = open(context, row).await?;
     // Files first: what an export writes later is not among them.
     let listed = files.list_parts().await?;
     let before = Timestamp::now().before(context.limits.maintain.orphan_age);

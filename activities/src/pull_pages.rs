@@ -162,6 +162,7 @@ impl<'a> Fetch<'a> {
                         stream.end(TypeOutcome::Refused, Some("unauthorized"))
                     }
                     SourceVerdict::EndStream(outcome, code) => stream.end(outcome, Some(code)),
+                    SourceVerdict::Fail(code) => return Err(Failure::last(code, error)),
                     SourceVerdict::Restart if stream.restarts < RESTARTS_MAX => stream.restart(),
                     SourceVerdict::Restart => {
                         stream.end(TypeOutcome::GaveUp, Some("cursor_expired"))

@@ -45,6 +45,7 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
             SourceVerdict::Retry(code) if idle_attempts < CAPABILITY_ATTEMPTS_MAX => {
                 return Err(Failure::retry(code, error));
             }
+            SourceVerdict::Fail(code) => return Err(Failure::last(code, error)),
             _ => Capabilities::default(),
         },
     };

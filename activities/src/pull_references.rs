@@ -174,6 +174,7 @@ fn take(
                 });
             }
             SourceVerdict::Retry(code) if !gives_up => return Err(Failure::retry(code, error)),
+            SourceVerdict::Fail(code) => return Err(Failure::last(code, error)),
             SourceVerdict::Retry(code) => line.give_up(code),
             SourceVerdict::Wait(_) => line.give_up("throttled"),
             _ => line.error_code = Some("reads_refused".to_owned()),

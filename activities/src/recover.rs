@@ -18,11 +18,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use db::{Db, Recovery};
-use destination::FileDestination;
 use model::{ConnectionId, DestinationId};
 use records::{BatchRef, Store};
 
 use self::scan::Scan;
+use crate::Destinations;
 use crate::settle_seq::{self, SettleSeqError};
 
 /// The folder of all connections.
@@ -81,7 +81,11 @@ pub struct RecoverPlan {
 ///
 /// # Errors
 /// [`RecoverError`].
-pub async fn plan(db: &Db, store: &Store) -> Result<RecoverPlan, RecoverError> {
+pub async fn plan(
+    db: &Db,
+    store: &Store,
+    destinations: &Destinations,
+) -> Result<RecoverPlan, RecoverError> {
     let known = db.settle_numbers().await?.known_end();
     let stored = settle_seq::stored_end(store).await?;
     let mut scan = Scan {
@@ -114,7 +118,7 @@ pub async fn plan(db: &Db, store: &Store) -> Result<RecoverPlan, RecoverError> {
     }
     for row in db.destinations().await? {
         let id = row.id;
-        let read = scan.destination(&row, &heads).await;
+        let read = scan.destination(destinations, &row, &heads).await;
         let recovered = read.map_err(|source| RecoverError::Destination { id, source })?;
         plan.recovery.destinations.push(recovered);
     }
@@ -134,7 +138,12 @@ pub async fn plan(db: &Db, store: &Store) -> Result<RecoverPlan, RecoverError> {
 ///
 /// # Errors
 /// [`RecoverError`].
-pub async fn carry_out(db: &Db, store: &Store, plan: &RecoverPlan) -> Result<(), RecoverError> {
+pub async fn carry_out(
+    db: &Db,
+    store: &Store,
+    destinations: &Destinations,
+    plan: &RecoverPlan,
+) -> Result<(), RecoverError> {
     // Objects of names of their own, and the manifests of what is taken over; written again, they say the same.
     let mut recovery = plan.recovery.clone();
     for (connection, refs) in &plan.logs {
@@ -149,7 +158,7 @@ pub async fn carry_out(db: &Db, store: &Store, plan: &RecoverPlan) -> Result<(),
         };
         let id = row.id;
         let failed = |source| RecoverError::Destination { id, source };
-        let files = FileDestination::open(&row.location, id).map_err(failed)?;
+        let files = destinations.open(id, &row.location).await.map_err(failed)?;
         for publication in &destination.publications {
             files.write_manifest(publication).await.map_err(failed)?;
         }

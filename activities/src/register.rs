@@ -2,13 +2,19 @@
 //! later the API do before the database knows them.
 
 use db::{Db, NewConnection, NewDestination, NewSource, SourceAuth};
-use destination::FileDestination;
+use guard::Guard;
 use model::{ConnectionId, DestinationId, FileFormat, SourceId};
+use objects::{Access, Location};
 use url::Url;
+
+use crate::Destinations;
 
 /// Why something was not registered.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The base URL's address is not to be connected to.
+    #[error("the source cannot be added: {0}")]
+    Address(#[source] guard::Refused),
     /// The base URL cannot be used.
     #[error("the source cannot be added: {0}")]
     Source(#[source] source::Error),
@@ -23,14 +29,16 @@ pub enum Error {
 /// Adds a source; its identity is the normalised base URL from now on.
 ///
 /// # Errors
-/// A base URL that cannot be used, or a name or identity that is taken.
+/// A base URL that cannot be used or has an address that `guard` refuses, or a
+/// name or identity that is taken.
 pub async fn add_source(
     db: &Db,
+    guard: &Guard,
     name: &str,
     base_url: &Url,
     auth: SourceAuth,
 ) -> Result<SourceId, Error> {
-    check_base_url(base_url)?;
+    check_base_url(guard, base_url).await?;
     let new = NewSource {
         name: name.to_owned(),
         base_url: base_url.to_string(),
@@ -43,11 +51,11 @@ pub async fn add_source(
 /// Checks that a source can begin at a URL.
 ///
 /// # Errors
-/// [`Error::Source`] if not.
-pub fn check_base_url(base_url: &Url) -> Result<(), Error> {
+/// [`Error::Source`] if not, [`Error::Address`] if `guard` refuses its address.
+pub async fn check_base_url(guard: &Guard, base_url: &Url) -> Result<(), Error> {
     let (auth, limits) = (source::Auth::None, source::Limits::default());
-    source::SourceClient::new(base_url.clone(), auth, limits).map_err(Error::Source)?;
-    Ok(())
+    source::SourceClient::new(base_url.clone(), auth, limits, guard).map_err(Error::Source)?;
+    guard.admit(base_url).await.map_err(Error::Address)
 }
 
 /// Adds a connection, and its patient if there is none of this external id.
@@ -73,25 +81,29 @@ pub async fn add_connection(
         .await?)
 }
 
-/// Adds a destination: probes its folder and puts its name on it first.
+/// Adds a destination: probes its folder or object store and puts its name on it first.
 ///
 /// # Errors
-/// A folder that cannot be used or is another destination's, or a name or
+/// A folder or object store that cannot be used or is another destination's, or a name or
 /// location that is taken.
 pub async fn add_destination(
     db: &Db,
+    guard: &Guard,
     name: &str,
     location: &str,
     format: FileFormat,
+    access: Option<&Access>,
 ) -> Result<DestinationId, Error> {
-    db.destination_is_free(name, location).await?;
+    let location = normalised(location)?;
+    db.destination_is_free(name, &location).await?;
     let id = DestinationId::new();
-    claim_destination(id, location).await?;
+    claim_destination(db, guard, id, &location, access).await?;
     let new = NewDestination {
         id,
         name: name.to_owned(),
-        location: location.to_owned(),
+        location: location.clone(),
         format,
+        credentials: access.map(text_of),
     };
     db.add_destination(&new).await?;
     Ok(id)
@@ -101,9 +113,61 @@ pub async fn add_destination(
 ///
 /// # Errors
 /// [`Error::Destination`] if it cannot be used, or is another destination's.
-pub async fn claim_destination(id: DestinationId, location: &str) -> Result<(), Error> {
-    let files = FileDestination::open(location, id).map_err(Error::Destination)?;
+pub async fn claim_destination(
+    db: &Db,
+    guard: &Guard,
+    id: DestinationId,
+    location: &str,
+    access: Option<&Access>,
+) -> Result<(), Error> {
+    let files = Destinations::new(db.clone(), guard.clone())
+        .open_new(id, location, access)
+        .map_err(Error::Destination)?;
     files.probe().await.map_err(Error::Destination)?;
     files.claim_owner().await.map_err(Error::Destination)?;
     Ok(())
+}
+
+/// Replaces the key to a destination's object store, if the destination can be
+/// read with it.
+///
+/// # Errors
+/// A destination that is a folder, or a key that it does not accept.
+pub async fn set_credentials(
+    db: &Db,
+    guard: &Guard,
+    name: &str,
+    access: &Access,
+) -> Result<(), Error> {
+    let row = db.destination(name).await?;
+    let destinations = Destinations::new(db.clone(), guard.clone());
+    let files = destinations
+        .open_new(row.id, &row.location, Some(access))
+        .map_err(Error::Destination)?;
+    files.check().await.map_err(Error::Destination)?;
+    Ok(db
+        .set_destination_credentials(row.id, &text_of(access))
+        .await?)
+}
+
+/// The form in which a location is kept, so that one is not taken twice.
+///
+/// # Errors
+/// [`Error::Destination`] for a location in S3 that cannot be one.
+pub fn normalised(location: &str) -> Result<String, Error> {
+    if !objects::is_s3(location) {
+        return Ok(location.to_owned());
+    }
+    let place = Location::parse(location).map_err(|error| {
+        Error::Destination(destination::Error::Unsupported {
+            location: "s3://…".to_owned(),
+            reason: error.reason,
+        })
+    })?;
+    Ok(place.normalised())
+}
+
+/// An access as it is sealed.
+fn text_of(access: &Access) -> String {
+    String::from_utf8(access.to_json()).expect("JSON is UTF-8")
 }

@@ -27,6 +27,8 @@ pub(crate) mod tests;
 use db::Db;
 use records::Store;
 
+use crate::Destinations;
+
 pub use report::{Checked, Finding, Report};
 
 /// How thorough to be.
@@ -53,6 +55,7 @@ pub enum VerifyError {
 pub async fn verify(
     db: &Db,
     store: &Store,
+    destinations: &Destinations,
     options: &VerifyOptions,
 ) -> Result<Report, VerifyError> {
     let mut report = Report {
@@ -61,7 +64,8 @@ pub async fn verify(
     };
     let mut made = counts::Made::default();
     for state in db.destination_states().await? {
-        destination::check(db, store, options, &state, &mut made, &mut report).await?;
+        let opened = destinations.open(state.id, &state.location).await;
+        destination::check(db, store, options, opened, &state, &mut made, &mut report).await?;
     }
     store::check(db, store, options, &mut report).await?;
     objects::check(db, store, &mut report).await?;

@@ -22,12 +22,23 @@ pub trait Checks: Send + Sync {
     ///
     /// # Errors
     /// Why it cannot be used.
-    fn base_url(&self, base_url: &str) -> Result<CheckedBase, Reason>;
+    fn base_url<'a>(&'a self, base_url: &'a str) -> BoxFuture<'a, Result<CheckedBase, Reason>>;
+
+    /// The form in which a destination's location is stored.
+    ///
+    /// # Errors
+    /// Why it cannot be one.
+    fn location(&self, location: &str) -> Result<String, Reason>;
 
     /// Checks that a destination can be written to, and puts its name on it.
+    /// `credentials` are those of an object store, as JSON.
+    ///
+    /// # Errors
+    /// Why it cannot be used; never the credentials.
     fn destination<'a>(
         &'a self,
         id: DestinationId,
         location: &'a str,
+        credentials: Option<&'a str>,
     ) -> BoxFuture<'a, Result<(), Reason>>;
 }

@@ -72,7 +72,7 @@ pub(crate) enum Command {
     /// Patients' grants at sources
     #[command(subcommand)]
     Connection(connection::ConnectionCommand),
-    /// Folders that records are delivered to
+    /// Folders and places in S3 that records are delivered to
     #[command(subcommand)]
     Destination(destination::DestinationCommand),
     /// Runs that fetch a connection's record

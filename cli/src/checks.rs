@@ -3,34 +3,52 @@
 
 use activities::register;
 use api::{CheckedBase, Checks, Reason};
+use db::Db;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use guard::Guard;
 use model::DestinationId;
+use objects::Access;
 use url::Url;
 
 /// The checks of this program.
 #[derive(Debug)]
-pub(crate) struct Register;
+pub(crate) struct Register {
+    pub(crate) db: Db,
+    pub(crate) guard: Guard,
+}
 
 impl Checks for Register {
-    fn base_url(&self, base_url: &str) -> Result<CheckedBase, Reason> {
-        let url: Url = base_url
-            .parse()
-            .map_err(|error| format!("`base_url` is not a URL: {error}"))?;
-        register::check_base_url(&url).map_err(|error| error.to_string())?;
-        Ok(CheckedBase {
-            base_url: url.to_string(),
-            identity: source::identity(&url),
-        })
+    fn base_url<'a>(&'a self, base_url: &'a str) -> BoxFuture<'a, Result<CheckedBase, Reason>> {
+        async move {
+            let url: Url = base_url
+                .parse()
+                .map_err(|error| format!("`base_url` is not a URL: {error}"))?;
+            register::check_base_url(&self.guard, &url)
+                .await
+                .map_err(|error| error.to_string())?;
+            Ok(CheckedBase {
+                base_url: url.to_string(),
+                identity: source::identity(&url),
+            })
+        }
+        .boxed()
+    }
+
+    fn location(&self, location: &str) -> Result<String, Reason> {
+        register::normalised(location).map_err(|error| error.to_string())
     }
 
     fn destination<'a>(
         &'a self,
         id: DestinationId,
         location: &'a str,
+        credentials: Option<&'a str>,
     ) -> BoxFuture<'a, Result<(), Reason>> {
         async move {
-            register::claim_destination(id, location)
+            let access = credentials.map(|text| Access::from_json(text.as_bytes()));
+            let access = access.transpose().map_err(|error| error.to_string())?;
+            register::claim_destination(&self.db, &self.guard, id, location, access.as_ref())
                 .await
                 .map_err(|error| error.to_string())
         }

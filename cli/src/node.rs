@@ -92,7 +92,11 @@ impl Api {
         let shutdown = async move {
             let _ = stopped.wait_for(|is| *is).await;
         };
-        let app = api::App::new(core.db.clone(), core.store.clone(), Arc::new(Register));
+        let checks = Register {
+            db: core.db.clone(),
+            guard: core.guard.clone(),
+        };
+        let app = api::App::new(core.db.clone(), core.store.clone(), Arc::new(checks));
         let server = tokio::spawn(api::serve(app, listener, shutdown));
         Ok(Self {
             address,

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use activities::register::add_destination;
 use anyhow::{Context, Result, bail, ensure};
 use config::{LoadOptions, Settings};
 use db::SourceAuth;
@@ -13,7 +14,7 @@ use sandbox::{Sandbox, SandboxOptions};
 use tempfile::TempDir;
 use worker::{Core, OpenMode};
 
-use crate::{Node, TemporalProcess};
+use crate::{Node, S3Server, TemporalProcess};
 
 /// How long `chartlift up` may take to open its database and listen.
 const API_MAX: Duration = Duration::from_secs(60);
@@ -29,6 +30,8 @@ pub struct AppOptions {
     pub settings: Vec<(String, String)>,
     /// Whether the portal is left to be added.
     pub no_source: bool,
+    /// The store of what lies in S3.
+    pub s3: Option<S3Server>,
 }
 
 impl AppOptions {
@@ -57,6 +60,7 @@ pub struct App {
     pub core: Core,
     /// Temporal.
     pub temporal: TemporalProcess,
+    s3: Option<S3Server>,
     node: Option<Node>,
     log: PathBuf,
     generation: u32,
@@ -70,10 +74,12 @@ impl App {
     pub async fn prepare(options: AppOptions) -> Result<Self> {
         let sandbox = Arc::new(Sandbox::start(options.sandbox).await?);
         let base_url = sandbox.base_url().clone();
-        let app = Self::open(tempfile::tempdir()?, sandbox, options.settings).await?;
+        let mut app = Self::open(tempfile::tempdir()?, sandbox, options.settings).await?;
+        app.s3 = options.s3;
         if !options.no_source {
-            let db = &app.core.db;
-            activities::register::add_source(db, "sandbox", &base_url, SourceAuth::None).await?;
+            let (db, guard) = (&app.core.db, &app.core.guard);
+            let auth = SourceAuth::None;
+            activities::register::add_source(db, guard, "sandbox", &base_url, auth).await?;
         }
         Ok(app)
     }
@@ -113,6 +119,7 @@ impl App {
             ),
             ("temporal.address".to_owned(), temporal.address()),
             ("api.port".to_owned(), "18080".to_owned()),
+            ("guard.allow".to_owned(), "127.0.0.1/32".to_owned()),
             ("worker.linger_ms".to_owned(), "300".to_owned()),
             ("worker.dispatch_interval_ms".to_owned(), "200".to_owned()),
         ];
@@ -129,6 +136,7 @@ impl App {
             sandbox,
             core,
             temporal,
+            s3: None,
             node: None,
             generation: 0,
             settings,
@@ -240,13 +248,44 @@ impl App {
     /// Adds a destination in a folder of its own.
     pub async fn destination(&self, name: &str, format: FileFormat) -> Result<DestinationId> {
         let folder = self.dir.path().join("files").join(name);
-        Ok(activities::register::add_destination(
+        Ok(add_destination(
             &self.core.db,
+            &self.core.guard,
             name,
             &folder.display().to_string(),
             format,
+            None,
         )
         .await?)
+    }
+
+    /// Adds a destination at an `s3://` URL of the store.
+    pub async fn s3_destination(
+        &self,
+        name: &str,
+        location: &str,
+        format: FileFormat,
+    ) -> Result<DestinationId> {
+        let access = self.s3().access();
+        let (db, guard) = (&self.core.db, &self.core.guard);
+        let added = add_destination(db, guard, name, location, format, Some(&access));
+        Ok(added.await?)
+    }
+
+    /// The store of what lies in S3.
+    ///
+    /// # Panics
+    /// If the options named none.
+    #[must_use]
+    pub fn s3(&self) -> &S3Server {
+        self.s3.as_ref().expect("the options name a store")
+    }
+
+    /// The folder of a location, be it in S3.
+    #[must_use]
+    pub fn folder_of(&self, location: &str) -> PathBuf {
+        let in_s3 = self.s3.as_ref().and_then(|s3| s3.folder_of(location));
+        in_s3.unwrap_or_else(|| location.into())
     }
 
     /// Asks for a pull of each connection.

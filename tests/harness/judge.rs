@@ -2,7 +2,6 @@
 //! sandbox, which knows what it served.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use db::Destination;
@@ -40,7 +39,13 @@ impl App {
     /// Fails unless `verify` finds nothing.
     pub async fn verified(&self) -> Result<()> {
         let options = activities::verify::VerifyOptions { bodies: true };
-        let report = activities::verify::verify(&self.core.db, &self.core.store, &options).await?;
+        let report = activities::verify::verify(
+            &self.core.db,
+            &self.core.store,
+            &self.core.destinations(),
+            &options,
+        )
+        .await?;
         if !report.is_clean() {
             bail!("verify found: {:#?}", report.findings);
         }
@@ -50,7 +55,8 @@ impl App {
     /// What a destination's publications hold.
     pub async fn delivered(&self, id: DestinationId) -> Result<Delivered> {
         let row: Destination = self.core.db.destination(&id.to_string()).await?;
-        Delivered::read(&self.core.db, Path::new(&row.location), row.format).await
+        let folder = self.folder_of(&row.location);
+        Delivered::read(&self.core.db, &folder, row.format).await
     }
 
     /// The rows of all logs, sorted.

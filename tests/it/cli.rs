@@ -47,12 +47,21 @@ fn commands_add_list_disable_and_refuse_with_a_reason() -> Result<()> {
     };
     refused(&["source", "list"], &[], "chartlift migrate")?;
     ok(&["migrate"])?;
-    ok(&["source", "add", "portal", "http://127.0.0.1:9/fhir"])?;
+    ok(&["source", "add", "portal", "https://1.1.1.1/fhir"])?;
     refused(
-        &["source", "add", "portal", "http://127.0.0.1:9/other"],
+        &["source", "add", "portal", "https://1.1.1.1/other"],
         &[],
         "already",
     )?;
+    let inside = ["source", "add", "inside", "http://127.0.0.1:9/fhir"];
+    refused(&inside, &[], "guard.allow")?;
+    let wrong = ("CHARTLIFT_GUARD__ALLOW", "10.0.0.1/8");
+    refused(&inside, &[wrong], "`guard.allow` in the variable")?;
+    let allow = ("CHARTLIFT_GUARD__ALLOW", "10.0.0.0/8, 127.0.0.1");
+    ensure!(
+        chartlift(&data, &inside, &[allow])?.status.success(),
+        "it is allowed"
+    );
     ok(&["destination", "add", "lake", &files, "--format", "parquet"])?;
     refused(
         &["destination", "add", "lake2", &files, "--format", "parquet"],

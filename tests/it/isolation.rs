@@ -18,8 +18,9 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 async fn portal(app: &App, name: &str, knobs: Knobs) -> Result<(Sandbox, Vec<ConnectionId>)> {
     let sandbox = Sandbox::start(SandboxOptions::default()).await?;
     sandbox.portal().set_knobs(knobs);
-    let db = &app.core.db;
-    activities::register::add_source(db, name, sandbox.base_url(), SourceAuth::None).await?;
+    let (db, guard) = (&app.core.db, &app.core.guard);
+    let base_url = sandbox.base_url();
+    activities::register::add_source(db, guard, name, base_url, SourceAuth::None).await?;
     let mut connections = Vec::new();
     for (number, patient) in sandbox.patients().into_iter().enumerate() {
         let external = format!("{name}-{number}");

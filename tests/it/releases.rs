@@ -56,7 +56,9 @@ async fn data_of_every_release_opens_and_verifies() -> Result<()> {
             .await
             .with_context(|| release.display().to_string())?;
         let options = activities::verify::VerifyOptions { bodies: true };
-        let report = activities::verify::verify(&core.db, &core.store, &options).await?;
+        let report =
+            activities::verify::verify(&core.db, &core.store, &core.destinations(), &options)
+                .await?;
         ensure!(
             report.is_clean(),
             "{}: {:#?}",

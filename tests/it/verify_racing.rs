@@ -54,7 +54,13 @@ async fn nothing_is_found_while_runs_go_on() -> Result<()> {
             let options = VerifyOptions {
                 bodies: looks % 2 == 0,
             };
-            let report = verify(&app.core.db, &app.core.store, &options).await?;
+            let report = verify(
+                &app.core.db,
+                &app.core.store,
+                &app.core.destinations(),
+                &options,
+            )
+            .await?;
             ensure!(report.is_clean(), "look {looks}: {:#?}", report.findings);
             looks += 1;
             disturbed += usize::from(!report.in_flight.is_empty());

@@ -4,9 +4,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use activities::Destinations;
 use anyhow::{Context, Result, bail};
 use config::Settings;
 use db::Db;
+use guard::{Allow, Guard};
+use objects::Access;
 use records::Store;
 use seal::KeyRing;
 
@@ -28,6 +31,8 @@ pub struct Core {
     pub db: Db,
     /// The record store.
     pub store: Store,
+    /// What every request to a source passes.
+    pub guard: Guard,
 }
 
 impl Core {
@@ -44,6 +49,7 @@ impl Core {
         if database.is_postgres() && !has_key(&settings, folder) {
             want_other_key(&settings, folder).await?;
         }
+        let guard = guard(&settings)?;
         let keys = key_ring(&settings, folder)?;
         let db = Db::connect_pooled(database.url.expose(), keys, database.connections_max)
             .await
@@ -61,12 +67,12 @@ impl Core {
                 }
             }
         }
-        let store = Store::open_local(Path::new(&settings.records.location))
-            .context("open the record store")?;
+        let store = open_store(&settings, &guard).context("open the record store")?;
         Ok(Self {
             settings: Arc::new(settings),
             db,
             store,
+            guard,
         })
     }
 
@@ -78,11 +84,21 @@ impl Core {
     /// As [`Core::open`], and for a database restored from a copy.
     pub async fn open_to_work(settings: Settings, mode: OpenMode) -> Result<Self> {
         let core = Self::open(settings, mode).await?;
+        if objects::is_s3(&core.settings.records.location) {
+            // Not every store that speaks S3 refuses a second create.
+            core.store.probe().await.context("try the record store")?;
+        }
         core.confirm_current().await?;
         activities::open_block(&core.db, &core.store)
             .await
             .context("reserve settle numbers")?;
         Ok(core)
+    }
+
+    /// What opens the destinations.
+    #[must_use]
+    pub fn destinations(&self) -> Destinations {
+        Destinations::new(self.db.clone(), self.guard.clone())
     }
 
     /// Refuses a database restored from an older copy: it would hand out numbers that
@@ -133,6 +149,32 @@ async fn want_other_key(settings: &Settings, folder: &Path) -> Result<()> {
          encryption.key from the host that made it to {}",
         key_file(folder).display()
     );
+}
+
+/// The record store: a folder, or in S3 with the key of the settings.
+fn open_store(settings: &Settings, guard: &Guard) -> Result<Store, records::Error> {
+    let location = &settings.records.location;
+    if !objects::is_s3(location) {
+        return Store::open_local(Path::new(location));
+    }
+    let s3 = &settings.s3;
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let access = Access {
+        access_key_id: s3.access_key_id.expose().to_owned(),
+        secret_access_key: s3.secret_access_key.expose().to_owned(),
+        session_token: None,
+        endpoint: given(&s3.endpoint),
+        region: given(&s3.region),
+        allow_http: s3.allow_http,
+    };
+    Store::open_s3(location, &access, guard)
+}
+
+/// The guard with the exceptions of the settings.
+fn guard(settings: &Settings) -> Result<Guard> {
+    let allow = Allow::parse(&settings.guard.allow)
+        .with_context(|| format!("`guard.allow` in {}", settings.origin("guard.allow")))?;
+    Ok(Guard::new(allow))
 }
 
 /// The configured key, or the one of the data folder, made at the first start.

@@ -74,6 +74,7 @@ pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>)
     let context = Arc::new(StepContext::new(
         core.db.clone(),
         core.store.clone(),
+        core.guard.clone(),
         limits(&core),
     ));
     let settings = &core.settings.worker;

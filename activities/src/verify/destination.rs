@@ -32,12 +32,13 @@ pub(super) async fn check(
     db: &Db,
     store: &Store,
     options: &VerifyOptions,
+    opened: Result<FileDestination, Error>,
     state: &DestinationState,
     made: &mut Made,
     report: &mut Report,
 ) -> Result<(), VerifyError> {
     report.checked.destinations += 1;
-    let (files, numbers) = match open(state).await {
+    let (files, numbers) = match look(opened).await {
         Ok(opened) => opened,
         Err(error) => {
             let (kind, action) = match &error {
@@ -77,14 +78,10 @@ pub(super) async fn check(
 }
 
 /// The destination, which must carry its own name, and the numbers taken there.
-async fn open(state: &DestinationState) -> Result<(FileDestination, Vec<u64>), Error> {
-    // Opening makes a missing folder, and nothing is written here.
-    if state.location.starts_with('/') && !std::path::Path::new(&state.location).is_dir() {
-        return Err(Error::NotFound {
-            object: ObjectKey::Owner.to_string(),
-        });
-    }
-    let files = FileDestination::open(&state.location, state.id)?;
+async fn look(
+    opened: Result<FileDestination, Error>,
+) -> Result<(FileDestination, Vec<u64>), Error> {
+    let files = opened?;
     files.confirm_owner().await?;
     let numbers = files.publication_numbers(1).await?;
     Ok((files, numbers))

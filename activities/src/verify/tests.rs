@@ -15,9 +15,14 @@ async fn what_is_sound_is_clean_in_every_format() {
     for format in FileFormat::ALL {
         let deployment = Deployment::with_history(*format).await;
         for bodies in [true, false] {
-            let report = verify(&deployment.db, &deployment.store, &VerifyOptions { bodies })
-                .await
-                .unwrap();
+            let report = verify(
+                &deployment.db,
+                &deployment.store,
+                &deployment.destinations(),
+                &VerifyOptions { bodies },
+            )
+            .await
+            .unwrap();
             assert!(report.is_clean(), "{format}: {:#?}", report.findings);
             let checked = report.checked;
             assert_eq!(
@@ -101,9 +106,14 @@ async fn a_damaged_destination_is_found() {
         std::fs::remove_file(&path).unwrap();
         assert_eq!(deployment.found().await, [("I1", "part_missing")]);
         let sizes = VerifyOptions { bodies: false };
-        let report = verify(&deployment.db, &deployment.store, &sizes)
-            .await
-            .unwrap();
+        let report = verify(
+            &deployment.db,
+            &deployment.store,
+            &deployment.destinations(),
+            &sizes,
+        )
+        .await
+        .unwrap();
         assert_eq!(report.findings[0].code, "part_missing");
         std::fs::write(&path, &sound).unwrap();
 

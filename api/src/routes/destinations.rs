@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use db::NewDestination;
 use model::{DestinationId, FileFormat};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::PageQuery;
@@ -25,12 +25,44 @@ pub(crate) struct NewDestinationBody {
     /// A name for people, unique.
     #[schema(min_length = 1, max_length = 100, example = "lake")]
     name: String,
-    /// Where: an absolute folder of the server's. Fixed.
+    /// Where: an absolute folder of the server's, or `s3://bucket/prefix`. Fixed.
     #[schema(min_length = 1, max_length = 1000, example = "/data/lake")]
     location: String,
     /// How files are written. Fixed.
     #[schema(value_type = FileFormatSchema)]
     format: FileFormat,
+    /// The key to an object store. Stored sealed; no answer shows it.
+    #[schema(write_only)]
+    credentials: Option<S3Credentials>,
+}
+
+/// A key to S3, or to a store that speaks it.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct S3Credentials {
+    #[schema(min_length = 1, max_length = 200)]
+    access_key_id: String,
+    #[schema(min_length = 1, max_length = 200)]
+    secret_access_key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 4000)]
+    session_token: Option<String>,
+    /// Where the store is; that of AWS where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 1000, example = "https://s3.example")]
+    endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 100, example = "eu-central-1")]
+    region: Option<String>,
+    /// Whether the store may be spoken to without TLS.
+    #[serde(default)]
+    allow_http: bool,
+}
+
+impl std::fmt::Debug for S3Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("S3Credentials(…)")
+    }
 }
 
 /// What may change of a destination; what is left out stays.
@@ -69,19 +101,24 @@ pub(crate) async fn add(
     State(app): State<App>,
     Body(body): Body<NewDestinationBody>,
 ) -> Result<Response, Problem> {
+    let refused = |why| Problem::new(INVALID_VALUE, why);
+    let credentials = body.credentials.as_ref();
+    let credentials = credentials.map(serde_json::to_string).transpose();
+    let location = text("location", &body.location, 1000)?;
     let new = NewDestination {
         id: DestinationId::new(),
         name: text("name", &body.name, 100)?.to_owned(),
-        location: text("location", &body.location, 1000)?.to_owned(),
+        location: app.checks.location(location).map_err(refused)?,
         format: body.format,
+        credentials: credentials.map_err(|_| Problem::internal())?,
     };
-    let checked = if caller.is_done() {
-        Ok(())
-    } else {
+    if !caller.is_done() {
         app.db.destination_is_free(&new.name, &new.location).await?;
-        app.checks.destination(new.id, &new.location).await
-    };
-    checked.map_err(|why| Problem::new(INVALID_VALUE, why))?;
+        app.checks
+            .destination(new.id, &new.location, new.credentials.as_deref())
+            .await
+            .map_err(refused)?;
+    }
     let id: DestinationId = caller
         .once("destination.add", |db| async move {
             db.add_destination(&new).await.map(|()| new.id)

@@ -89,6 +89,7 @@ pub(crate) async fn add(
     let base = app
         .checks
         .base_url(text("base_url", &body.base_url, 2000)?)
+        .await
         .map_err(|why| Problem::new(INVALID_VALUE, why))?;
     let new = NewSource {
         name: name.to_owned(),
@@ -135,7 +136,7 @@ pub(crate) async fn change(
     entity(&app, id).await?.may_change(&headers)?;
     let db = caller.db("source.change");
     if let Some(base_url) = &change.base_url {
-        let base = app.checks.base_url(text("base_url", base_url, 2000)?);
+        let base = app.checks.base_url(text("base_url", base_url, 2000)?).await;
         let base = base.map_err(|why| Problem::new(INVALID_VALUE, why))?;
         db.set_source_base_url(id, &base.base_url).await?;
     }

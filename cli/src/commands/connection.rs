@@ -15,8 +15,8 @@ use crate::args::GlobalArguments;
 use crate::deployment;
 use crate::output::{or_dash, print_line, print_list, yes_no};
 
-/// A token is a line; more than this is another file.
-const TOKEN_MAX_BYTES: u64 = 64 * 1024;
+/// A token is a line, a key a few; more than this is another file.
+const SECRET_MAX_BYTES: u64 = 64 * 1024;
 /// Connections read from the database at once.
 const PAGE: u32 = 1_000;
 
@@ -131,18 +131,7 @@ async fn all(db: &Db) -> Result<Vec<ConnectionView>> {
 
 /// Reads a token. No error repeats what was read.
 fn read_token(file: &Path) -> Result<String> {
-    let mut text = String::new();
-    if file == Path::new("-") {
-        std::io::stdin()
-            .take(TOKEN_MAX_BYTES)
-            .read_to_string(&mut text)
-            .context("read the token from standard input")?;
-    } else {
-        let open = std::fs::File::open(file).with_context(|| format!("open {}", file.display()))?;
-        open.take(TOKEN_MAX_BYTES)
-            .read_to_string(&mut text)
-            .with_context(|| format!("read {}", file.display()))?;
-    }
+    let text = read_secret(file).context("read the token")?;
     let token = text.trim();
     ensure!(!token.is_empty(), "the token is empty");
     ensure!(
@@ -150,4 +139,21 @@ fn read_token(file: &Path) -> Result<String> {
         "the token holds white space: is this the right file?"
     );
     Ok(token.to_owned())
+}
+
+/// The text of a file, `-` for standard input.
+pub(crate) fn read_secret(file: &Path) -> Result<String> {
+    let mut text = String::new();
+    if file == Path::new("-") {
+        std::io::stdin()
+            .take(SECRET_MAX_BYTES)
+            .read_to_string(&mut text)
+            .context("read standard input")?;
+    } else {
+        let open = std::fs::File::open(file).with_context(|| format!("open {}", file.display()))?;
+        open.take(SECRET_MAX_BYTES)
+            .read_to_string(&mut text)
+            .with_context(|| format!("read {}", file.display()))?;
+    }
+    Ok(text)
 }

@@ -1,32 +1,49 @@
 //! `chartlift destination …`
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use activities::register::add_destination;
+use activities::register::{add_destination, set_credentials};
 use anyhow::{Context, Result};
 use api::views::DestinationView;
 use clap::Subcommand;
 use model::FileFormat;
+use objects::Access;
 
 use crate::args::GlobalArguments;
+use crate::commands::connection::read_secret;
 use crate::deployment;
 use crate::output::{print_line, print_list, yes_no};
 
 /// What can be done with destinations.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DestinationCommand {
-    /// Add a folder; everything there is goes to it, then all that changes; prints its id
+    /// Add a folder or a place in S3; everything there is goes to it, then all that changes; prints its id
     #[command(
-        after_help = "Example:\n  chartlift destination add lake /data/lake --format parquet"
+        after_help = "Examples:\n  chartlift destination add lake /data/lake --format parquet\n  \
+        chartlift destination add lake s3://lake/records --format parquet --credentials-file key.json\n\n\
+        The file is JSON: access_key_id and secret_access_key, and where needed session_token,\n\
+        endpoint, region, allow_http. It is stored encrypted and never shown."
     )]
     Add {
         /// A name of your choice
         name: String,
-        /// A folder of its own, as a path or a file:// URL; cannot be changed later
+        /// A folder of its own, as a path or a file:// URL, or s3://bucket/prefix; cannot be changed later
         location: String,
         /// ndjson, ndjson-gzip, ndjson-zstd or parquet; cannot be changed later
         #[arg(long)]
         format: FileFormat,
+        /// The file that holds the key to S3 as JSON, `-` for standard input; stored encrypted
+        #[arg(long, value_name = "FILE")]
+        credentials_file: Option<PathBuf>,
+    },
+    /// Replace the key to a destination in S3, if the destination can be used with it
+    Credentials {
+        /// Its name or id
+        destination: String,
+        /// The file that holds the key as JSON, `-` for standard input; stored encrypted
+        #[arg(long, value_name = "FILE")]
+        credentials_file: PathBuf,
     },
     /// List the destinations
     List {
@@ -47,15 +64,26 @@ pub(crate) enum DestinationCommand {
 }
 
 pub(crate) async fn run(global: &GlobalArguments, command: DestinationCommand) -> Result<ExitCode> {
-    let db = deployment::open(global).await?.db;
+    let core = deployment::open(global).await?;
+    let (db, guard) = (&core.db, &core.guard);
     match command {
         DestinationCommand::Add {
             name,
             location,
             format,
+            credentials_file,
         } => {
-            let id = add_destination(&db, &name, &absolute(&location)?, format).await?;
+            let access = credentials_file.as_deref().map(read_access).transpose()?;
+            let location = absolute(&location)?;
+            let id = add_destination(db, guard, &name, &location, format, access.as_ref()).await?;
             print_line(&id.to_string());
+        }
+        DestinationCommand::Credentials {
+            destination,
+            credentials_file,
+        } => {
+            let access = read_access(&credentials_file)?;
+            set_credentials(db, guard, &destination, &access).await?;
         }
         DestinationCommand::List { json } => {
             let rows: Vec<_> = db
@@ -99,6 +127,12 @@ pub(crate) async fn run(global: &GlobalArguments, command: DestinationCommand) -
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a key. No error repeats what was read.
+fn read_access(file: &Path) -> Result<Access> {
+    let text = read_secret(file).context("read the credentials")?;
+    Ok(Access::from_json(text.as_bytes())?)
 }
 
 /// A path as seen from here; a URL as it is.

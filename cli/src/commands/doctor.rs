@@ -1,21 +1,17 @@
 //! `chartlift doctor`: one line a check, and what to do about each that fails.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use config::Settings;
-use db::Db;
-use destination::FileDestination;
-use model::{ObjectKey, Timestamp};
-use object_store::ObjectStoreExt;
 use temporalio_client::Client;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
 use temporalio_common::protos::temporal::api::operatorservice::v1::ListSearchAttributesRequest;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeTaskQueueRequest;
+use url::Url;
 use worker::{Core, OpenMode};
 
 use crate::args::GlobalArguments;
@@ -77,13 +73,28 @@ async fn check(checks: &mut Checks, global: &GlobalArguments) -> Result<()> {
     let todo = "bring back the newer database, or run `chartlift recover`";
     let current = core.confirm_current().await;
     checks.note("the database is as new as its record store", current, todo);
-    let todo = "make the folder of `records.location` writable, with space left";
+    let todo = "make the folder of `records.location` writable, with space left; in S3, check bucket, key and its rights";
     checks.note(
-        "record store: written with fsync, read, deleted",
-        check_store(&core).await,
+        "record store: written, created once only, read, deleted",
+        core.store.probe().await.map_err(Into::into),
         todo,
     );
-    check_destinations(checks, &core.db).await
+    check_sources(checks, &core).await?;
+    check_destinations(checks, &core).await
+}
+
+/// Whether each source may be asked; whether it answers is for its pulls to say.
+async fn check_sources(checks: &mut Checks, core: &Core) -> Result<()> {
+    let todo = "if this server is meant, add its address or host to `guard.allow`; otherwise `chartlift source disable` it";
+    for source in core.db.sources().await? {
+        let admitted = async {
+            let url = Url::parse(&source.base_url).context("its base URL cannot be read")?;
+            Ok(core.guard.admit(&url).await?)
+        };
+        let what = format!("source `{}`: its address may be connected to", source.name);
+        checks.note(&what, admitted.await, todo);
+    }
+    Ok(())
 }
 
 async fn check_temporal(checks: &mut Checks, settings: &Settings) {
@@ -180,27 +191,10 @@ async fn is_polled(client: &Client, namespace: &str, queue: &str) -> Result<()> 
     Ok(())
 }
 
-async fn check_store(core: &Core) -> Result<()> {
-    let key = ObjectKey::Probe {
-        token: format!("{}-{}", std::process::id(), Timestamp::now().0),
-    };
-    core.store.put_create(&key, b"chartlift".as_slice()).await?;
-    let read = core.store.get(&key.to_string()).await;
-    core.store
-        .objects()
-        .delete(&object_store::path::Path::from(key.to_string()))
-        .await
-        .context("delete the probe")?;
-    ensure!(
-        read?.as_ref() == b"chartlift",
-        "what was written was not read back"
-    );
-    Ok(())
-}
-
-async fn check_destinations(checks: &mut Checks, db: &Db) -> Result<()> {
-    let todo = "mount the folder, give it space and write permission, or `chartlift destination disable` it";
-    for destination in db.destinations().await? {
+async fn check_destinations(checks: &mut Checks, core: &Core) -> Result<()> {
+    let todo = "mount the folder, give it space and write permission; in S3, check bucket, key and its rights; or `chartlift destination disable` it";
+    let destinations = core.destinations();
+    for destination in core.db.destinations().await? {
         let what = format!(
             "destination `{}`{}",
             destination.name,
@@ -211,13 +205,9 @@ async fn check_destinations(checks: &mut Checks, db: &Db) -> Result<()> {
             }
         );
         let checked = async {
-            // Opening makes a missing folder, which would hide that it is not mounted.
-            ensure!(
-                is_there(&destination.location),
-                "{} is not there",
-                destination.location
-            );
-            FileDestination::open(&destination.location, destination.id)?
+            destinations
+                .open(destination.id, &destination.location)
+                .await?
                 .check()
                 .await?;
             Ok(())
@@ -225,8 +215,4 @@ async fn check_destinations(checks: &mut Checks, db: &Db) -> Result<()> {
         checks.note(&what, checked.await, todo);
     }
     Ok(())
-}
-
-fn is_there(location: &str) -> bool {
-    location.contains("://") || Path::new(location).is_dir()
 }

@@ -41,7 +41,7 @@ pub(crate) async fn run(
 }
 
 async fn put_right(core: &Core, yes: bool) -> Result<ExitCode> {
-    let plan = recover::plan(&core.db, &core.store).await?;
+    let plan = recover::plan(&core.db, &core.store, &core.destinations()).await?;
     if !plan.is_restored {
         print_line(
             "the database is as new as its record store and its destinations: nothing to do",
@@ -56,7 +56,7 @@ async fn put_right(core: &Core, yes: bool) -> Result<ExitCode> {
         eprintln!("nothing was changed: `chartlift recover --yes` does it");
         return Ok(ExitCode::from(1));
     }
-    recover::carry_out(&core.db, &core.store, &plan).await?;
+    recover::carry_out(&core.db, &core.store, &core.destinations(), &plan).await?;
     print_line(
         "recovered: start `chartlift up` or the workers, which pull and send everything again",
     );

@@ -74,14 +74,19 @@ impl From<Source> for SourceView {
 }
 
 pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Result<ExitCode> {
-    let db = deployment::open(global).await?.db;
+    let core = deployment::open(global).await?;
+    let db = core.db;
     match command {
         SourceCommand::Add {
             name,
             base_url,
             auth,
         } => {
-            print_line(&add_source(&db, &name, &base_url, auth).await?.to_string());
+            print_line(
+                &add_source(&db, &core.guard, &name, &base_url, auth)
+                    .await?
+                    .to_string(),
+            );
         }
         SourceCommand::List { json } => {
             let sources: Vec<_> = db

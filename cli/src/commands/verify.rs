@@ -45,7 +45,8 @@ pub(crate) async fn run(global: &GlobalArguments, arguments: &VerifyArguments) -
 
 /// Verifies a deployment.
 pub(crate) async fn report(core: &Core, bodies: bool) -> Result<Report> {
-    Ok(::activities::verify::verify(&core.db, &core.store, &VerifyOptions { bodies }).await?)
+    let (destinations, options) = (core.destinations(), VerifyOptions { bodies });
+    Ok(::activities::verify::verify(&core.db, &core.store, &destinations, &options).await?)
 }
 
 /// The findings, what was not judged, and a line on the whole.

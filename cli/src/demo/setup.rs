@@ -137,7 +137,7 @@ async fn destination(
         .context("the data folder's path is not UTF-8 text")?;
     match core.db.destination(name).await {
         Err(db::Error::NotFound { .. }) => {
-            add_destination(&core.db, name, location, format).await?;
+            add_destination(&core.db, &core.guard, name, location, format, None).await?;
         }
         Err(error) => return Err(error.into()),
         Ok(known) => ensure!(

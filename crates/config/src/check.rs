@@ -139,11 +139,20 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
         );
     }
     let location = &settings.records.location;
-    if location.contains("://") {
+    let is_s3 = location.starts_with("s3://");
+    if location.contains("://") && !is_s3 {
         return refuse(
             "records.location",
-            "this version keeps records in a local folder; use a path",
+            "this version keeps records in a local folder or in S3; use a path or s3://bucket/prefix",
         );
+    }
+    for (key, secret) in [
+        ("s3.access_key_id", &settings.s3.access_key_id),
+        ("s3.secret_access_key", &settings.s3.secret_access_key),
+    ] {
+        if is_s3 && secret.is_empty() {
+            return refuse(key, "is empty, and `records.location` is in S3");
+        }
     }
     let temporal = &settings.temporal;
     let port = temporal

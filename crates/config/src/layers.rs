@@ -15,7 +15,12 @@ pub const DEFAULT: &str = include_str!("default.toml");
 const FILE_NAME: &str = "chartlift.toml";
 
 /// Keys whose value may also be given as a file.
-const SECRET_KEYS: [&str; 2] = ["database.url", "secrets.encryption_key"];
+const SECRET_KEYS: [&str; 4] = [
+    "database.url",
+    "s3.access_key_id",
+    "s3.secret_access_key",
+    "secrets.encryption_key",
+];
 
 /// What [`Settings::load`] reads.
 #[derive(Clone, Debug, Default)]
@@ -202,11 +207,18 @@ fn check_text(schema: &Table, key: &str, text: &str, origin: &str) -> Result<(),
     }
 }
 
+/// Whether a file's value is of the type the schema has. Lists are of texts.
+fn is_alike(schema: &Value, value: &Value) -> bool {
+    let has_texts_alone = |values: &Vec<Value>| values.iter().all(Value::is_str);
+    schema.type_str() == value.type_str() && value.as_array().is_none_or(has_texts_alone)
+}
+
 fn wrong_type(schema: &Table, key: &str, origin: &str) -> Error {
     let expected = match find(schema, key, origin) {
         Err(error) => return error,
         Ok(Value::Integer(_)) => "a whole number",
         Ok(Value::Boolean(_)) => "true or false",
+        Ok(Value::Array(_)) => "a list of texts in quotes",
         Ok(_) => "text in quotes",
     };
     Error::WrongType {
@@ -260,7 +272,7 @@ fn read_file(
         }
         for (name, value) in keys {
             let key = format!("{section}.{name}");
-            if find(schema, &key, &origin)?.type_str() != value.type_str() {
+            if !is_alike(find(schema, &key, &origin)?, value) {
                 return Err(wrong_type(schema, &key, &origin));
             }
             origins.insert(key, origin.clone());

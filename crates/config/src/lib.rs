@@ -17,8 +17,8 @@ mod tests;
 pub use layers::{DEFAULT, LoadOptions};
 pub use secret::Secret;
 pub use settings::{
-    ApiSettings, DataSettings, DatabaseSettings, LogFormat, LogSettings, RecordsSettings,
-    SecretsSettings, Settings, TemporalSettings, WorkerSettings,
+    ApiSettings, DataSettings, DatabaseSettings, GuardSettings, LogFormat, LogSettings,
+    RecordsSettings, S3Settings, SecretsSettings, Settings, TemporalSettings, WorkerSettings,
 };
 
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 //! by [`Settings::load`]; a value here is one that can be used as it stands.
 
 use crate::secret::{Secret, redacted_url};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -19,6 +19,10 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// `[records]`
     pub records: RecordsSettings,
+    /// `[s3]`
+    pub s3: S3Settings,
+    /// `[guard]`
+    pub guard: GuardSettings,
     /// `[api]`
     pub api: ApiSettings,
     /// `[temporal]`
@@ -67,8 +71,53 @@ impl DatabaseSettings {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordsSettings {
-    /// The record store's folder, never empty once loaded.
+    /// The record store's folder or place in S3, never empty once loaded.
     pub location: String,
+}
+
+/// `[s3]`: the key to the record store, where that is in S3.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Settings {
+    /// The key's id.
+    pub access_key_id: Secret,
+    /// The key.
+    pub secret_access_key: Secret,
+    /// Where the store answers, or empty: Amazon's own.
+    pub endpoint: String,
+    /// Its region.
+    pub region: String,
+    /// Whether it may be asked without encryption.
+    pub allow_http: bool,
+}
+
+/// `[guard]`: which addresses may be connected to.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuardSettings {
+    /// Addresses, networks and host names beside public addresses.
+    #[serde(deserialize_with = "texts")]
+    pub allow: Vec<String>,
+}
+
+/// A list of texts, or one text with commas, as variables and flags have it.
+fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        List(Vec<String>),
+        Text(String),
+    }
+    Ok(match Given::deserialize(from)? {
+        Given::List(texts) => texts,
+        Given::Text(text) => {
+            let parts = text.split(',').map(str::trim);
+            parts
+                .filter(|part| !part.is_empty())
+                .map(str::to_owned)
+                .collect()
+        }
+    })
 }
 
 /// `[api]`

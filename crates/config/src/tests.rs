@@ -111,6 +111,54 @@ fn an_unknown_key_is_refused_with_its_place_and_the_legal_keys() {
 }
 
 #[test]
+fn a_list_is_a_list_in_a_file_and_has_commas_elsewhere() {
+    assert!(load(None, &[], &[]).unwrap().guard.allow.is_empty());
+    let file = TempFile::new(
+        "list.toml",
+        "[guard]\nallow = [\"10.0.0.0/8\", \"ehr.internal\"]\n",
+    );
+    let settings = load(Some(&file), &[], &[]).unwrap();
+    assert_eq!(settings.guard.allow, ["10.0.0.0/8", "ehr.internal"]);
+    let shown = settings.print_redacted();
+    assert!(
+        shown.contains("allow = [\"10.0.0.0/8\", \"ehr.internal\"]  # "),
+        "{shown}"
+    );
+
+    let env = [("CHARTLIFT_GUARD__ALLOW", "127.0.0.1/32, ::1")];
+    let settings = load(Some(&file), &env, &[]).unwrap();
+    assert_eq!(settings.guard.allow, ["127.0.0.1/32", "::1"]);
+
+    for text in [
+        "[guard]\nallow = \"10.0.0.0/8\"\n",
+        "[guard]\nallow = [1]\n",
+    ] {
+        let file = TempFile::new("no-list.toml", text);
+        let text = refusal(Some(&file), &[], &[]);
+        assert!(text.contains("must be a list of texts in quotes"), "{text}");
+    }
+}
+
+#[test]
+fn a_record_store_in_s3_needs_a_key_which_is_not_printed() {
+    let place = ("records.location", "s3://bucket/x");
+    let id = ("s3.access_key_id", "AKIDEXAMPLE");
+    assert!(refusal(None, &[], &[place]).contains("`s3.access_key_id`"));
+    assert!(refusal(None, &[], &[place, id]).contains("`s3.secret_access_key`"));
+    let file = TempFile::new("key", "hush/secret\n");
+    let name = file.0.display().to_string();
+    let env = [("CHARTLIFT_S3__SECRET_ACCESS_KEY_FILE", name.as_str())];
+    let settings = load(None, &env, &[place, id]).unwrap();
+    assert_eq!(settings.records.location, "s3://bucket/x");
+    assert_eq!(settings.s3.secret_access_key.expose(), "hush/secret");
+    let shown = format!("{} {settings:?}", settings.print_redacted());
+    assert!(
+        !shown.contains("hush") && !shown.contains("AKID"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn variables_without_a_section_are_not_settings() {
     let env = [
         ("CHARTLIFT_CACHE", "x"),
@@ -197,7 +245,7 @@ fn a_value_of_the_wrong_kind_is_refused_with_its_place() {
         ("database.url", "mysql://u:hush@db/x", "postgres://"),
         ("database.url", "postgres://u:hush@db", "postgres://"),
         ("database.connections_max", "1", "use 2 to 1000"),
-        ("records.location", "s3://bucket/x", "local folder"),
+        ("records.location", "gs://bucket/x", "local folder"),
         ("log.format", "xml", "use text or json"),
         ("log.level", "chatty=loud=x", "use error, warn"),
         ("secrets.encryption_key", "hush", "32 bytes in base64"),

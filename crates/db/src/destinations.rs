@@ -1,6 +1,7 @@
 //! Destinations, and the marks of what each lacks.
 
 use model::{DestinationId, FileFormat, Timestamp, Trigger};
+use seal::Place;
 use serde::Serialize;
 use sqlx::any::AnyRow;
 
@@ -14,10 +15,12 @@ pub struct NewDestination {
     pub id: DestinationId,
     /// A name for people, unique.
     pub name: String,
-    /// The folder, absolute; unique and fixed.
+    /// The folder, absolute, or the place in an object store; unique and fixed.
     pub location: String,
     /// How files are written; fixed.
     pub format: FileFormat,
+    /// The key to an object store, as its text; stored sealed.
+    pub credentials: Option<String>,
 }
 
 /// Where records go.
@@ -27,7 +30,7 @@ pub struct Destination {
     pub id: DestinationId,
     /// Its name.
     pub name: String,
-    /// The folder.
+    /// The folder, or the place in an object store.
     pub location: String,
     /// How files are written.
     pub format: FileFormat,
@@ -78,18 +81,23 @@ impl Db {
     pub async fn add_destination(&self, new: &NewDestination) -> Result<()> {
         let now = Timestamp::now().0;
         let id = new.id.to_string();
+        let credentials = new.credentials.as_ref();
+        let credentials = credentials
+            .map(|text| self.keys.seal(credentials_of(&id), text.as_bytes()))
+            .transpose()?;
         let mut tx = self.writer.begin().await?;
         // A settle that is under way would not mark what it does not see yet.
         lock::all_connections(&mut tx).await?;
         sqlx::query(
             "INSERT INTO destinations (id, name, location, format, enabled, epoch, last_publication, failures, \
-             not_before, created_at, updated_at) VALUES ($1, $2, $3, $4, 1, 1, 0, 0, 0, $5, $5)",
+             not_before, created_at, updated_at, credentials_sealed) VALUES ($1, $2, $3, $4, 1, 1, 0, 0, 0, $5, $5, $6)",
         )
         .bind(&id)
         .bind(&new.name)
         .bind(&new.location)
         .bind(new.format.as_str())
         .bind(now)
+        .bind(credentials)
         .execute(&mut *tx)
         .await
         .map_err(|error| {
@@ -152,6 +160,47 @@ impl Db {
         })?)
     }
 
+    /// The key to a destination's object store, opened; none for a folder.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Sealed`] if the encryption key is not the one
+    /// it was sealed with.
+    pub async fn destination_credentials(&self, id: DestinationId) -> Result<Option<String>> {
+        let id = id.to_string();
+        let row = sqlx::query("SELECT credentials_sealed FROM destinations WHERE id = $1")
+            .bind(&id)
+            .fetch_optional(&self.reader)
+            .await?;
+        let row = row.ok_or_else(|| not_found(&id))?;
+        let Some(sealed) = row.raw::<Option<String>>("credentials_sealed")? else {
+            return Ok(None);
+        };
+        let plain = self.keys.open(credentials_of(&id), &sealed)?;
+        let text = String::from_utf8(plain);
+        text.map(Some).map_err(|_| crate::row::corrupt(CREDENTIALS))
+    }
+
+    /// Replaces the key to a destination's object store.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn set_destination_credentials(&self, id: DestinationId, text: &str) -> Result<()> {
+        let id = id.to_string();
+        let sealed = self.keys.seal(credentials_of(&id), text.as_bytes())?;
+        let done = sqlx::query(
+            "UPDATE destinations SET credentials_sealed = $1, updated_at = $2 WHERE id = $3",
+        )
+        .bind(sealed)
+        .bind(Timestamp::now().0)
+        .bind(&id)
+        .execute(&self.writer)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Err(not_found(&id));
+        }
+        Ok(())
+    }
+
     /// Enables a destination, which then catches up from where it was, or
     /// disables it, which leaves a running export alone.
     ///
@@ -196,6 +245,23 @@ impl Db {
             .await?;
         tx.commit().await?;
         Ok(())
+    }
+}
+
+/// Table and column of the sealed key.
+const CREDENTIALS: &str = "destinations.credentials";
+
+fn credentials_of(id: &str) -> Place<'_> {
+    Place {
+        column: CREDENTIALS,
+        row: id,
+    }
+}
+
+fn not_found(id: &str) -> Error {
+    Error::NotFound {
+        noun: "destination",
+        id: id.to_owned(),
     }
 }
 

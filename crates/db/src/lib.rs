@@ -11,6 +11,8 @@
 
 mod audit;
 mod call;
+#[cfg(test)]
+mod call_tests;
 mod cancel;
 mod claims;
 mod connections;

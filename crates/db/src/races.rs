@@ -75,6 +75,7 @@ async fn add_destination(db: &Db, name: &str) -> DestinationId {
         name: name.to_owned(),
         location: format!("/{name}"),
         format: FileFormat::Parquet,
+        credentials: None,
     };
     db.add_destination(&new).await.unwrap();
     new.id

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::io::ErrorKind;
 
 use model::DestinationId;
+use objects::Trouble;
 
 /// An operation on a destination that did not succeed. Objects are named by
 /// their key, which holds our ids and resource types only.
@@ -20,7 +21,7 @@ pub enum Error {
 
     /// The location cannot be used by this version.
     #[error(
-        "location `{location}` is not supported: {reason}; give an absolute folder path or a file:// URL"
+        "location `{location}` is not supported: {reason}; give an absolute folder path, a file:// URL or s3://bucket/prefix"
     )]
     Unsupported {
         /// The location, cut where it might hold a credential.
@@ -68,6 +69,29 @@ pub enum Error {
         version: u32,
     },
 
+    /// The key to the destination's object store cannot be used.
+    #[error(
+        "the destination's credentials cannot be used: {what}; give them with `chartlift destination credentials`"
+    )]
+    Credentials {
+        /// Why not.
+        what: String,
+    },
+
+    /// The store does not accept the key.
+    #[error(
+        "the destination's object store does not accept the key: give a valid one with `chartlift destination credentials`"
+    )]
+    KeyRefused,
+
+    /// The store has no such bucket.
+    #[error("the destination's bucket does not exist: make it, or check the location")]
+    BucketMissing,
+
+    /// The store's address must not be connected to.
+    #[error("the destination's object store is not asked: {0}")]
+    AddressRefused(guard::Refused),
+
     /// The destination does not let us.
     #[error(
         "the destination denied access to `{object}`: check its credentials or the folder's permissions"
@@ -97,6 +121,16 @@ impl Error {
     /// What the store's failure on `object` means to a caller.
     pub(crate) fn of(object: &str, error: object_store::Error) -> Self {
         let object = object.to_owned();
+        match Trouble::find(&error) {
+            Some(Trouble::AddressRefused) => return Self::AddressRefused(guard::Refused),
+            Some(Trouble::BucketMissing) => return Self::BucketMissing,
+            Some(Trouble::KeyRefused) => return Self::KeyRefused,
+            Some(Trouble::Denied) => {
+                let source = error.into();
+                return Self::Denied { object, source };
+            }
+            None => {}
+        }
         match error {
             object_store::Error::NotFound { .. } => Self::NotFound { object },
             object_store::Error::PermissionDenied { .. }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use guard::Guard;
 use model::{DestinationId, ObjectKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use objects::{Access, Location};
 
 use crate::{Error, location};
 
@@ -40,6 +42,34 @@ impl FileDestination {
             .map_err(|error| Error::of(location, error))?;
         // Off by default: without it a receipt could outlive the part it is for.
         Ok(Self::over(Arc::new(store.with_fsync(true)), id))
+    }
+
+    /// As [`Self::open`], for a destination that was added before: makes nothing. A
+    /// folder that is not mounted would look like an empty one.
+    pub fn reopen(location: &str, id: DestinationId) -> Result<Self, Error> {
+        if location::folder(location)?.is_dir() {
+            return Self::open(location, id);
+        }
+        Err(Error::NotFound {
+            object: ObjectKey::Owner.to_string(),
+        })
+    }
+
+    /// Opens the destination at `location`, an `s3://` URL. Reaches for nothing yet.
+    pub fn open_s3(
+        location: &str,
+        access: &Access,
+        guard: &Guard,
+        id: DestinationId,
+    ) -> Result<Self, Error> {
+        let place = Location::parse(location).map_err(|error| Error::Unsupported {
+            location: "s3://…".to_owned(),
+            reason: error.reason,
+        })?;
+        let store = objects::open(&place, access, guard).map_err(|error| Error::Credentials {
+            what: error.to_string(),
+        })?;
+        Ok(Self::over(store, id))
     }
 
     /// The destination at the root of `store`.

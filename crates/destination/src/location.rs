@@ -1,4 +1,4 @@
-//! Where a destination lies: an absolute folder, as a path or a `file://` URL.
+//! Where a destination lies, if in a folder: an absolute path or a `file://` URL.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub(crate) fn folder(location: &str) -> Result<PathBuf, Error> {
         let location = format!("{scheme}://…");
         return Err(Error::Unsupported {
             location,
-            reason: "this version writes to local folders only",
+            reason: "this version writes to local folders and to S3",
         });
     }
     let unsupported = |reason| Error::Unsupported {
@@ -98,7 +98,7 @@ mod tests {
         let locations = [
             "out",
             "",
-            "s3://key:secret@bucket/x",
+            "gs://key:secret@bucket/x",
             "file://host/x",
             "file:///%ff",
             "file:///a?b",
@@ -109,7 +109,7 @@ mod tests {
         for location in locations {
             let text = folder(location).unwrap_err().to_string();
             assert!(
-                text.contains("give an absolute folder path or a file:// URL"),
+                text.contains("give an absolute folder path, a file:// URL or s3://bucket/prefix"),
                 "{text}"
             );
             assert!(!text.contains("secret") && !text.contains('\0'), "{text}");

@@ -291,10 +291,10 @@ async fn what_the_store_says_decides_what_a_caller_does() {
     let error = FileDestination::open(file.join("below").to_str().unwrap(), DestinationId::new())
         .unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
-    let error = FileDestination::open("s3://bucket/prefix", DestinationId::new()).unwrap_err();
+    let error = FileDestination::open("gs://bucket/prefix", DestinationId::new()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "location `s3://…` is not supported: this version writes to local folders only; \
-         give an absolute folder path or a file:// URL"
+        "location `gs://…` is not supported: this version writes to local folders and to S3; \
+         give an absolute folder path, a file:// URL or s3://bucket/prefix"
     );
 }

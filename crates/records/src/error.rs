@@ -1,6 +1,8 @@
 //! What can go wrong with the record store, by what the caller does about it.
 //! Texts name objects, which carry our ids alone, and never what lies in them.
 
+use objects::Trouble;
+
 /// An error of the record store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -37,6 +39,30 @@ pub enum Error {
         /// The newest version this code reads.
         version_max: u16,
     },
+    /// The place or the key cannot be used.
+    #[error("the record store cannot be used: {what}")]
+    Unsupported {
+        /// Why not.
+        what: String,
+    },
+    /// The store does not accept the key.
+    #[error(
+        "the record store does not accept the key: set `s3.access_key_id` and `s3.secret_access_key` to a valid one"
+    )]
+    KeyRefused,
+    /// The store has no such bucket.
+    #[error(
+        "the bucket of the record store does not exist: make it, or correct `records.location`"
+    )]
+    BucketMissing,
+    /// The store's address must not be connected to.
+    #[error("the record store is not asked: {0}")]
+    AddressRefused(guard::Refused),
+    /// The store overwrites where it should refuse, so that no object would be safe.
+    #[error(
+        "the record store has no conditional create: a second create of one object was not refused as it must be; use a store, or a file system with hard links, that refuses it"
+    )]
+    NoConditionalCreate,
     /// The store refused us: its credentials or permissions need a person.
     #[error("the record store refused access to `{object}`")]
     Denied {
@@ -85,6 +111,13 @@ impl Error {
     pub(crate) fn from_store(object: &str, source: object_store::Error) -> Self {
         use object_store::Error as E;
         let object = object.to_owned();
+        match Trouble::find(&source) {
+            Some(Trouble::AddressRefused) => return Self::AddressRefused(guard::Refused),
+            Some(Trouble::BucketMissing) => return Self::BucketMissing,
+            Some(Trouble::KeyRefused) => return Self::KeyRefused,
+            Some(Trouble::Denied) => return Self::Denied { object, source },
+            None => {}
+        }
         match source {
             E::NotFound { .. } => Self::NotFound { object },
             E::AlreadyExists { .. } => Self::AlreadyExists { object },
@@ -105,7 +138,13 @@ impl Error {
             | Self::UnsupportedVersion { object, .. }
             | Self::Denied { object, .. }
             | Self::Unavailable { object, .. } => Some(object),
-            Self::TooLarge { .. } | Self::Invalid { .. } => None,
+            Self::TooLarge { .. }
+            | Self::Invalid { .. }
+            | Self::Unsupported { .. }
+            | Self::KeyRefused
+            | Self::BucketMissing
+            | Self::AddressRefused(_)
+            | Self::NoConditionalCreate => None,
         }
     }
 }

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use guard::Guard;
 use model::{ObjectKey, Timestamp};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
     GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 };
+use objects::{Access, Location};
 
 use crate::Error;
 
@@ -61,6 +63,52 @@ impl Store {
         let objects =
             LocalFileSystem::new_with_prefix(folder).map_err(|error| source(Box::new(error)))?;
         Ok(Self::new(Arc::new(objects.with_fsync(true))))
+    }
+
+    /// A record store in S3, at an `s3://` URL. Reaches for nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`]: a place or a key that cannot be used.
+    pub fn open_s3(location: &str, access: &Access, guard: &Guard) -> Result<Self, Error> {
+        let unsupported = |what: String| Error::Unsupported { what };
+        let place = Location::parse(location).map_err(|error| unsupported(error.to_string()))?;
+        let store = objects::open(&place, access, guard);
+        Ok(Self::new(
+            store.map_err(|error| unsupported(error.to_string()))?,
+        ))
+    }
+
+    /// Writes a sentinel, create-only; expects that a second create is refused;
+    /// reads, and deletes it.
+    ///
+    /// # Errors
+    /// [`Error::NoConditionalCreate`], and what the store says.
+    pub async fn probe(&self) -> Result<(), Error> {
+        let token = format!("{}-{}", std::process::id(), Timestamp::now().0);
+        let key = ObjectKey::Probe { token };
+        let probed = self.probe_at(&key).await;
+        // Also after a failure: a sentinel of ours must not stay.
+        let deleted = self.delete(&key.to_string()).await;
+        probed.and(deleted)
+    }
+
+    async fn probe_at(&self, key: &ObjectKey) -> Result<(), Error> {
+        let sentinel = Bytes::from_static(b"chartlift");
+        self.put_create(key, sentinel.clone()).await?;
+        match self.put_create(key, Bytes::from_static(b"second")).await {
+            Err(Error::AlreadyExists { .. }) => {}
+            Ok(()) => return Err(Error::NoConditionalCreate),
+            Err(error) => return Err(error),
+        }
+        let object = key.to_string();
+        if self.get(&object).await? == sentinel {
+            Ok(())
+        } else {
+            Err(Error::corrupt(
+                &object,
+                "what was written was not read back",
+            ))
+        }
     }
 
     /// The object store itself.
@@ -178,18 +226,18 @@ impl Store {
                     .map_err(|error| Error::from_store(object, error))?;
                 Ok((bytes, size_bytes))
             }
-            Err(error @ object_store::Error::NotFound { .. }) => {
-                Err(Error::from_store(object, error))
-            }
-            // Azure knows no suffix ranges, and an empty object has no range at all.
-            Err(_) => {
-                let size_bytes = self.size_bytes(object).await?;
-                if size_bytes == 0 {
-                    return Ok((Bytes::new(), 0));
+            Err(error) => match Error::from_store(object, error) {
+                // Azure knows no suffix ranges, and an empty object has no range at all.
+                Error::Unavailable { .. } => {
+                    let size_bytes = self.size_bytes(object).await?;
+                    if size_bytes == 0 {
+                        return Ok((Bytes::new(), 0));
+                    }
+                    let start = size_bytes.saturating_sub(count);
+                    Ok((self.get_range(object, start..size_bytes).await?, size_bytes))
                 }
-                let start = size_bytes.saturating_sub(count);
-                Ok((self.get_range(object, start..size_bytes).await?, size_bytes))
-            }
+                told => Err(told),
+            },
         }
     }
 

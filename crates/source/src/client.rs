@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use guard::Guard;
 use model::{RawResource, is_resource_type};
 use serde_json::value::RawValue;
 use url::Url;
@@ -61,10 +62,10 @@ impl SourceClient {
     /// # Errors
     /// [`Error::Config`]: a base URL that is not plain http(s), or a token that
     /// no header can carry.
-    pub fn new(base_url: Url, auth: Auth, limits: Limits) -> Result<Self, Error> {
+    pub fn new(base_url: Url, auth: Auth, limits: Limits, guard: &Guard) -> Result<Self, Error> {
         let base = Arc::new(Base::new(&base_url)?);
         Ok(Self {
-            transport: Transport::new(Arc::clone(&base), &auth, limits)?,
+            transport: Transport::new(Arc::clone(&base), &auth, limits, guard)?,
             base,
         })
     }

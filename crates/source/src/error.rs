@@ -76,6 +76,15 @@ pub enum Error {
         /// The source.
         host: Host,
     },
+    /// Final until the operator allows it: the source's address is not to be
+    /// connected to. Nothing was sent.
+    #[error("{host} is not asked: {refused}")]
+    AddressRefused {
+        /// The source.
+        host: Host,
+        /// What to do.
+        refused: guard::Refused,
+    },
     /// An answer larger than the limit; a smaller page may fit.
     #[error("{host} gave an answer of more than {limit} bytes")]
     TooLarge {

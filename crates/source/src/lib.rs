@@ -3,7 +3,8 @@
 //!
 //! Invariant: knows nothing of databases, runs or workflows, and keeps no state
 //! between calls: cursors, visited links, retries and rates are the caller's. A
-//! credential goes to the configured origin and nowhere else. No error text, log
+//! credential goes to the configured origin and nowhere else, and every request
+//! through the guard. No error text, log
 //! event or `Debug` here carries a path, a query, a body, an id or a token (I9).
 //!
 //! Beside the plain search per type stand, later: fan-out by category

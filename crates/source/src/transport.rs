@@ -1,5 +1,5 @@
-//! One request and its answer: credentials, timeouts, redirects, the size of the
-//! body, and the statuses that mean the same whatever was asked.
+//! One request and its answer: credentials, and the statuses that mean the same
+//! whatever was asked. Where to, how long and how much is the guard's.
 //!
 //! Invariant: the credential leaves for the configured origin only; redirects
 //! elsewhere are not followed.
@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use guard::{BodyError, Bounds, Client, Guard, Redirects};
 use model::Timestamp;
+use reqwest::Response;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION};
-use reqwest::{Response, redirect};
 use url::Url;
 
 use crate::base::Base;
@@ -36,34 +37,30 @@ pub(crate) enum Answer {
 /// Sends requests to one source. Clones share connections.
 #[derive(Clone)]
 pub(crate) struct Transport {
-    http: reqwest::Client,
+    http: Client,
     base: Arc<Base>,
     credentials: Option<HeaderValue>,
     pub(crate) limits: Limits,
 }
 
 impl Transport {
-    pub(crate) fn new(base: Arc<Base>, auth: &Auth, limits: Limits) -> Result<Self, Error> {
-        let origin = Arc::clone(&base);
-        let follow = redirect::Policy::custom(move |attempt| {
-            if origin.is_same_origin(attempt.url()) && attempt.previous().len() <= REDIRECTS_MAX {
-                attempt.follow()
-            } else {
-                attempt.stop()
-            }
-        });
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(follow)
-            .referer(false)
-            .user_agent(concat!("chartlift/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(limits.connect_timeout)
-            .read_timeout(limits.idle_timeout)
-            .timeout(limits.request_timeout)
-            .build()
-            .map_err(|_| Error::Config {
-                what: "its TLS client cannot be set up on this machine",
-            })?;
+    pub(crate) fn new(
+        base: Arc<Base>,
+        auth: &Auth,
+        limits: Limits,
+        guard: &Guard,
+    ) -> Result<Self, Error> {
+        let bounds = Bounds {
+            connect_timeout: limits.connect_timeout,
+            idle_timeout: limits.idle_timeout,
+            request_timeout: limits.request_timeout,
+            redirects: Redirects::SameOrigin(REDIRECTS_MAX),
+            https_only: false,
+            decompress: true,
+        };
+        let http = guard.client(&bounds).map_err(|_| Error::Config {
+            what: "its TLS client cannot be set up on this machine",
+        })?;
         Ok(Self {
             http,
             base,
@@ -85,10 +82,14 @@ impl Transport {
         if let Some(credentials) = &self.credentials {
             request = request.header(AUTHORIZATION, credentials.clone());
         }
-        let response = request
-            .send()
-            .await
+        let request = request
+            .build()
             .map_err(|error| self.unavailable(None, Some(error)))?;
+        let response = self
+            .http
+            .send(request)
+            .await
+            .map_err(|error| self.unsent(error))?;
         let status = response.status().as_u16();
         let answer = self.answer(response, status).await;
         let bytes = if let Ok(Answer::Body { body, .. }) = &answer {
@@ -140,31 +141,27 @@ impl Transport {
     }
 
     /// The whole body, decompressed, within the limit.
-    async fn body(&self, mut response: Response) -> Result<Bytes, Error> {
-        let limit = self.limits.body_bytes_max;
-        let too_large = || Error::TooLarge {
-            host: Arc::clone(&self.base.host),
-            limit,
-        };
-        let announced = response
-            .content_length()
-            .and_then(|length| usize::try_from(length).ok())
-            .unwrap_or(0);
-        if announced > limit {
-            return Err(too_large());
-        }
-        let mut body = Vec::with_capacity(announced);
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| self.unavailable(None, Some(error)))?
-        {
-            if chunk.len() > limit - body.len() {
-                return Err(too_large());
+    async fn body(&self, response: Response) -> Result<Bytes, Error> {
+        let read = guard::whole(response, self.limits.body_bytes_max).await;
+        read.map_err(|error| match error {
+            BodyError::TooLarge { limit } => Error::TooLarge {
+                host: Arc::clone(&self.base.host),
+                limit,
+            },
+            BodyError::Http(error) => self.unavailable(None, Some(error)),
+        })
+    }
+
+    fn unsent(&self, error: guard::Error) -> Error {
+        match error {
+            guard::Error::Refused(refused) => Error::AddressRefused {
+                host: Arc::clone(&self.base.host),
+                refused,
+            },
+            guard::Error::Http(error) | guard::Error::Setup(error) => {
+                self.unavailable(None, Some(error))
             }
-            body.extend_from_slice(&chunk);
         }
-        Ok(body.into())
     }
 
     pub(crate) fn unavailable(&self, status: Option<u16>, source: Option<reqwest::Error>) -> Error {

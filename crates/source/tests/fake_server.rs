@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use chartlift_source::{
     Access, Auth, Error, Limits, ReadOutcome, Secret, SourceClient, StreamPlan,
 };
+use guard::{Allow, Guard};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use url::Url;
@@ -56,8 +57,14 @@ fn client(base: &Url) -> SourceClient {
         base.clone(),
         Auth::Bearer(Secret::new("hush-token")),
         limits(),
+        &loopback(),
     )
     .unwrap()
+}
+
+/// A guard that lets the server of a test through.
+fn loopback() -> Guard {
+    Guard::new(Allow::parse(&["127.0.0.1/32"]).unwrap())
 }
 
 fn search(resource_type: &str, parameter: &str) -> StreamPlan {
@@ -421,7 +428,7 @@ async fn fake_server_that_drips_is_cut_off() {
         request_timeout: Duration::from_millis(500),
         ..limits()
     };
-    let client = SourceClient::new(base.clone(), Auth::None, limits).unwrap();
+    let client = SourceClient::new(base.clone(), Auth::None, limits, &loopback()).unwrap();
     assert!(matches!(
         client.page(base.as_str()).await,
         Err(Error::Unavailable { timeout: true, .. })
@@ -449,6 +456,53 @@ async fn fake_server_that_is_down_is_unavailable() {
         }
     ));
     assert!(!shown(&error).contains("4711"), "{}", shown(&error));
+}
+
+/// Nothing of the address, and nothing that tells whether anybody listens there.
+#[tokio::test]
+async fn fake_server_on_an_address_that_is_not_allowed_is_never_asked() {
+    let (base, seen) = fake_server(|_| EMPTY).await;
+    let named: Url = base
+        .as_str()
+        .replace("127.0.0.1", "localhost")
+        .parse()
+        .unwrap();
+    for base in [base, named] {
+        let guard = Guard::new(Allow::default());
+        let client = SourceClient::new(base.clone(), Auth::None, limits(), &guard).unwrap();
+        for error in [
+            client.capabilities().await.unwrap_err(),
+            client.page(base.as_str()).await.unwrap_err(),
+            client.read("Patient", "p").await.unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::AddressRefused { .. }), "{error:?}");
+            assert!(error.to_string().contains("guard.allow"), "{error}");
+        }
+    }
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn fake_server_leads_nobody_to_another_address() {
+    let (base, seen) = fake_server(|target| {
+        let mut headers = HeaderMap::new();
+        let next = "http://169.254.169.254/latest/meta-data/";
+        if target.ends_with("/away") {
+            headers.insert("location", next.parse().unwrap());
+            (StatusCode::FOUND, headers, String::new())
+        } else {
+            let link = format!(r#""link":[{{"relation":"next","url":"{next}"}}]"#);
+            let page = format!(r#"{{"resourceType":"Bundle","type":"searchset",{link}}}"#);
+            (StatusCode::OK, headers, page)
+        }
+    })
+    .await;
+    let client = client(&base);
+    for path in ["away", "Observation?_count=1"] {
+        let error = client.page(&format!("{base}/{path}")).await.unwrap_err();
+        assert!(matches!(error, Error::ForeignLink { .. }), "{error:?}");
+    }
+    assert_eq!(seen.lock().unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use chartlift_tests::{
     parquet_rows, refetched_pages,
 };
 use model::{ConnectionId, DestinationId, FileFormat, RunState};
-use sandbox::{Knobs, LogEntry, SandboxOptions};
+use sandbox::{Knobs, LogEntry};
 
 use super::Trial;
 
@@ -49,7 +49,6 @@ impl Scene {
             ("maintain.interval_ms", 1_000),
         ];
         let app = App::prepare(AppOptions {
-            sandbox: SandboxOptions::default(),
             settings: settings
                 .map(|(key, value)| (key.to_owned(), value.to_string()))
                 .into(),

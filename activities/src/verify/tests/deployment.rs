@@ -49,6 +49,12 @@ pub(crate) struct Deployment {
 }
 
 impl Deployment {
+    /// What opens its destination.
+    pub(crate) fn destinations(&self) -> crate::Destinations {
+        let guard = guard::Guard::new(guard::Allow::default());
+        crate::Destinations::new(self.db.clone(), guard)
+    }
+
     pub(crate) async fn new(format: FileFormat) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = seal::KeyRing::from_base64(&seal::KeyRing::generate()).unwrap();
@@ -69,6 +75,7 @@ impl Deployment {
             name: "lake".into(),
             location,
             format,
+            credentials: None,
         };
         db.add_destination(&new).await.unwrap();
         let base = "https://portal.example/fhir".to_owned();
@@ -420,9 +427,14 @@ impl Deployment {
     }
 
     pub(crate) async fn verify(&self) -> Report {
-        verify(&self.db, &self.store, &VerifyOptions { bodies: true })
-            .await
-            .unwrap()
+        verify(
+            &self.db,
+            &self.store,
+            &self.destinations(),
+            &VerifyOptions { bodies: true },
+        )
+        .await
+        .unwrap()
     }
 
     /// Every finding's invariant and code.
