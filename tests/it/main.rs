@@ -1,6 +1,7 @@
 //! The system tests: one binary, one file a promise.
 
 mod api_record;
+mod api_schema;
 mod cli;
 mod deletes;
 mod delivery_exact;

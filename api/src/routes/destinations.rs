@@ -26,7 +26,7 @@ pub(crate) struct NewDestinationBody {
     #[schema(min_length = 1, max_length = 100, example = "lake")]
     name: String,
     /// Where: an absolute folder of the server's, or `s3://bucket/prefix`. Fixed.
-    #[schema(min_length = 1, max_length = 1000, example = "/data/lake")]
+    #[schema(min_length = 1, max_length = 1000, example = "s3://lake/records")]
     location: String,
     /// How files are written. Fixed.
     #[schema(value_type = FileFormatSchema)]

@@ -72,12 +72,8 @@ pub(crate) async fn everything(
     PathText(id): PathText,
     Params(query): Params<EverythingQuery>,
 ) -> Result<Response, Problem> {
-    let types = query.types.as_deref().unwrap_or_default();
-    let types: Vec<String> = types
-        .split(',')
-        .filter(|ty| !ty.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let types = query.types.as_deref().map(|types| types.split(','));
+    let types: Vec<String> = types.into_iter().flatten().map(str::to_owned).collect();
     let path = format!("/v1/patients/{}/$everything", encoded(&id));
     let page = Page {
         types,

@@ -42,6 +42,11 @@ async fn what_cannot_be_read_is_named() {
             "invalid_parameter",
         ),
         (
+            "/v1/patients/x/$everything?_type=",
+            400,
+            "invalid_parameter",
+        ),
+        (
             "/v1/patients/x/$everything?_type=patient",
             400,
             "invalid_parameter",
