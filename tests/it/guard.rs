@@ -12,7 +12,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_from_a_refused_address_fails_for_good() -> Result<()> {
-    let mut app = App::prepare(AppOptions::with(&[("guard.allow", "127.0.0.9")])).await?;
+    let mut app = App::prepare(AppOptions {
+        no_source: true,
+        ..AppOptions::with(&[("guard.allow", "127.0.0.9")])
+    })
+    .await?;
     let (db, base_url) = (&app.core.db, app.sandbox.base_url().clone());
     let added = activities::register::add_source(
         db,
