@@ -94,7 +94,9 @@ impl From<db::Error> for Failure {
         match error {
             db::Error::Lost => Self::Lost,
             db::Error::LogMoved => Self::retry("log_moved", error),
-            db::Error::NotFound { .. } => Self::last("not_found", error),
+            // No row that a step asks for is ever removed while its run is open, so a
+            // read that misses one is worth another look before the run ends for it.
+            db::Error::NotFound { .. } => Self::retry("not_found", error),
             db::Error::Corrupt { .. } => Self::last("database_corrupt", error),
             db::Error::Sealed(_) => Self::last("sealed", error),
             db::Error::Conflict { .. } => Self::last("conflict", error),
