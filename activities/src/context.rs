@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use db::{BackOff, Connection, Db, MergeRule};
 use guard::Guard;
+use model::SourceId;
 use records::Store;
 use source::{Auth, Secret, SourceClient};
 use url::Url;
 
 use crate::Destinations;
 use crate::failure::Failure;
+use crate::pace::SourcePace;
 
 /// The bounds of a step, from the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct Context {
     pub(crate) limits: Limits,
     /// One client a base URL: its connections are worth keeping.
     clients: Mutex<HashMap<String, SourceClient>>,
+    /// The pace of each source that has a rate.
+    paces: Mutex<HashMap<SourceId, Arc<SourcePace>>>,
     /// Attempts of steps begun by this worker.
     step_count: AtomicU64,
     /// Whether the worker is asked to end.
@@ -78,6 +82,7 @@ impl Context {
             guard,
             limits,
             clients: Mutex::default(),
+            paces: Mutex::default(),
             step_count: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }
@@ -104,6 +109,22 @@ impl Context {
         self.step_count.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The pace of a connection's source, if that has a rate.
+    fn pace(&self, connection: &Connection) -> Option<Arc<SourcePace>> {
+        let (rate, id) = (
+            connection.requests_per_second?,
+            connection.summary.source_id,
+        );
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = paces.get(&id).filter(|pace| pace.per_second == rate);
+        let pace = known.cloned().unwrap_or_else(|| {
+            let new = Arc::new(SourcePace::new(self.db.clone(), id, rate));
+            paces.insert(id, Arc::clone(&new));
+            new
+        });
+        Some(pace)
+    }
+
     /// The client for a connection, with its token.
     pub(crate) fn client(&self, connection: &Connection) -> Result<SourceClient, Failure> {
         let failed = |error: source::Error| Failure::last("source_config", error);
@@ -128,6 +149,10 @@ impl Context {
                 client
             }
         };
-        client.with_auth(auth).map_err(failed)
+        let client = client.with_auth(auth).map_err(failed)?;
+        Ok(match self.pace(connection) {
+            Some(pace) => client.with_pace(pace),
+            None => client,
+        })
     }
 }

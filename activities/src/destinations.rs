@@ -30,14 +30,33 @@ impl Destinations {
         if !objects::is_s3(location) {
             return FileDestination::reopen(location, id);
         }
+        let access = self.access(id).await?;
+        FileDestination::open_s3(location, &access, &self.guard, id)
+    }
+
+    /// Opens a destination that was added and not tried out yet; a folder is made
+    /// where it is missing.
+    pub(crate) async fn make(
+        &self,
+        id: DestinationId,
+        location: &str,
+    ) -> Result<FileDestination, Error> {
+        let access = if objects::is_s3(location) {
+            Some(self.access(id).await?)
+        } else {
+            None
+        };
+        self.open_new(id, location, access.as_ref())
+    }
+
+    async fn access(&self, id: DestinationId) -> Result<Access, Error> {
         let text = self.db.destination_credentials(id).await.map_err(unread)?;
         let text = text.ok_or_else(|| Error::Credentials {
             what: "there are none".to_owned(),
         })?;
-        let access = Access::from_json(text.as_bytes()).map_err(|error| Error::Credentials {
+        Access::from_json(text.as_bytes()).map_err(|error| Error::Credentials {
             what: error.to_string(),
-        })?;
-        FileDestination::open_s3(location, &access, &self.guard, id)
+        })
     }
 
     /// Opens what is to become a destination; a folder is made where it is missing.

@@ -4,7 +4,7 @@
 //! parts and the position after them are saved on the way: an attempt goes on
 //! where the one before was cut off.
 
-use db::{ChunkCommit, ChunkSpan, RunKind, StepClaim, StepRef};
+use db::{ChunkCommit, ChunkSpan, Db, RunKind, StepClaim, StepRef};
 use destination::FileDestination;
 use formats::{PartWriter, RowContext};
 use model::{Change, ConnectionId, ExportCounts, FileFormat, Part};
@@ -74,7 +74,7 @@ async fn deliver(
         .await?;
     let mut readers = Vec::with_capacity(spans.len());
     for span in &spans {
-        readers.push(open_span(context, span, epoch).await?);
+        readers.push(open_span(&context.db, &context.store, span, epoch).await?);
     }
     let mut chunk = Chunk {
         context,
@@ -120,10 +120,15 @@ async fn deliver(
 /// that were read from the catalogue may be gone, and the index that the plan has
 /// pinned names batches that are. What the catalogue then names holds everything
 /// of the span that no later batch has replaced, and the next span has that.
-async fn open_span(context: &Context, span: &ChunkSpan, epoch: u64) -> Result<SpanReader, Failure> {
+pub(crate) async fn open_span(
+    db: &Db,
+    store: &Store,
+    span: &ChunkSpan,
+    epoch: u64,
+) -> Result<SpanReader, Failure> {
     let mut tries = 1;
     loop {
-        match try_open_span(context, span, epoch).await {
+        match try_open_span(db, store, span, epoch).await {
             Err(OpenError::Records(records::Error::NotFound { .. })) if tries < MERGED_MAX => {
                 tries += 1;
             }
@@ -143,12 +148,13 @@ enum OpenError {
 /// not fit what the catalogue names, by the footers alone. Who is sent everything
 /// again is told what is gone, too: it may have had it, and not heard of that.
 async fn try_open_span(
-    context: &Context,
+    db: &Db,
+    store: &Store,
     span: &ChunkSpan,
     epoch: u64,
 ) -> Result<SpanReader, OpenError> {
-    let (store, from, to) = (&context.store, span.from_seq, span.to_seq);
-    let batches = context.db.batches(span.connection_id, from, to).await;
+    let (from, to) = (span.from_seq, span.to_seq);
+    let batches = db.batches(span.connection_id, from, to).await;
     let batches: Vec<BatchRef> = batches
         .map_err(OpenError::Database)?
         .into_iter()

@@ -57,7 +57,7 @@ async fn fix(
     }
     let candidates = context
         .db
-        .candidates(input.destination_id, PLAN_CONNECTIONS_MAX)
+        .candidates(input.destination_id, input.export_id, PLAN_CONNECTIONS_MAX)
         .await?;
     let more = candidates.len() == PLAN_CONNECTIONS_MAX as usize;
     let first_chunk = context.db.chunk_count(input.export_id).await?;

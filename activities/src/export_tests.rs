@@ -326,7 +326,7 @@ async fn what_was_cancelled_waits_for_more_unless_somebody_has_asked() {
     assert_eq!(
         scene
             .db()
-            .candidates(scene.destination(), 9)
+            .candidates(scene.destination(), model::ExportId::new(), 9)
             .await
             .unwrap()
             .len(),

@@ -1,7 +1,7 @@
 //! Registering sources, connections and destinations: what the command line and
-//! later the API do before the database knows them.
+//! the API do before the database knows them.
 
-use db::{Db, NewConnection, NewDestination, NewSource, SourceAuth};
+use db::{Db, DestinationChange, NewConnection, NewDestination, NewSource, SourceAuth};
 use guard::Guard;
 use model::{ConnectionId, DestinationId, FileFormat, SourceId};
 use objects::{Access, Location};
@@ -37,6 +37,7 @@ pub async fn add_source(
     name: &str,
     base_url: &Url,
     auth: SourceAuth,
+    requests_per_second: Option<u32>,
 ) -> Result<SourceId, Error> {
     check_base_url(guard, base_url).await?;
     let new = NewSource {
@@ -44,6 +45,7 @@ pub async fn add_source(
         base_url: base_url.to_string(),
         identity: source::identity(base_url),
         auth,
+        requests_per_second,
     };
     Ok(db.add_source(&new).await?)
 }
@@ -94,38 +96,47 @@ pub async fn add_destination(
     format: FileFormat,
     access: Option<&Access>,
 ) -> Result<DestinationId, Error> {
-    let location = normalised(location)?;
+    let location = check_destination(guard, location, access).await?;
     db.destination_is_free(name, &location).await?;
     let id = DestinationId::new();
-    claim_destination(db, guard, id, &location, access).await?;
+    let files = Destinations::new(db.clone(), guard.clone())
+        .open_new(id, &location, access)
+        .map_err(Error::Destination)?;
+    files.probe().await.map_err(Error::Destination)?;
+    files.claim_owner().await.map_err(Error::Destination)?;
     let new = NewDestination {
         id,
         name: name.to_owned(),
-        location: location.clone(),
+        location,
         format,
         credentials: access.map(text_of),
+        awaits_test: false,
     };
     db.add_destination(&new).await?;
     Ok(id)
 }
 
-/// Tries whether a destination can be written to, and puts its name on it.
+/// Checks that there can be a destination at a location, without reaching for it.
+/// Returns the form in which the location is kept, so that one is not taken twice.
 ///
 /// # Errors
-/// [`Error::Destination`] if it cannot be used, or is another destination's.
-pub async fn claim_destination(
-    db: &Db,
+/// [`Error::Destination`] for a location that cannot be one, or a key that is missing
+/// or does not fit; [`Error::Address`] if `guard` refuses the store's address.
+pub async fn check_destination(
     guard: &Guard,
-    id: DestinationId,
     location: &str,
     access: Option<&Access>,
-) -> Result<(), Error> {
-    let files = Destinations::new(db.clone(), guard.clone())
-        .open_new(id, location, access)
-        .map_err(Error::Destination)?;
-    files.probe().await.map_err(Error::Destination)?;
-    files.claim_owner().await.map_err(Error::Destination)?;
-    Ok(())
+) -> Result<String, Error> {
+    destination::check_location(location, access).map_err(Error::Destination)?;
+    if let Some(endpoint) = access.and_then(Access::endpoint) {
+        let url = Url::parse(endpoint).map_err(|_| {
+            Error::Destination(destination::Error::Credentials {
+                what: "the endpoint is not a URL".to_owned(),
+            })
+        })?;
+        guard.admit(&url).await.map_err(Error::Address)?;
+    }
+    normalised(location)
 }
 
 /// Replaces the key to a destination's object store, if the destination can be
@@ -145,16 +156,16 @@ pub async fn set_credentials(
         .open_new(row.id, &row.location, Some(access))
         .map_err(Error::Destination)?;
     files.check().await.map_err(Error::Destination)?;
-    Ok(db
-        .set_destination_credentials(row.id, &text_of(access))
-        .await?)
+    let text = text_of(access);
+    let change = DestinationChange {
+        credentials: Some(&text),
+        ..DestinationChange::default()
+    };
+    Ok(db.change_destination(row.id, change).await?)
 }
 
-/// The form in which a location is kept, so that one is not taken twice.
-///
-/// # Errors
-/// [`Error::Destination`] for a location in S3 that cannot be one.
-pub fn normalised(location: &str) -> Result<String, Error> {
+/// The form in which a location is kept.
+fn normalised(location: &str) -> Result<String, Error> {
     if !objects::is_s3(location) {
         return Ok(location.to_owned());
     }

@@ -47,13 +47,6 @@ impl IntoResponse for Refused {
 }
 
 impl Caller {
-    /// Whether what is asked has been done already, and only the answer is missing.
-    pub(crate) fn is_done(&self) -> bool {
-        self.asked
-            .as_ref()
-            .is_some_and(|asked| asked.done.is_some())
-    }
-
     /// Notes in the audit log that so many of a patient's resources were read.
     pub(crate) async fn note_reading(
         &self,

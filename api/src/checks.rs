@@ -2,7 +2,6 @@
 //! know itself.
 
 use futures::future::BoxFuture;
-use model::DestinationId;
 
 /// Why something cannot be registered, for people: what is wrong and what to do.
 pub type Reason = String;
@@ -24,21 +23,15 @@ pub trait Checks: Send + Sync {
     /// Why it cannot be used.
     fn base_url<'a>(&'a self, base_url: &'a str) -> BoxFuture<'a, Result<CheckedBase, Reason>>;
 
-    /// The form in which a destination's location is stored.
+    /// Checks that there can be a destination at a location, without reaching for it,
+    /// and gives the form in which the location is stored. `credentials` are those of
+    /// an object store, as JSON.
     ///
     /// # Errors
-    /// Why it cannot be one.
-    fn location(&self, location: &str) -> Result<String, Reason>;
-
-    /// Checks that a destination can be written to, and puts its name on it.
-    /// `credentials` are those of an object store, as JSON.
-    ///
-    /// # Errors
-    /// Why it cannot be used; never the credentials.
+    /// Why there cannot; never the credentials.
     fn destination<'a>(
         &'a self,
-        id: DestinationId,
         location: &'a str,
         credentials: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<(), Reason>>;
+    ) -> BoxFuture<'a, Result<String, Reason>>;
 }

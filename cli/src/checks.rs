@@ -3,18 +3,15 @@
 
 use activities::register;
 use api::{CheckedBase, Checks, Reason};
-use db::Db;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use guard::Guard;
-use model::DestinationId;
 use objects::Access;
 use url::Url;
 
 /// The checks of this program.
 #[derive(Debug)]
 pub(crate) struct Register {
-    pub(crate) db: Db,
     pub(crate) guard: Guard,
 }
 
@@ -35,20 +32,15 @@ impl Checks for Register {
         .boxed()
     }
 
-    fn location(&self, location: &str) -> Result<String, Reason> {
-        register::normalised(location).map_err(|error| error.to_string())
-    }
-
     fn destination<'a>(
         &'a self,
-        id: DestinationId,
         location: &'a str,
         credentials: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<(), Reason>> {
+    ) -> BoxFuture<'a, Result<String, Reason>> {
         async move {
             let access = credentials.map(|text| Access::from_json(text.as_bytes()));
             let access = access.transpose().map_err(|error| error.to_string())?;
-            register::claim_destination(&self.db, &self.guard, id, location, access.as_ref())
+            register::check_destination(&self.guard, location, access.as_ref())
                 .await
                 .map_err(|error| error.to_string())
         }

@@ -93,7 +93,6 @@ impl Api {
             let _ = stopped.wait_for(|is| *is).await;
         };
         let checks = Register {
-            db: core.db.clone(),
             guard: core.guard.clone(),
         };
         let app = api::App::new(core.db.clone(), core.store.clone(), Arc::new(checks));

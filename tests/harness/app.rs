@@ -79,7 +79,7 @@ impl App {
         if !options.no_source {
             let (db, guard) = (&app.core.db, &app.core.guard);
             let auth = SourceAuth::None;
-            activities::register::add_source(db, guard, "sandbox", &base_url, auth).await?;
+            activities::register::add_source(db, guard, "sandbox", &base_url, auth, None).await?;
         }
         Ok(app)
     }

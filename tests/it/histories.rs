@@ -20,6 +20,7 @@ pub(crate) async fn replay(name: &str, json: &[u8]) -> Result<()> {
         .register_workflow::<workflows::PatientPull>()?
         .register_workflow::<workflows::DestinationExport>()?
         .register_workflow::<workflows::Maintain>()?
+        .register_workflow::<workflows::Probe>()?
         .build();
     let replayer = WorkflowReplayer::new(options)?;
     replayer
@@ -51,7 +52,7 @@ async fn recorded_histories_of_all_workflows_replay() -> Result<()> {
         replay(&name, &std::fs::read(&path)?).await?;
         names.push(name);
     }
-    for workflow in ["PatientPull", "DestinationExport", "Maintain"] {
+    for workflow in ["PatientPull", "DestinationExport", "Maintain", "Probe"] {
         ensure!(
             names.iter().any(|name| name.starts_with(workflow)),
             "no history of {workflow} in {names:?}"

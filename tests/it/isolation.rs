@@ -20,7 +20,7 @@ async fn portal(app: &App, name: &str, knobs: Knobs) -> Result<(Sandbox, Vec<Con
     sandbox.portal().set_knobs(knobs);
     let (db, guard) = (&app.core.db, &app.core.guard);
     let base_url = sandbox.base_url();
-    activities::register::add_source(db, guard, name, base_url, SourceAuth::None).await?;
+    activities::register::add_source(db, guard, name, base_url, SourceAuth::None, None).await?;
     let mut connections = Vec::new();
     for (number, patient) in sandbox.patients().into_iter().enumerate() {
         let external = format!("{name}-{number}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use chartlift_tests::{App, AppOptions, S3Server, lines_of, parquet_rows, skipped};
-use db::Export;
+use db::{DestinationChange, Export};
 use futures::TryStreamExt;
 use guard::{Allow, Guard};
 use model::{DestinationId, FileFormat, ObjectKey, RunState};
@@ -180,7 +180,11 @@ async fn a_wrong_key_or_a_missing_bucket_is_told_and_disturbs_nobody() -> Result
         .s3_destination("gone", "s3://gone/records", FileFormat::Ndjson)
         .await?;
     let text = String::from_utf8(wrong.to_json())?;
-    db.set_destination_credentials(denied, &text).await?;
+    let change = DestinationChange {
+        credentials: Some(&text),
+        ..DestinationChange::default()
+    };
+    db.change_destination(denied, change).await?;
     let bucket = app.s3().folder_of("s3://gone").context("the bucket")?;
     std::fs::remove_dir_all(bucket)?;
 

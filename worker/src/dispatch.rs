@@ -4,6 +4,7 @@
 
 mod cancel;
 mod maintain;
+mod probe;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -40,6 +41,7 @@ pub(crate) async fn run(core: Core, client: Client) {
     let holder = format!("{}-{}", std::process::id(), model::EventId::new());
     let mut started: HashMap<String, Instant> = HashMap::new();
     let mut told: HashMap<String, Instant> = HashMap::new();
+    let mut probed = HashMap::new();
     // A minute after the start, then every ten: a mark lost to a race is found.
     let mut marks_at = Instant::now() + Duration::from_secs(60);
     let mut gone_at = Instant::now();
@@ -63,6 +65,9 @@ pub(crate) async fn run(core: Core, client: Client) {
         }
         if let Err(error) = cancel::tell(&core, &client, &mut told).await {
             tracing::warn!("dispatch could not cancel what was asked to end: {error:#}");
+        }
+        if let Err(error) = probe::start_due(&core, &client, &mut probed).await {
+            tracing::warn!("dispatch could not start a probe: {error:#}");
         }
         if let Err(error) = maintain::start_due(&core, &client).await {
             tracing::warn!("dispatch could not start the upkeep: {error:#}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use activities::{
     Context as StepContext, ExportActivities, Limits, MaintainActivities, MaintainLimits,
-    PullActivities,
+    ProbeActivities, PullActivities,
 };
 use anyhow::{Context, Result};
 use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions};
@@ -32,6 +32,8 @@ const BEAT_MAX: Duration = Duration::from_secs(5);
 const STEP_DURATION_MAX: Duration = Duration::from_secs(10 * 60);
 /// Steps of the upkeep at work at once.
 const MAINTAIN_SLOTS: usize = 2;
+/// Probes at work at once.
+const PROBE_SLOTS: usize = 4;
 /// How often the steps begun are counted.
 const COUNT_STEPS: Duration = Duration::from_secs(1);
 /// Workflow tasks at work at once; they are short.
@@ -105,20 +107,34 @@ pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>)
         .register_activities(MaintainActivities::new(Arc::clone(&context)))
         .register_workflow::<workflows::Maintain>()?
         .build();
+    let probes = WorkerOptions::new(queue(&core, steps::PROBE_QUEUE))
+        .graceful_shutdown_period(DRAIN)
+        .max_heartbeat_throttle_interval(BEAT_MAX)
+        .tuner(tuner(PROBE_SLOTS))
+        .workflow_task_poller_behavior(pollers())
+        .activity_task_poller_behavior(pollers())
+        .register_activities(ProbeActivities::new(Arc::clone(&context)))
+        .register_workflow::<workflows::Probe>()?
+        .build();
     let mut pulls =
         Worker::new(&runtime, client.clone(), pulls).context("start the pull worker")?;
     let mut exports =
         Worker::new(&runtime, client.clone(), exports).context("start the export worker")?;
     let mut maintain =
         Worker::new(&runtime, client.clone(), maintain).context("start the upkeep's worker")?;
+    let mut probes =
+        Worker::new(&runtime, client.clone(), probes).context("start the probes' worker")?;
     let stop = (
         pulls.shutdown_handle(),
         exports.shutdown_handle(),
         maintain.shutdown_handle(),
+        probes.shutdown_handle(),
     );
     let steps_max = settings.recycle_after_steps;
     let dispatcher = tokio::spawn(dispatch::run(core.clone(), client));
-    let work = async { tokio::try_join!(pulls.run(), exports.run(), maintain.run()).map(drop) };
+    let work = async {
+        tokio::try_join!(pulls.run(), exports.run(), maintain.run(), probes.run()).map(drop)
+    };
     tokio::pin!(work);
     let ended = tokio::select! {
         ended = &mut work => Some(ended),
@@ -136,6 +152,7 @@ pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>)
             stop.0();
             stop.1();
             stop.2();
+            stop.3();
             work.await
         }
     };

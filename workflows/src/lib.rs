@@ -10,11 +10,13 @@ mod destination_export;
 mod maintain;
 mod options;
 mod patient_pull;
+mod probe;
 mod table;
 
 pub use destination_export::DestinationExport;
 pub use maintain::Maintain;
 pub use patient_pull::PatientPull;
+pub use probe::Probe;
 
 /// The code and its markers in `steps` must say the same; a difference does not
 /// compile.
@@ -31,5 +33,6 @@ mod markers {
         same::<super::patient_pull::Run, _>(steps::PatientPull);
         same::<super::destination_export::Run, _>(steps::DestinationExport);
         same::<super::maintain::Run, _>(steps::Maintain);
+        same::<super::probe::Run, _>(steps::Probe);
     }
 }

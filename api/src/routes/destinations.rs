@@ -3,20 +3,22 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use db::NewDestination;
-use model::{DestinationId, FileFormat};
+use db::{DestinationChange, NewDestination};
+use model::{DestinationId, FileFormat, RunState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::PageQuery;
 use crate::App;
 use crate::auth::{MayRead, MayWrite};
+use crate::checks::Reason;
 use crate::entity::Entity;
 use crate::extract::{Body, Id, Params, text};
 use crate::list::{Asked, Page};
 use crate::problem::{INVALID_VALUE, Problem};
 use crate::views::DestinationView;
 use crate::views::words::{DestinationIdSchema, FileFormatSchema};
+use crate::wait::Wait;
 
 /// A destination to add.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -68,9 +70,17 @@ impl std::fmt::Debug for S3Credentials {
 /// What may change of a destination; what is left out stays.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct DestinationChange {
-    /// Whether it is exported to; enabled again, it catches up.
+#[schema(as = DestinationChange)]
+pub(crate) struct ChangeBody {
+    /// A name for people, unique.
+    #[schema(min_length = 1, max_length = 100)]
+    name: Option<String>,
+    /// Whether it is exported to; enabled again, it catches up. One that awaits its
+    /// test is enabled by passing it.
     enabled: Option<bool>,
+    /// Another key to the object store; it is tried out, and `test` tells.
+    #[schema(write_only)]
+    credentials: Option<S3Credentials>,
 }
 
 /// List destinations, newest first
@@ -92,41 +102,35 @@ pub(crate) async fn list(
     Ok(asked.page(rows, |row| row.id.to_string()))
 }
 
-/// Add a destination; it lacks everything there is, and is exported to at once
-#[utoipa::path(post, path = "/v1/destinations", operation_id = "addDestination", tag = "destinations",
+/// Add a destination; it is tested, and once it passes, exported to
+#[utoipa::path(post, path = "/v1/destinations", operation_id = "addDestination", tag = "destinations", params(Wait),
     request_body = NewDestinationBody, security(("key" = ["write"])),
-    responses((status = 201, description = "Added.", body = DestinationView)))]
+    responses((status = 201, description = "Added. It stays disabled where its test fails: `test` tells why.",
+        body = DestinationView)))]
 pub(crate) async fn add(
     MayWrite(caller): MayWrite,
     State(app): State<App>,
+    Params(wait): Params<Wait>,
     Body(body): Body<NewDestinationBody>,
 ) -> Result<Response, Problem> {
-    let refused = |why| Problem::new(INVALID_VALUE, why);
-    let credentials = body.credentials.as_ref();
-    let credentials = credentials.map(serde_json::to_string).transpose();
     let location = text("location", &body.location, 1000)?;
+    let credentials = sealed_form(body.credentials.as_ref())?;
+    let checked = app.checks.destination(location, credentials.as_deref());
     let new = NewDestination {
         id: DestinationId::new(),
         name: text("name", &body.name, 100)?.to_owned(),
-        location: app.checks.location(location).map_err(refused)?,
+        location: checked.await.map_err(refused)?,
         format: body.format,
-        credentials: credentials.map_err(|_| Problem::internal())?,
+        credentials,
+        awaits_test: true,
     };
-    if !caller.is_done() {
-        app.db.destination_is_free(&new.name, &new.location).await?;
-        app.checks
-            .destination(new.id, &new.location, new.credentials.as_deref())
-            .await
-            .map_err(refused)?;
-    }
     let id: DestinationId = caller
         .once("destination.add", |db| async move {
             db.add_destination(&new).await.map(|()| new.id)
         })
         .await?;
-    Ok(entity(&app, id)
-        .await?
-        .created(&format!("/v1/destinations/{id}")))
+    let view = wait.until_ended(|| tested(&app, id)).await?;
+    Ok(Entity::new(&view).created(&format!("/v1/destinations/{id}")))
 }
 
 /// Read a destination
@@ -140,32 +144,77 @@ pub(crate) async fn read(
     Id(id): Id<DestinationId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    Ok(entity(&app, id).await?.read(&headers))
+    let (_, view) = tested(&app, id).await?;
+    Ok(Entity::new(&view).read(&headers))
 }
 
 /// Change a destination
 #[utoipa::path(patch, path = "/v1/destinations/{id}", operation_id = "changeDestination", tag = "destinations",
     params(("id" = inline(DestinationIdSchema), Path, description = "The destination.")),
-    request_body = DestinationChange, security(("key" = ["write"])),
+    request_body = ChangeBody, security(("key" = ["write"])),
     responses((status = 200, description = "As it is now.", body = DestinationView)))]
 pub(crate) async fn change(
     MayWrite(caller): MayWrite,
     State(app): State<App>,
     Id(id): Id<DestinationId>,
     headers: HeaderMap,
-    Body(change): Body<DestinationChange>,
+    Body(body): Body<ChangeBody>,
 ) -> Result<Response, Problem> {
-    entity(&app, id).await?.may_change(&headers)?;
-    if let Some(enabled) = change.enabled {
-        caller
-            .db("destination.change")
-            .set_destination_enabled(id, enabled)
-            .await?;
+    let (_, view) = tested(&app, id).await?;
+    Entity::new(&view).may_change(&headers)?;
+    let credentials = sealed_form(body.credentials.as_ref())?;
+    if let Some(text) = &credentials {
+        let checked = app.checks.destination(&view.location, Some(text));
+        checked.await.map_err(refused)?;
     }
-    Ok(entity(&app, id).await?.with(StatusCode::OK))
+    let name = body.name.as_deref();
+    let change = DestinationChange {
+        name: name.map(|name| text("name", name, 100)).transpose()?,
+        enabled: body.enabled,
+        credentials: credentials.as_deref(),
+    };
+    caller
+        .db("destination.change")
+        .change_destination(id, change)
+        .await?;
+    let (_, view) = tested(&app, id).await?;
+    Ok(Entity::new(&view).with(StatusCode::OK))
 }
 
-async fn entity(app: &App, id: DestinationId) -> Result<Entity, Problem> {
+/// Delete a destination and its exports; what lies at its location stays there
+#[utoipa::path(delete, path = "/v1/destinations/{id}", operation_id = "deleteDestination", tag = "destinations",
+    params(("id" = inline(DestinationIdSchema), Path, description = "The destination.")),
+    security(("key" = ["write"])), responses((status = 204, description = "It is gone.")))]
+pub(crate) async fn delete(
+    MayWrite(caller): MayWrite,
+    State(app): State<App>,
+    Id(id): Id<DestinationId>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let (_, view) = tested(&app, id).await?;
+    Entity::new(&view).may_change(&headers)?;
+    caller
+        .db("destination.delete")
+        .delete_destination(id)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A destination with its latest test, and how far that is; one that was never
+/// tested has nothing to wait for.
+async fn tested(app: &App, id: DestinationId) -> Result<(RunState, DestinationView), Problem> {
     let destination = app.db.destination(&id.to_string()).await?;
-    Ok(Entity::new(&DestinationView::from(destination)))
+    let test = app.db.latest_test(id).await?;
+    let state = test.as_ref().map_or(RunState::Completed, |test| test.state);
+    Ok((state, DestinationView::whole(destination, test)))
+}
+
+fn refused(why: Reason) -> Problem {
+    Problem::new(INVALID_VALUE, why)
+}
+
+/// A key as it is stored, before it is sealed.
+fn sealed_form(credentials: Option<&S3Credentials>) -> Result<Option<String>, Problem> {
+    let text = credentials.map(serde_json::to_string).transpose();
+    text.map_err(|_| Problem::internal())
 }

@@ -4,18 +4,19 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use db::RunKind;
-use model::{DestinationId, ExportId, RunState, Trigger};
+use model::{ConnectionId, DestinationId, ExportId, PatientId, RunState, Trigger};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::PageQuery;
 use crate::App;
 use crate::auth::{MayRead, MayWrite};
 use crate::entity::Entity;
 use crate::extract::{Body, Id, Params, id};
 use crate::list::{Asked, Page};
-use crate::problem::Problem;
-use crate::views::ExportView;
-use crate::views::words::{DestinationIdSchema, ExportIdSchema};
+use crate::problem::{INVALID_VALUE, Problem};
+use crate::views::words::{DestinationIdSchema, ExportIdSchema, PatientIdSchema};
+use crate::views::{ExportErrorView, ExportView};
 use crate::wait::Wait;
 
 /// Which exports.
@@ -44,7 +45,14 @@ pub(crate) struct NewExport {
     /// Send everything again, not only what is lacking there.
     #[serde(default)]
     full: bool,
+    /// Only what is lacking of these patients; all, where it is left out.
+    #[schema(value_type = Option<Vec<PatientIdSchema>>, min_items = 1, max_items = 1000)]
+    patients: Option<Vec<PatientId>>,
 }
+
+/// The most patients that an export may name: they stand in one body and one
+/// transaction.
+const PATIENTS_MAX: usize = 1000;
 
 /// List exports, newest first
 #[utoipa::path(get, path = "/v1/exports", operation_id = "listExports", tag = "exports", params(ExportsQuery),
@@ -78,13 +86,23 @@ pub(crate) async fn start(
     Params(wait): Params<Wait>,
     Body(body): Body<NewExport>,
 ) -> Result<Response, Problem> {
+    let patients = body.patients.as_ref();
+    if patients.is_some_and(|these| !(1..=PATIENTS_MAX).contains(&these.len())) {
+        let detail =
+            format!("`patients` names 1 to {PATIENTS_MAX} patients, or is left out for all.");
+        return Err(Problem::new(INVALID_VALUE, detail));
+    }
+    if body.full && patients.is_some() {
+        let detail = "`full` sends everything to the destination again: leave `patients` out.";
+        return Err(Problem::new(INVALID_VALUE, detail));
+    }
     let id = caller
         .once("export.start", |db| async move {
-            if body.full {
-                db.request_full_export(body.destination_id).await
-            } else {
-                db.request_export(body.destination_id, Some(Trigger::Manual))
-                    .await
+            let destination = body.destination_id;
+            match body.patients {
+                Some(patients) => db.request_export_of(destination, &patients).await,
+                None if body.full => db.request_full_export(destination).await,
+                None => db.request_export(destination, Some(Trigger::Manual)).await,
             }
         })
         .await?;
@@ -104,6 +122,23 @@ pub(crate) async fn read(
 ) -> Result<Response, Problem> {
     let view = wait.until_ended(|| view(&app, id)).await?;
     Ok(Entity::new(&view).read(&headers))
+}
+
+/// List the connections that an export did not deliver, newest first
+#[utoipa::path(get, path = "/v1/exports/{id}/errors", operation_id = "listExportErrors", tag = "exports",
+    params(("id" = inline(ExportIdSchema), Path, description = "The export."), PageQuery),
+    security(("key" = ["read"])), responses((status = 200, description = "A page.", body = Page<ExportErrorView>)))]
+pub(crate) async fn errors(
+    _: MayRead,
+    State(app): State<App>,
+    Id(id): Id<ExportId>,
+    Params(query): Params<PageQuery>,
+) -> Result<Page<ExportErrorView>, Problem> {
+    let asked: Asked<ConnectionId> =
+        Asked::new(query.limit, query.cursor.as_deref(), ConnectionId::PREFIX)?;
+    app.db.export(id).await?;
+    let rows = app.db.export_errors(id, asked.before, asked.rows()).await?;
+    Ok(asked.page(rows, |row| row.connection_id.to_string()))
 }
 
 /// Ask an export to end
@@ -153,5 +188,10 @@ async fn accepted(app: &App, id: ExportId, wait: Wait) -> Result<Response, Probl
 
 async fn view(app: &App, id: ExportId) -> Result<(RunState, ExportView), Problem> {
     let export = app.db.export(id).await?;
-    Ok((export.state, ExportView::whole(export)))
+    let patients = app.db.export_patients(id).await?;
+    let progress = match export.state {
+        RunState::Running => Some(app.db.export_progress(id).await?),
+        _ => None,
+    };
+    Ok((export.state, ExportView::whole(export, patients, progress)))
 }

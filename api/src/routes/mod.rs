@@ -7,6 +7,7 @@ mod exports;
 mod health;
 mod keys;
 mod patients;
+mod probes;
 mod pulls;
 mod resources;
 mod sources;
@@ -53,9 +54,17 @@ pub(crate) fn all() -> OpenApiRouter<App> {
         .routes(routes!(pulls::accept))
         .routes(routes!(pulls::discard))
         .routes(routes!(destinations::list, destinations::add))
-        .routes(routes!(destinations::read, destinations::change))
+        .routes(routes!(
+            destinations::read,
+            destinations::change,
+            destinations::delete
+        ))
+        .routes(routes!(probes::test))
+        .routes(routes!(probes::rehearse))
+        .routes(routes!(probes::read))
         .routes(routes!(exports::list, exports::start))
         .routes(routes!(exports::read))
+        .routes(routes!(exports::errors))
         .routes(routes!(exports::cancel))
         .routes(routes!(exports::retry))
         .routes(routes!(keys::list, keys::add))

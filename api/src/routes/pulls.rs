@@ -176,5 +176,10 @@ async fn accepted(app: &App, id: PullId, wait: Wait) -> Result<Response, Problem
 async fn view(app: &App, id: PullId) -> Result<(RunState, PullView), Problem> {
     let pull = app.db.pull(id).await?;
     let (types, held) = (app.db.pull_types(id).await?, app.db.held_deletes(id).await?);
-    Ok((pull.state, PullView::whole(pull, types, held)))
+    let progress = match pull.state {
+        RunState::Running => Some(app.db.pull_progress(id).await?),
+        _ => None,
+    };
+    let state = pull.state;
+    Ok((state, PullView::whole(pull, types, held, progress)))
 }

@@ -34,6 +34,10 @@ pub(crate) struct NewSourceBody {
     /// Whether each connection brings a bearer token.
     #[serde(default)]
     auth: AuthBody,
+    /// How often it may be asked a second, by all workers together; as often as they
+    /// like, where it is left out.
+    #[schema(minimum = 1, maximum = 1000, example = 20)]
+    requests_per_second: Option<u32>,
 }
 
 /// How a source wants to be asked.
@@ -56,6 +60,27 @@ pub(crate) struct SourceChange {
     base_url: Option<String>,
     /// Whether it is pulled from.
     enabled: Option<bool>,
+    /// How often it may be asked a second, by all workers together; `null`: as often
+    /// as they like.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    requests_per_second: Option<Option<u32>>,
+}
+
+/// Tells `null` from what is left out.
+fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<u32>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+/// The highest rate that a source may have.
+const RATE_MAX: u32 = 1000;
+
+fn check_rate(rate: Option<u32>) -> Result<Option<u32>, Problem> {
+    if rate.is_none_or(|rate| (1..=RATE_MAX).contains(&rate)) {
+        return Ok(rate);
+    }
+    let detail = format!("`requests_per_second` is a whole number from 1 to {RATE_MAX}, or null.");
+    Err(Problem::new(INVALID_VALUE, detail))
 }
 
 /// List sources, newest first
@@ -99,6 +124,7 @@ pub(crate) async fn add(
             AuthBody::None => SourceAuth::None,
             AuthBody::Bearer => SourceAuth::Bearer,
         },
+        requests_per_second: check_rate(body.requests_per_second)?,
     };
     let id: SourceId = caller
         .once("source.add", |db| async move { db.add_source(&new).await })
@@ -134,6 +160,7 @@ pub(crate) async fn change(
     Body(change): Body<SourceChange>,
 ) -> Result<Response, Problem> {
     entity(&app, id).await?.may_change(&headers)?;
+    let rate = change.requests_per_second.map(check_rate).transpose()?;
     let db = caller.db("source.change");
     if let Some(base_url) = &change.base_url {
         let base = app.checks.base_url(text("base_url", base_url, 2000)?).await;
@@ -142,6 +169,9 @@ pub(crate) async fn change(
     }
     if let Some(enabled) = change.enabled {
         db.set_source_enabled(id, enabled).await?;
+    }
+    if let Some(rate) = rate {
+        db.set_source_rate(id, rate).await?;
     }
     Ok(entity(&app, id).await?.with(axum::http::StatusCode::OK))
 }

@@ -25,6 +25,7 @@ fn operations() -> Vec<(Method, String, Scope)> {
                 "destinations" => "dst_",
                 "exports" => "exp_",
                 "keys" => "key_",
+                "probes" => "prb_",
                 _ => "",
             };
             let id = format!("{prefix}{}", "0".repeat(32));

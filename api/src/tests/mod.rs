@@ -1,6 +1,7 @@
 //! Requests over a real listener, against a real database and a real record store.
 
 mod access;
+mod destinations;
 mod idempotency;
 mod lists;
 mod refusals;
@@ -12,11 +13,11 @@ use std::sync::Arc;
 use db::{Db, NewApiKey, NewConnection, NewSource, SourceAuth};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use model::{ConnectionId, DestinationId, KeyId, PatientId, Scope};
+use model::{ConnectionId, KeyId, PatientId, ProbeReport, Scope};
 use records::Store;
 use reqwest::Method;
 use seal::KeyRing;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::{App, CheckedBase, Checks, Reason, router};
@@ -37,21 +38,16 @@ impl Checks for Lenient {
         async move { answer }.boxed()
     }
 
-    fn location(&self, location: &str) -> Result<String, Reason> {
-        Ok(location.to_owned())
-    }
-
     fn destination<'a>(
         &'a self,
-        _: DestinationId,
         location: &'a str,
         _: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<(), Reason>> {
+    ) -> BoxFuture<'a, Result<String, Reason>> {
         let refused = location.contains("refused") || !location.starts_with('/');
         let answer = if refused {
             Err("`location` is refused".to_owned())
         } else {
-            Ok(())
+            Ok(location.to_owned())
         };
         async move { answer }.boxed()
     }
@@ -123,6 +119,18 @@ impl Server {
         self.db.ensure_patient(external_id).await.unwrap()
     }
 
+    /// A destination whose test has ended as a worker would end it.
+    async fn tested_lake(&self) -> Reply {
+        let lake = json!({"name": "lake", "location": "/data/lake", "format": "parquet"});
+        let lake = self.post("/v1/destinations", &lake).await.is(201);
+        let test = lake.body["test"]["id"].as_str().unwrap().parse().unwrap();
+        let report = ProbeReport::default();
+        self.db.end_probe(test, &report, None).await.unwrap();
+        self.get(&format!("/v1/destinations/{}", lake.id()))
+            .await
+            .is(200)
+    }
+
     async fn connection(&self, number: usize) -> ConnectionId {
         let source_id = match self.db.source("clinic").await {
             Ok(source) => source.id,
@@ -132,6 +140,7 @@ impl Server {
                     base_url: "https://ehr.example/fhir".into(),
                     identity: "ehr.example/fhir".into(),
                     auth: SourceAuth::Bearer,
+                    requests_per_second: None,
                 };
                 self.db.add_source(&new).await.unwrap()
             }

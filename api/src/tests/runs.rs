@@ -51,8 +51,7 @@ async fn the_whole_job_is_asked_for_over_http() {
         .await;
     assert_problem(&held, 409, "conflict");
 
-    let lake = json!({"name": "lake", "location": "/data/lake", "format": "parquet"});
-    let lake = server.post("/v1/destinations", &lake).await.is(201);
+    let lake = server.tested_lake().await;
     let start = json!({"destination_id": lake.id(), "full": true});
     let export = server.post("/v1/exports", &start).await.is(202);
     assert_eq!(export.body["full"], true);
@@ -76,8 +75,7 @@ async fn a_connection_that_is_given_up_loses_its_token_and_is_not_pulled() {
 #[tokio::test]
 async fn what_has_changed_meanwhile_is_not_changed_blindly() {
     let server = Server::start().await;
-    let lake = json!({"name": "lake", "location": "/data/lake", "format": "parquet"});
-    let lake = server.post("/v1/destinations", &lake).await.is(201);
+    let lake = server.tested_lake().await;
     let path = format!("/v1/destinations/{}", lake.id());
     let change = async |tag: &str, enabled: bool| {
         let request = server

@@ -1,14 +1,17 @@
 //! Exports.
 
-use db::Export;
-use model::{DestinationId, ExportCounts, ExportId, RunPhase, RunState};
+use db::{Export, ExportError, ExportProgress};
+use model::{ConnectionId, DestinationId, ExportCounts, ExportId, PatientId, RunPhase, RunState};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::counts;
 use super::pull::TriggerView;
 use super::text;
-use super::words::{DestinationIdSchema, ExportIdSchema, RunPhaseSchema, RunStateSchema};
+use super::words::{
+    ConnectionIdSchema, DestinationIdSchema, ExportIdSchema, PatientIdSchema, RunPhaseSchema,
+    RunStateSchema,
+};
 
 /// An export.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -43,16 +46,71 @@ pub struct ExportView {
     /// Why it was asked for; left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub triggers: Option<Vec<TriggerView>>,
+    /// The patients it is for; left out of lists, and where it is for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<PatientIdSchema>>)]
+    pub patient_ids: Option<Vec<PatientId>>,
+    /// How far it is, while it is running; left out of lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ExportProgressView>,
+}
+
+/// How far an export is in the plan at work.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ExportProgress)]
+pub struct ExportProgressView {
+    /// Connections in the plan.
+    pub connections: u64,
+    /// Those whose files are written; a publication makes them visible.
+    pub connections_written: u64,
+    /// Those that failed.
+    pub connections_failed: u64,
+}
+
+/// A connection that an export did not deliver.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[expect(missing_docs, reason = "the fields are those of `db::ExportError`")]
+#[schema(as = ExportError)]
+pub struct ExportErrorView {
+    #[schema(value_type = ConnectionIdSchema)]
+    pub connection_id: ConnectionId,
+    #[schema(value_type = PatientIdSchema)]
+    pub patient_id: PatientId,
+    pub error_code: Option<String>,
+    #[schema(schema_with = counts::export)]
+    pub counts: ExportCounts,
 }
 
 impl ExportView {
-    /// An export with its triggers.
+    /// An export with its triggers, the patients it is for (none: all) and how far
+    /// it is.
     #[must_use]
-    pub fn whole(mut export: Export) -> Self {
+    pub fn whole(
+        mut export: Export,
+        patients: Vec<PatientId>,
+        progress: Option<ExportProgress>,
+    ) -> Self {
         let triggers = std::mem::take(&mut export.triggers);
         Self {
             triggers: Some(triggers.into_iter().map(TriggerView::from).collect()),
+            patient_ids: Some(patients).filter(|patients| !patients.is_empty()),
+            progress: progress.map(|progress| ExportProgressView {
+                connections: progress.connections,
+                connections_written: progress.connections_written,
+                connections_failed: progress.connections_failed,
+            }),
             ..Self::from(export)
+        }
+    }
+}
+
+impl From<ExportError> for ExportErrorView {
+    fn from(error: ExportError) -> Self {
+        Self {
+            connection_id: error.connection_id,
+            patient_id: error.patient_id,
+            error_code: error.error_code,
+            counts: error.counts,
         }
     }
 }
@@ -76,6 +134,8 @@ impl From<Export> for ExportView {
             started_at: export.started_at.map(text),
             finished_at: export.finished_at.map(text),
             triggers: None,
+            patient_ids: None,
+            progress: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 mod access;
 mod counts;
 mod export;
+mod probe;
 mod pull;
 mod registry;
 pub(crate) mod words;
@@ -11,8 +12,9 @@ pub(crate) mod words;
 use model::Timestamp;
 
 pub use self::access::{AuditView, KeyView, NewKeyView};
-pub use self::export::ExportView;
-pub use self::pull::{HeldView, PullTypeView, PullView, TriggerView};
+pub use self::export::{ExportErrorView, ExportProgressView, ExportView};
+pub use self::probe::{CheckView, ProbeView, RehearsalView};
+pub use self::pull::{HeldView, PullProgressView, PullTypeView, PullView, TriggerView};
 pub use self::registry::{ConnectionView, DestinationView, PatientView, SourceView};
 
 fn text(time: Timestamp) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use db::{HeldDeletes, Pull, PullType, TriggerCount};
+use db::{HeldDeletes, Pull, PullProgress, PullType, TriggerCount};
 use model::{
     ConnectionId, HeldState, PullCounts, PullId, PullKind, RunPhase, RunState, Trigger, TypeOutcome,
 };
@@ -53,6 +53,19 @@ pub struct PullView {
     /// Deletions that it held back; left out of lists, and where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldView>,
+    /// How far it is, while it is running; left out of lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<PullProgressView>,
+}
+
+/// How far a pull is: what is fetched and durable.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = PullProgress)]
+pub struct PullProgressView {
+    /// Resources fetched, before repetitions are dropped.
+    pub resources: u64,
+    /// The size of what they are staged in, compressed.
+    pub size_bytes: u64,
 }
 
 /// Deletions that a pull held back.
@@ -103,14 +116,23 @@ pub struct TriggerView {
 }
 
 impl PullView {
-    /// A pull with its triggers, its coverage and what it held back.
+    /// A pull with its triggers, its coverage, what it held back and how far it is.
     #[must_use]
-    pub fn whole(mut pull: Pull, types: Vec<PullType>, held: Option<HeldDeletes>) -> Self {
+    pub fn whole(
+        mut pull: Pull,
+        types: Vec<PullType>,
+        held: Option<HeldDeletes>,
+        progress: Option<PullProgress>,
+    ) -> Self {
         let triggers = std::mem::take(&mut pull.triggers);
         Self {
             triggers: Some(triggers.into_iter().map(TriggerView::from).collect()),
             types: Some(types.into_iter().map(PullTypeView::from).collect()),
             held: held.map(HeldView::from),
+            progress: progress.map(|progress| PullProgressView {
+                resources: progress.resources,
+                size_bytes: progress.size_bytes,
+            }),
             ..Self::from(pull)
         }
     }
@@ -135,6 +157,7 @@ impl From<Pull> for PullView {
             triggers: None,
             types: None,
             held: None,
+            progress: None,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Sources, patients, connections and destinations.
 
-use db::{ConnectionSummary, Destination, Patient, Source};
+use db::{ConnectionSummary, Destination, Patient, Probe, Source};
 use model::{ConnectionId, ConnectionStatus, DestinationId, FileFormat, PatientId, SourceId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::probe::ProbeView;
 use super::text;
 use super::words::{
     ConnectionIdSchema, ConnectionStatusSchema, DestinationIdSchema, FileFormatSchema,
@@ -25,6 +26,8 @@ pub struct SourceView {
     pub identity: String,
     /// `none`, or `bearer`: each connection brings a token.
     pub auth: &'static str,
+    /// How often it may be asked a second, by all workers together.
+    pub requests_per_second: Option<u32>,
     pub enabled: bool,
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -78,6 +81,8 @@ pub struct DestinationView {
     #[schema(value_type = FileFormatSchema)]
     pub format: FileFormat,
     pub enabled: bool,
+    /// Whether no test of it has passed yet: until then it is not enabled.
+    pub awaits_test: bool,
     pub epoch: u64,
     pub last_publication: u64,
     pub failures: u64,
@@ -86,6 +91,20 @@ pub struct DestinationView {
     pub not_before: Option<String>,
     #[schema(format = DateTime)]
     pub created_at: String,
+    /// Its latest test; left out of lists, and where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<ProbeView>,
+}
+
+impl DestinationView {
+    /// A destination with its latest test.
+    #[must_use]
+    pub fn whole(destination: Destination, test: Option<Probe>) -> Self {
+        Self {
+            test: test.map(ProbeView::from),
+            ..Self::from(destination)
+        }
+    }
 }
 
 impl From<ConnectionSummary> for ConnectionView {
@@ -111,11 +130,13 @@ impl From<Destination> for DestinationView {
             location: destination.location,
             format: destination.format,
             enabled: destination.enabled,
+            awaits_test: destination.awaits_test,
             epoch: destination.epoch,
             last_publication: destination.last_publication,
             failures: destination.failures,
             not_before: (destination.not_before.0 > 0).then(|| text(destination.not_before)),
             created_at: text(destination.created_at),
+            test: None,
         }
     }
 }
@@ -128,6 +149,7 @@ impl From<Source> for SourceView {
             base_url: source.base_url,
             identity: source.identity,
             auth: source.auth.as_str(),
+            requests_per_second: source.requests_per_second,
             enabled: source.enabled,
             created_at: text(source.created_at),
         }

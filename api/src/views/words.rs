@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 
 use model::{
-    AuditId, ConnectionId, ConnectionStatus, DestinationId, ExportId, FileFormat, HeldState, KeyId,
-    PatientId, PullId, PullKind, RunPhase, RunState, Scope, SourceId, Trigger, TypeOutcome,
+    AuditId, Check, ConnectionId, ConnectionStatus, DestinationId, ExportId, FileFormat, HeldState,
+    KeyId, PatientId, ProbeId, ProbeKind, PullId, PullKind, RunPhase, RunState, Scope, SourceId,
+    Trigger, TypeOutcome, Verdict,
 };
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -70,18 +71,22 @@ ids! {
     ExportIdSchema for ExportId;
     KeyIdSchema for KeyId;
     PatientIdSchema for PatientId;
+    ProbeIdSchema for ProbeId;
     PullIdSchema for PullId;
     SourceIdSchema for SourceId;
 }
 
 words! {
+    CheckSchema for Check;
     ConnectionStatusSchema for ConnectionStatus;
     FileFormatSchema for FileFormat;
     HeldStateSchema for HeldState;
+    ProbeKindSchema for ProbeKind;
     PullKindSchema for PullKind;
     RunPhaseSchema for RunPhase;
     RunStateSchema for RunState;
     ScopeSchema for Scope;
     TriggerSchema for Trigger;
     TypeOutcomeSchema for TypeOutcome;
+    VerdictSchema for Verdict;
 }

@@ -1,5 +1,7 @@
 //! `chartlift destination …`
 
+mod probe;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,6 +9,7 @@ use activities::register::{add_destination, set_credentials};
 use anyhow::{Context, Result};
 use api::views::DestinationView;
 use clap::Subcommand;
+use db::DestinationChange;
 use model::FileFormat;
 use objects::Access;
 
@@ -44,6 +47,34 @@ pub(crate) enum DestinationCommand {
         /// The file that holds the key as JSON, `-` for standard input; stored encrypted
         #[arg(long, value_name = "FILE")]
         credentials_file: PathBuf,
+    },
+    /// Try whether a destination can be written to, check by check; exit code 1 if not
+    Test {
+        /// Its name or id
+        destination: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Count what an export to a destination would deliver now
+    Rehearse {
+        /// Its name or id
+        destination: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a destination another name
+    Rename {
+        /// Its name or id
+        destination: String,
+        /// The new name
+        name: String,
+    },
+    /// Forget a destination and its exports; what lies at its location stays there
+    Delete {
+        /// Its name or id
+        destination: String,
     },
     /// List the destinations
     List {
@@ -84,6 +115,26 @@ pub(crate) async fn run(global: &GlobalArguments, command: DestinationCommand) -
         } => {
             let access = read_access(&credentials_file)?;
             set_credentials(db, guard, &destination, &access).await?;
+        }
+        DestinationCommand::Test { destination, json } => {
+            let row = db.destination(&destination).await?;
+            return probe::test(&core, &row, json).await;
+        }
+        DestinationCommand::Rehearse { destination, json } => {
+            let row = db.destination(&destination).await?;
+            probe::rehearse(&core, &row, json).await?;
+        }
+        DestinationCommand::Rename { destination, name } => {
+            let change = DestinationChange {
+                name: Some(&name),
+                ..DestinationChange::default()
+            };
+            let id = db.destination(&destination).await?.id;
+            db.change_destination(id, change).await?;
+        }
+        DestinationCommand::Delete { destination } => {
+            let id = db.destination(&destination).await?.id;
+            db.delete_destination(id).await?;
         }
         DestinationCommand::List { json } => {
             let rows: Vec<_> = db

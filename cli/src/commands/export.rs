@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use api::views::ExportView;
+use api::views::{ExportErrorView, ExportView};
 use clap::Subcommand;
 use db::{Db, RunKind};
-use model::{DestinationId, ExportId, RunState, Trigger};
+use model::{DestinationId, ExportId, PatientId, RunState, Trigger};
 
 use crate::args::GlobalArguments;
 use crate::commands::pull::because;
@@ -17,6 +17,9 @@ use crate::output::{bytes, grouped, or_dash, print_json, print_line, print_list}
 /// How often a waiting command looks.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Errors read from the database at a time.
+const ERRORS_PAGE: u32 = 1000;
+
 /// What can be done with exports.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExportCommand {
@@ -24,7 +27,8 @@ pub(crate) enum ExportCommand {
     #[command(
         after_help = "Changes are exported by themselves; this is for when you do not want to wait.\n\n\
         Examples:\n  chartlift export start lake --wait\n  chartlift export start --all\n  \
-        chartlift export start lake --full        send everything again, newest versions only"
+        chartlift export start lake --full        send everything again, newest versions only\n  \
+        chartlift export start lake --patient mrs-doe"
     )]
     Start {
         /// Names or ids of destinations
@@ -36,6 +40,9 @@ pub(crate) enum ExportCommand {
         /// Send everything again, as if nothing had been delivered
         #[arg(long)]
         full: bool,
+        /// Only what is lacking of this patient, by id or your own name; may be repeated
+        #[arg(long = "patient", value_name = "PATIENT", conflicts_with = "full")]
+        patients: Vec<String>,
         /// Wait until they have ended; exit code 1 unless all completed
         #[arg(long)]
         wait: bool,
@@ -71,6 +78,14 @@ pub(crate) enum ExportCommand {
         #[arg(long)]
         json: bool,
     },
+    /// List the connections that an export did not deliver, and why
+    Errors {
+        /// Its id
+        export: ExportId,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show an export and why it ran
     Show {
         /// Its id
@@ -88,6 +103,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: ExportCommand) -> Res
             destinations,
             all,
             full,
+            patients,
             wait,
         } => {
             let destinations = if all {
@@ -95,7 +111,8 @@ pub(crate) async fn run(global: &GlobalArguments, command: ExportCommand) -> Res
             } else {
                 named(&db, &destinations).await?
             };
-            return start(&db, destinations, full, wait).await;
+            let patients = patients_named(&db, &patients).await?;
+            return start(&db, destinations, full, &patients, wait).await;
         }
         ExportCommand::Cancel { export, wait } => return cancel(&db, export, wait).await,
         ExportCommand::Retry { export, wait } => {
@@ -142,8 +159,10 @@ pub(crate) async fn run(global: &GlobalArguments, command: ExportCommand) -> Res
                 },
             )?;
         }
+        ExportCommand::Errors { export, json } => errors(&db, export, json).await?,
         ExportCommand::Show { export, json } => {
-            let view = ExportView::whole(db.export(export).await?);
+            let patients = db.export_patients(export).await?;
+            let view = ExportView::whole(db.export(export).await?, patients, None);
             if json {
                 print_json(&view)?
             } else {
@@ -152,6 +171,31 @@ pub(crate) async fn run(global: &GlobalArguments, command: ExportCommand) -> Res
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn errors(db: &Db, export: ExportId, json: bool) -> Result<()> {
+    db.export(export).await?;
+    let (mut errors, mut before) = (Vec::new(), None);
+    loop {
+        let page = db.export_errors(export, before, ERRORS_PAGE).await?;
+        let Some(last) = page.last() else { break };
+        before = Some(last.connection_id);
+        errors.extend(page.into_iter().map(ExportErrorView::from));
+    }
+    print_list(
+        json,
+        &errors,
+        &["CONNECTION", "PATIENT", "CODE", "RESOURCES"],
+        "nothing failed",
+        |error| {
+            vec![
+                error.connection_id.to_string(),
+                error.patient_id.to_string(),
+                or_dash(error.error_code.as_ref()),
+                grouped(error.counts.failed),
+            ]
+        },
+    )
 }
 
 async fn enabled(db: &Db) -> Result<Vec<DestinationId>> {
@@ -171,10 +215,19 @@ async fn named(db: &Db, names: &[String]) -> Result<Vec<DestinationId>> {
     Ok(found)
 }
 
+async fn patients_named(db: &Db, names: &[String]) -> Result<Vec<PatientId>> {
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        found.push(db.patient(name).await?.id);
+    }
+    Ok(found)
+}
+
 async fn start(
     db: &Db,
     destinations: Vec<DestinationId>,
     full: bool,
+    patients: &[PatientId],
     wait: bool,
 ) -> Result<ExitCode> {
     if destinations.is_empty() {
@@ -184,6 +237,8 @@ async fn start(
     for destination in destinations {
         let export = if full {
             db.request_full_export(destination).await?
+        } else if !patients.is_empty() {
+            db.request_export_of(destination, patients).await?
         } else {
             db.request_export(destination, Some(Trigger::Manual))
                 .await?

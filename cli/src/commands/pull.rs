@@ -156,7 +156,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: PullCommand) -> Resul
         }
         PullCommand::Show { pull, json } => {
             let (types, held) = (db.pull_types(pull).await?, db.held_deletes(pull).await?);
-            let view = PullView::whole(db.pull(pull).await?, types, held);
+            let view = PullView::whole(db.pull(pull).await?, types, held, None);
             if json {
                 print_json(&view)?
             } else {

@@ -4,10 +4,9 @@ use std::process::ExitCode;
 
 use activities::register::add_source;
 use anyhow::Result;
+use api::views::SourceView;
 use clap::Subcommand;
-use db::{Source, SourceAuth};
-use model::SourceId;
-use serde::Serialize;
+use db::SourceAuth;
 use url::Url;
 
 use crate::args::GlobalArguments;
@@ -29,6 +28,17 @@ pub(crate) enum SourceCommand {
         /// How it is asked: none, or bearer (a token per connection)
         #[arg(long, default_value = "none")]
         auth: SourceAuth,
+        /// How often it may be asked a second, by all workers together
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        requests_per_second: Option<u32>,
+    },
+    /// Change how often a source may be asked a second, by all workers together
+    Rate {
+        /// Its name or id
+        source: String,
+        /// Requests a second; left out, as often as workers like
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+        requests_per_second: Option<u32>,
     },
     /// List the sources
     List {
@@ -48,31 +58,6 @@ pub(crate) enum SourceCommand {
     },
 }
 
-#[derive(Serialize)]
-struct SourceView {
-    id: SourceId,
-    name: String,
-    base_url: String,
-    identity: String,
-    auth: SourceAuth,
-    enabled: bool,
-    created_at: String,
-}
-
-impl From<Source> for SourceView {
-    fn from(source: Source) -> Self {
-        Self {
-            id: source.id,
-            name: source.name,
-            base_url: source.base_url,
-            identity: source.identity,
-            auth: source.auth,
-            enabled: source.enabled,
-            created_at: source.created_at.to_string(),
-        }
-    }
-}
-
 pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Result<ExitCode> {
     let core = deployment::open(global).await?;
     let db = core.db;
@@ -81,12 +66,17 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
             name,
             base_url,
             auth,
+            requests_per_second: rate,
         } => {
-            print_line(
-                &add_source(&db, &core.guard, &name, &base_url, auth)
-                    .await?
-                    .to_string(),
-            );
+            let id = add_source(&db, &core.guard, &name, &base_url, auth, rate).await?;
+            print_line(&id.to_string());
+        }
+        SourceCommand::Rate {
+            source,
+            requests_per_second,
+        } => {
+            let id = db.source(&source).await?.id;
+            db.set_source_rate(id, requests_per_second).await?;
         }
         SourceCommand::List { json } => {
             let sources: Vec<_> = db

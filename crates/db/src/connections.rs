@@ -52,6 +52,8 @@ pub struct Connection {
     pub base_url: String,
     /// The source's identity.
     pub source_identity: String,
+    /// How often the source may be asked a second, by all workers together.
+    pub requests_per_second: Option<u32>,
     /// The patient's id at the source.
     pub source_patient_id: String,
     /// The bearer token.
@@ -228,6 +230,7 @@ impl Db {
     pub async fn connection(&self, id: ConnectionId) -> Result<Connection> {
         let text = format!(
             "SELECT {SUMMARY}, sources.base_url AS base_url, sources.identity AS identity, \
+             sources.requests_per_second AS requests_per_second, \
              connections.source_patient_id_sealed AS source_patient_id_sealed, connections.token_sealed AS token_sealed \
              FROM connections JOIN patients ON patients.id = connections.patient_id \
              JOIN sources ON sources.id = connections.source_id WHERE connections.id = $1"
@@ -255,6 +258,7 @@ impl Db {
             summary: read_summary(&row)?,
             base_url: row.text("base_url")?,
             source_identity: row.text("identity")?,
+            requests_per_second: crate::sources::rate(&row)?,
             source_patient_id: open(
                 "connections.source_patient_id",
                 &row.text("source_patient_id_sealed")?,

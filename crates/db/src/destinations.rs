@@ -1,6 +1,6 @@
 //! Destinations, and the marks of what each lacks.
 
-use model::{DestinationId, FileFormat, Timestamp, Trigger};
+use model::{DestinationId, FileFormat, ProbeKind, Timestamp, Trigger};
 use seal::Place;
 use serde::Serialize;
 use sqlx::any::AnyRow;
@@ -21,6 +21,9 @@ pub struct NewDestination {
     pub format: FileFormat,
     /// The key to an object store, as its text; stored sealed.
     pub credentials: Option<String>,
+    /// Whether it has not been tried out yet: a worker does it, and enables the
+    /// destination if it passes.
+    pub awaits_test: bool,
 }
 
 /// Where records go.
@@ -36,6 +39,8 @@ pub struct Destination {
     pub format: FileFormat,
     /// Whether it is exported to.
     pub enabled: bool,
+    /// Whether no test of it has passed yet: until then it is not enabled.
+    pub awaits_test: bool,
     /// Rises with every full re-send.
     pub epoch: u64,
     /// The last adopted publication.
@@ -48,7 +53,8 @@ pub struct Destination {
     pub created_at: Timestamp,
 }
 
-const COLUMNS: &str = "id, name, location, format, enabled, epoch, last_publication, failures, not_before, created_at";
+const COLUMNS: &str = "id, name, location, format, enabled, awaits_test, epoch, last_publication, failures, not_before, \
+     created_at";
 
 fn read(row: &AnyRow) -> Result<Destination> {
     Ok(Destination {
@@ -57,6 +63,7 @@ fn read(row: &AnyRow) -> Result<Destination> {
         location: row.text("location")?,
         format: row.word("format")?,
         enabled: row.flag("enabled")?,
+        awaits_test: row.flag("awaits_test")?,
         epoch: row.count("epoch")?,
         last_publication: row.count("last_publication")?,
         failures: row.count("failures")?,
@@ -74,7 +81,8 @@ pub(crate) const MARK: &str = "INSERT INTO marks (destination_id, connection_id,
      destinations.epoch THEN watermarks.seq END, 0) ORDER BY connections.id, destinations.id ON CONFLICT (destination_id, connection_id) DO NOTHING";
 
 impl Db {
-    /// Adds a destination, enabled; it lacks everything there is.
+    /// Adds a destination; it lacks everything there is. It is enabled, or queues
+    /// its first test.
     ///
     /// # Errors
     /// [`Error::Conflict`] if its name or location is taken.
@@ -90,7 +98,8 @@ impl Db {
         lock::all_connections(&mut tx).await?;
         sqlx::query(
             "INSERT INTO destinations (id, name, location, format, enabled, epoch, last_publication, failures, \
-             not_before, created_at, updated_at, credentials_sealed) VALUES ($1, $2, $3, $4, 1, 1, 0, 0, 0, $5, $5, $6)",
+             not_before, created_at, updated_at, credentials_sealed, awaits_test) \
+             VALUES ($1, $2, $3, $4, $7, 1, 0, 0, 0, $5, $5, $6, $8)",
         )
         .bind(&id)
         .bind(&new.name)
@@ -98,6 +107,8 @@ impl Db {
         .bind(new.format.as_str())
         .bind(now)
         .bind(credentials)
+        .bind(i64::from(!new.awaits_test))
+        .bind(i64::from(new.awaits_test))
         .execute(&mut *tx)
         .await
         .map_err(|error| {
@@ -111,6 +122,9 @@ impl Db {
             .execute(&mut *tx)
             .await?;
         add_pending(&mut tx, new.id, Trigger::DestinationAdded).await?;
+        if new.awaits_test {
+            crate::probes::queue(&mut tx, new.id, ProbeKind::Test).await?;
+        }
         self.commit(tx, new.id).await
     }
 
@@ -180,56 +194,6 @@ impl Db {
         text.map(Some).map_err(|_| crate::row::corrupt(CREDENTIALS))
     }
 
-    /// Replaces the key to a destination's object store.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn set_destination_credentials(&self, id: DestinationId, text: &str) -> Result<()> {
-        let id = id.to_string();
-        let sealed = self.keys.seal(credentials_of(&id), text.as_bytes())?;
-        let done = sqlx::query(
-            "UPDATE destinations SET credentials_sealed = $1, updated_at = $2 WHERE id = $3",
-        )
-        .bind(sealed)
-        .bind(Timestamp::now().0)
-        .bind(&id)
-        .execute(&self.writer)
-        .await?;
-        if done.rows_affected() == 0 {
-            return Err(not_found(&id));
-        }
-        Ok(())
-    }
-
-    /// Enables a destination, which then catches up from where it was, or
-    /// disables it, which leaves a running export alone.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn set_destination_enabled(&self, id: DestinationId, enabled: bool) -> Result<()> {
-        let now = Timestamp::now().0;
-        let mut tx = self.writer.begin().await?;
-        lock::destination(&mut tx, id).await?;
-        let done = sqlx::query(
-            "UPDATE destinations SET enabled = $1, updated_at = $2 WHERE id = $3 AND enabled <> $1",
-        )
-        .bind(i64::from(enabled))
-        .bind(now)
-        .bind(id.to_string())
-        .execute(&mut *tx)
-        .await?;
-        if done.rows_affected() > 0 && enabled {
-            crate::holds::clear(&mut tx, &id.to_string()).await?;
-            sqlx::query(MARK)
-                .bind(now)
-                .bind(id.to_string())
-                .execute(&mut *tx)
-                .await?;
-            add_pending(&mut tx, id, Trigger::Reactivated).await?;
-        }
-        self.commit(tx, id).await
-    }
-
     /// Marks again what destinations lack: marks are a cache.
     ///
     /// # Errors
@@ -251,14 +215,14 @@ impl Db {
 /// Table and column of the sealed key.
 const CREDENTIALS: &str = "destinations.credentials";
 
-fn credentials_of(id: &str) -> Place<'_> {
+pub(crate) fn credentials_of(id: &str) -> Place<'_> {
     Place {
         column: CREDENTIALS,
         row: id,
     }
 }
 
-fn not_found(id: &str) -> Error {
+pub(crate) fn not_found(id: &str) -> Error {
     Error::NotFound {
         noun: "destination",
         id: id.to_owned(),

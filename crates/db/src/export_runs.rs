@@ -1,6 +1,6 @@
 //! Asking for exports and ending them.
 
-use model::{DestinationId, ExportId, RunState, Timestamp, Trigger};
+use model::{DestinationId, ExportId, PatientId, RunState, Timestamp, Trigger};
 
 use crate::exports::add_trigger;
 use crate::holds::{BackOff, clear, hold_cancelled, hold_failed};
@@ -9,10 +9,12 @@ use crate::{Db, Error, Result, RunKind, lock};
 
 /// How an export is asked for.
 #[derive(Debug, Clone, Copy, Default)]
-struct Ask {
+struct Ask<'a> {
     trigger: Option<Trigger>,
     full: bool,
     retry_of: Option<ExportId>,
+    /// Only these; empty: all.
+    patients: &'a [PatientId],
 }
 
 impl Db {
@@ -49,9 +51,28 @@ impl Db {
         self.queue_export(destination, ask).await
     }
 
-    /// Asks for an export that makes up for one that did not deliver everything.
-    /// It is planned from the watermarks as they stand: what was delivered is not
-    /// sent again.
+    /// Asks for an export of what is lacking of some patients; who joins a queued
+    /// one that is for others gets both, who joins one that is for all gets that.
+    ///
+    /// # Errors
+    /// As [`Self::request_export`], and for patients that are unknown or have no
+    /// connection.
+    pub async fn request_export_of(
+        &self,
+        destination: DestinationId,
+        patients: &[PatientId],
+    ) -> Result<ExportId> {
+        let ask = Ask {
+            trigger: Some(Trigger::Manual),
+            patients,
+            ..Ask::default()
+        };
+        self.queue_export(destination, ask).await
+    }
+
+    /// Asks for an export that makes up for one that did not deliver everything, for
+    /// the same patients. It is planned from the watermarks as they stand: what was
+    /// delivered is not sent again.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Conflict`] for an export that is open or has
@@ -70,19 +91,21 @@ impl Db {
                 what: format!("export {id} {why}"),
             });
         }
+        let patients = self.export_patients(id).await?;
         let ask = Ask {
             trigger: Some(Trigger::Retry),
             retry_of: Some(id),
+            patients: &patients,
             ..Ask::default()
         };
         self.queue_export(export.destination_id, ask).await
     }
 
-    async fn queue_export(&self, destination: DestinationId, ask: Ask) -> Result<ExportId> {
+    async fn queue_export(&self, destination: DestinationId, ask: Ask<'_>) -> Result<ExportId> {
         let (now, name) = (Timestamp::now().0, destination.to_string());
         let mut tx = self.writer.begin().await?;
         lock::destination(&mut tx, destination).await?;
-        sqlx::query(
+        let queued = sqlx::query(
             "INSERT INTO exports (id, destination_id, state, phase, chunk_count, counts, patients, part_count, \
              size_bytes, publication_count, created_at, updated_at) \
              SELECT $1, id, 'queued', 'working', 0, '{}', 0, 0, 0, 0, $2, $2 FROM destinations \
@@ -108,10 +131,12 @@ impl Db {
             });
         };
         let id: ExportId = row.word("id")?;
+        let is_new = queued.rows_affected() > 0;
+        crate::export_patients::narrow(&mut tx, id, is_new, ask.patients).await?;
         take_pending(&mut tx, id, &name).await?;
         if let Some(trigger) = ask.trigger {
             add_trigger(&mut tx, &id.to_string(), trigger).await?;
-            clear(&mut tx, &name).await?;
+            clear(&mut tx, &name, ask.patients).await?;
         }
         if ask.full {
             begin_epoch(&mut tx, id, &name, now).await?;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use model::{ConnectionId, ExportId, Timestamp};
+use model::{ConnectionId, ExportId, PatientId, Timestamp};
 
 use crate::Result;
 use crate::row::{Columns, bigint};
@@ -65,8 +65,9 @@ pub(crate) async fn hold_cancelled(
          AND export_spans.connection_id = connections.id), connections.head_seq) FROM exports \
          JOIN marks ON marks.destination_id = exports.destination_id \
          JOIN connections ON connections.id = marks.connection_id WHERE exports.id = $1 \
-         AND {NOBODY_WAITS} ON CONFLICT (destination_id, connection_id) DO UPDATE SET reason = excluded.reason, \
-         failures = 0, not_before = 0, head_seq = excluded.head_seq"
+         AND {} AND {NOBODY_WAITS} ON CONFLICT (destination_id, connection_id) DO UPDATE SET reason = excluded.reason, \
+         failures = 0, not_before = 0, head_seq = excluded.head_seq",
+        crate::export_patients::is_for("exports.id")
     );
     sqlx::query(sqlx::AssertSqlSafe(text))
         .bind(export_id)
@@ -111,19 +112,33 @@ pub(crate) async fn hold_failed(
     Ok(())
 }
 
-/// Ends all waiting of a destination: somebody asks for it, or has mended it.
+/// Ends all waiting of a destination, or that of some patients' records for it:
+/// somebody asks for it, or has mended it.
 pub(crate) async fn clear(
     tx: &mut sqlx::Transaction<'_, sqlx::Any>,
     destination_id: &str,
+    patients: &[PatientId],
 ) -> Result<()> {
     sqlx::query("UPDATE destinations SET failures = 0, not_before = 0 WHERE id = $1")
         .bind(destination_id)
         .execute(&mut **tx)
         .await?;
-    sqlx::query("DELETE FROM holds WHERE destination_id = $1")
+    if patients.is_empty() {
+        sqlx::query("DELETE FROM holds WHERE destination_id = $1")
+            .bind(destination_id)
+            .execute(&mut **tx)
+            .await?;
+    }
+    for patient in patients {
+        sqlx::query(
+            "DELETE FROM holds WHERE destination_id = $1 AND connection_id IN \
+             (SELECT id FROM connections WHERE patient_id = $2)",
+        )
         .bind(destination_id)
+        .bind(patient.to_string())
         .execute(&mut **tx)
         .await?;
+    }
     Ok(())
 }
 

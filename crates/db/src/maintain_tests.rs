@@ -6,7 +6,7 @@ use model::{BatchId, ConnectionId, DestinationId, ExportId, FileFormat, RunState
 
 use crate::testing::TestDb;
 use crate::{
-    Db, Error, MergeCommit, MergeRule, NewConnection, NewDestination, NewSource,
+    Db, DestinationChange, Error, MergeCommit, MergeRule, NewConnection, NewDestination, NewSource,
     RecoveredDestination, Recovery, SourceAuth,
 };
 
@@ -39,6 +39,7 @@ impl Base {
             base_url: "https://portal/fhir".to_owned(),
             identity: "portal/fhir".to_owned(),
             auth: SourceAuth::None,
+            requests_per_second: None,
         };
         let connection = NewConnection {
             patient_id: db.ensure_patient("ann").await.unwrap(),
@@ -54,6 +55,7 @@ impl Base {
             location: "/lake".to_owned(),
             format: FileFormat::Parquet,
             credentials: None,
+            awaits_test: false,
         };
         db.add_destination(&new).await.unwrap();
         Self {
@@ -248,11 +250,21 @@ async fn a_recovery_goes_on_above_everything_and_may_be_repeated(database: TestD
         assert_eq!(db.settle_numbers().await.unwrap().known_end(), 150);
         assert_eq!(db.next_settle_seq().await.unwrap(), None);
         assert_eq!(db.open_run_count().await.unwrap(), 1, "the pull");
-        let candidates = db.candidates(base.destination, 10).await.unwrap();
+        let candidates = db
+            .candidates(base.destination, ExportId::new(), 10)
+            .await
+            .unwrap();
         assert_eq!((candidates[0].from_seq, candidates[0].to_seq), (0, 6));
         // The second finds the same log.
         base.run("DELETE FROM batches").await;
         base.run("UPDATE pulls SET state = 'failed'").await;
+    }
+}
+
+fn key(text: &str) -> DestinationChange<'_> {
+    DestinationChange {
+        credentials: Some(text),
+        ..DestinationChange::default()
     }
 }
 
@@ -269,6 +281,7 @@ async fn the_key_to_a_destination_is_stored_sealed_and_can_be_replaced(database:
         location: "s3://bucket".to_owned(),
         format: FileFormat::Parquet,
         credentials: Some("hush".to_owned()),
+        awaits_test: false,
     };
     db.add_destination(&new).await.unwrap();
     for text in ["hush", "later"] {
@@ -281,9 +294,7 @@ async fn the_key_to_a_destination_is_stored_sealed_and_can_be_replaced(database:
                 .await
                 .unwrap();
         assert!(!sealed.contains(text));
-        db.set_destination_credentials(new.id, "later")
-            .await
-            .unwrap();
+        db.change_destination(new.id, key("later")).await.unwrap();
     }
     // Copied into another row it does not open.
     base.run(
@@ -293,6 +304,6 @@ async fn the_key_to_a_destination_is_stored_sealed_and_can_be_replaced(database:
     .await;
     let error = db.destination_credentials(base.destination).await;
     assert!(matches!(error, Err(Error::Sealed(_))), "{error:?}");
-    let unknown = db.set_destination_credentials(DestinationId::new(), "x");
+    let unknown = db.change_destination(DestinationId::new(), key("x"));
     assert!(matches!(unknown.await, Err(Error::NotFound { .. })));
 }

@@ -2,6 +2,7 @@
 
 use model::{ConnectionId, DestinationId, ExportCounts, ExportId, Part, PatientId, Timestamp};
 use serde::Serialize;
+use sqlx::any::AnyRow;
 
 use crate::row::{Columns, bigint, json};
 use crate::steps::finish_step;
@@ -84,15 +85,27 @@ pub struct ChunkCommit<'a, R> {
     pub receipt: &'a R,
 }
 
+fn read_span(row: &AnyRow) -> Result<ChunkSpan> {
+    Ok(ChunkSpan {
+        connection_id: row.word("connection_id")?,
+        patient_id: row.word("patient_id")?,
+        source_identity: row.text("identity")?,
+        from_seq: row.count("from_seq")?,
+        to_seq: row.count("to_seq")?,
+        index_key: row.raw("index_key")?,
+    })
+}
+
 impl Db {
-    /// The connections whose head a destination has not passed and that are not
-    /// held back from it, by id, at most `limit`.
+    /// The connections whose head a destination has not passed, that are not held
+    /// back from it and of a patient whom the export is for; by id, at most `limit`.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn candidates(
         &self,
         destination: DestinationId,
+        export: ExportId,
         limit: u32,
     ) -> Result<Vec<Candidate>> {
         let text = format!(
@@ -105,13 +118,15 @@ impl Db {
              watermarks.destination_id = destinations.id AND watermarks.connection_id = connections.id \
              WHERE destinations.id = $1 AND connections.head_seq > \
              COALESCE(CASE WHEN watermarks.epoch = destinations.epoch THEN watermarks.seq END, 0) \
-             AND NOT {} ORDER BY connections.id LIMIT $2",
-            crate::holds::is_held("destinations.id", "$3")
+             AND NOT {} AND {} ORDER BY connections.id LIMIT $2",
+            crate::holds::is_held("destinations.id", "$3"),
+            crate::export_patients::is_for("$4")
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(destination.to_string())
             .bind(i64::from(limit))
             .bind(Timestamp::now().0)
+            .bind(export.to_string())
             .fetch_all(&self.writer)
             .await?;
         rows.iter()
@@ -227,18 +242,36 @@ impl Db {
         .bind(bigint(chunk))
         .fetch_all(&self.reader)
         .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(ChunkSpan {
-                    connection_id: row.word("connection_id")?,
-                    patient_id: row.word("patient_id")?,
-                    source_identity: row.text("identity")?,
-                    from_seq: row.count("from_seq")?,
-                    to_seq: row.count("to_seq")?,
-                    index_key: row.raw("index_key")?,
-                })
-            })
-            .collect()
+        rows.iter().map(read_span).collect()
+    }
+
+    /// What a destination lacks, held back or not: the spans behind the connection
+    /// `after`, by connection, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn lacking(
+        &self,
+        destination: DestinationId,
+        after: Option<ConnectionId>,
+        limit: u32,
+    ) -> Result<Vec<ChunkSpan>> {
+        let rows = sqlx::query(
+            "SELECT connections.id AS connection_id, connections.patient_id AS patient_id, sources.identity AS identity, \
+             COALESCE(CASE WHEN watermarks.epoch = destinations.epoch THEN watermarks.seq END, 0) AS from_seq, \
+             connections.head_seq AS to_seq, connections.index_key AS index_key \
+             FROM destinations CROSS JOIN connections JOIN sources ON sources.id = connections.source_id \
+             LEFT JOIN watermarks ON watermarks.destination_id = destinations.id \
+             AND watermarks.connection_id = connections.id WHERE destinations.id = $1 AND connections.id > $2 \
+             AND connections.head_seq > COALESCE(CASE WHEN watermarks.epoch = destinations.epoch THEN watermarks.seq \
+             END, 0) ORDER BY connections.id LIMIT $3",
+        )
+        .bind(destination.to_string())
+        .bind(after.map(|id| id.to_string()).unwrap_or_default())
+        .bind(i64::from(limit))
+        .fetch_all(&self.reader)
+        .await?;
+        rows.iter().map(read_span).collect()
     }
 
     /// Stores what a chunk wrote and ends its step.

@@ -41,6 +41,7 @@ impl Base {
             base_url: format!("https://{source}/fhir"),
             identity: format!("{source}/fhir"),
             auth: SourceAuth::None,
+            requests_per_second: None,
         };
         let source_id = self.db.add_source(&new).await.unwrap();
         let mut connections = Vec::new();

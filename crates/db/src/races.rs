@@ -29,6 +29,7 @@ impl Scene {
             base_url: "https://portal/fhir".to_owned(),
             identity: "portal/fhir".to_owned(),
             auth: SourceAuth::None,
+            requests_per_second: None,
         };
         let connection = NewConnection {
             patient_id: db.ensure_patient("ann").await.unwrap(),
@@ -76,6 +77,7 @@ async fn add_destination(db: &Db, name: &str) -> DestinationId {
         location: format!("/{name}"),
         format: FileFormat::Parquet,
         credentials: None,
+        awaits_test: false,
     };
     db.add_destination(&new).await.unwrap();
     new.id

@@ -12,7 +12,7 @@ use crate::{Db, Result};
 /// their counts, types and publications, so that accounts still add up and a retry
 /// still names what it retries. An export whose publication is undecided keeps
 /// everything.
-const FORGET: [&str; 7] = [
+const FORGET: [&str; 8] = [
     "DELETE FROM steps WHERE run_id IN (SELECT steps.run_id FROM steps JOIN pulls ON pulls.id = steps.run_id \
      WHERE pulls.state NOT IN ('queued', 'running') AND pulls.finished_at < $1 LIMIT $2)",
     "DELETE FROM steps WHERE run_id IN (SELECT steps.run_id FROM steps JOIN exports ON exports.id = steps.run_id \
@@ -32,6 +32,10 @@ const FORGET: [&str; 7] = [
      ON runs.id = run_triggers.run_id WHERE runs.state NOT IN ('queued', 'running') \
      AND runs.finished_at < $1 LIMIT $2)",
     "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE created_at < $1 LIMIT $2)",
+    // The latest test of a destination stays: it says why it is disabled.
+    "DELETE FROM probes WHERE id IN (SELECT probes.id FROM probes WHERE probes.finished_at < $1 AND EXISTS \
+     (SELECT 1 FROM probes AS later WHERE later.destination_id = probes.destination_id \
+     AND later.kind = probes.kind AND later.id > probes.id) LIMIT $2)",
 ];
 
 impl Db {

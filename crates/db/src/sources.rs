@@ -53,6 +53,8 @@ pub struct NewSource {
     pub identity: String,
     /// How it wants to be asked.
     pub auth: SourceAuth,
+    /// How often, by all workers together; none: as often as they like.
+    pub requests_per_second: Option<u32>,
 }
 
 /// A FHIR R4 server or patient portal.
@@ -68,13 +70,16 @@ pub struct Source {
     pub identity: String,
     /// How it wants to be asked.
     pub auth: SourceAuth,
+    /// How often it may be asked a second, by all workers together.
+    pub requests_per_second: Option<u32>,
     /// Whether it is pulled from.
     pub enabled: bool,
     /// When it was added.
     pub created_at: Timestamp,
 }
 
-const COLUMNS: &str = "id, name, base_url, identity, auth, enabled, created_at";
+const COLUMNS: &str =
+    "id, name, base_url, identity, auth, requests_per_second, enabled, created_at";
 
 fn read(row: &AnyRow) -> Result<Source> {
     Ok(Source {
@@ -83,9 +88,17 @@ fn read(row: &AnyRow) -> Result<Source> {
         base_url: row.text("base_url")?,
         identity: row.text("identity")?,
         auth: row.word("auth")?,
+        requests_per_second: rate(row)?,
         enabled: row.flag("enabled")?,
         created_at: row.time("created_at")?,
     })
+}
+
+/// The rate of a source, in a row that has it.
+pub(crate) fn rate(row: &AnyRow) -> Result<Option<u32>> {
+    let rate = row.optional_count("requests_per_second")?;
+    rate.map(|rate| u32::try_from(rate).map_err(|_| crate::row::corrupt("requests_per_second")))
+        .transpose()
 }
 
 impl Db {
@@ -97,8 +110,8 @@ impl Db {
         let id = SourceId::new();
         let mut tx = self.writer.begin().await?;
         sqlx::query(
-            "INSERT INTO sources (id, name, base_url, identity, auth, enabled, created_at) \
-             VALUES ($1, $2, $3, $4, $5, 1, $6)",
+            "INSERT INTO sources (id, name, base_url, identity, auth, enabled, created_at, requests_per_second) \
+             VALUES ($1, $2, $3, $4, $5, 1, $6, $7)",
         )
         .bind(id.to_string())
         .bind(&new.name)
@@ -106,6 +119,7 @@ impl Db {
         .bind(&new.identity)
         .bind(new.auth.as_str())
         .bind(Timestamp::now().0)
+        .bind(new.requests_per_second.map(i64::from))
         .execute(&mut *tx)
         .await
         .map_err(|error| {
@@ -156,6 +170,27 @@ impl Db {
         let mut tx = self.writer.begin().await?;
         let done = sqlx::query("UPDATE sources SET base_url = $1 WHERE id = $2")
             .bind(base_url)
+            .bind(id.to_string())
+            .execute(&mut *tx)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::NotFound {
+                noun: "source",
+                id: id.to_string(),
+            });
+        }
+        self.commit(tx, id).await
+    }
+
+    /// Changes how often a source may be asked a second; none: as often as workers
+    /// like. A pull at work takes it over with its next step.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn set_source_rate(&self, id: SourceId, rate: Option<u32>) -> Result<()> {
+        let mut tx = self.writer.begin().await?;
+        let done = sqlx::query("UPDATE sources SET requests_per_second = $1 WHERE id = $2")
+            .bind(rate.map(i64::from))
             .bind(id.to_string())
             .execute(&mut *tx)
             .await?;

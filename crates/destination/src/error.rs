@@ -88,6 +88,19 @@ pub enum Error {
     #[error("the destination's bucket does not exist: make it, or check the location")]
     BucketMissing,
 
+    /// The store's clock, or ours, is wrong.
+    #[error(
+        "the destination's clock and this machine's are over 5 minutes apart: set both by a time server"
+    )]
+    ClockSkew,
+
+    /// The store's certificate was not accepted, or it does not speak TLS.
+    #[error(
+        "no TLS connection to the destination's object store came about: check that its endpoint speaks TLS \
+         and that its certificate is valid for its name and signed by an authority this machine knows"
+    )]
+    Tls,
+
     /// The store's address must not be connected to.
     #[error("the destination's object store is not asked: {0}")]
     AddressRefused(guard::Refused),
@@ -125,6 +138,8 @@ impl Error {
             Some(Trouble::AddressRefused) => return Self::AddressRefused(guard::Refused),
             Some(Trouble::BucketMissing) => return Self::BucketMissing,
             Some(Trouble::KeyRefused) => return Self::KeyRefused,
+            Some(Trouble::ClockSkew) => return Self::ClockSkew,
+            Some(Trouble::Tls) => return Self::Tls,
             Some(Trouble::Denied) => {
                 let source = error.into();
                 return Self::Denied { object, source };

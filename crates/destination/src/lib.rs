@@ -14,11 +14,14 @@ mod location;
 mod manifest;
 mod owner;
 mod part;
+mod probe;
 mod publication;
 
 pub use error::Error;
 pub use files::FileDestination;
+pub use location::check_location;
 pub use part::{PartCheck, StoredObject};
+pub use probe::Checked;
 pub use publication::{Published, gaps};
 
 #[cfg(test)]

@@ -1,8 +1,38 @@
-//! Where a destination lies, if in a folder: an absolute path or a `file://` URL.
+//! Where a destination may lie: a folder, as an absolute path or a `file://` URL, or
+//! a place in an object store.
 
 use std::path::PathBuf;
 
+use objects::{Access, Location};
+
 use crate::Error;
+
+/// Whether there can be a destination at `location`, with the key to an object store
+/// or, for a folder, without. Reaches for nothing.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a location that cannot be one; [`Error::Credentials`]
+/// for a key that is missing or cannot be used.
+pub fn check_location(location: &str, access: Option<&Access>) -> Result<(), Error> {
+    let credentials = |what: String| Error::Credentials { what };
+    match access {
+        Some(access) if objects::is_s3(location) => {
+            access
+                .check()
+                .map_err(|error| credentials(error.to_string()))?;
+            let place = Location::parse(location);
+            place.map(drop).map_err(|error| Error::Unsupported {
+                location: "s3://…".to_owned(),
+                reason: error.reason,
+            })
+        }
+        Some(_) => Err(credentials("a folder has none".to_owned())),
+        None if objects::is_s3(location) => {
+            Err(credentials("an object store needs a key".to_owned()))
+        }
+        None => folder(location).map(drop),
+    }
+}
 
 /// The folder that `location` names.
 pub(crate) fn folder(location: &str) -> Result<PathBuf, Error> {

@@ -39,20 +39,32 @@ impl Refused {
     /// Whether `error` or a cause of it is a refusal.
     #[must_use]
     pub fn is_in(error: &(dyn std::error::Error + 'static)) -> bool {
-        let mut cause = Some(error);
-        while let Some(error) = cause {
-            if error.is::<Self>() {
-                return true;
-            }
-            // An I/O error hides what it wraps from `source`.
-            let wrapped = error
-                .downcast_ref::<std::io::Error>()
-                .and_then(std::io::Error::get_ref);
-            if wrapped.is_some_and(|inner| Self::is_in(inner)) {
-                return true;
-            }
-            cause = error.source();
-        }
-        false
+        holds::<Self>(error)
     }
+}
+
+/// Whether a request failed since no TLS connection came about: a certificate that
+/// is not accepted, or a server that does not speak TLS.
+#[must_use]
+pub fn is_tls(error: &reqwest::Error) -> bool {
+    holds::<rustls::Error>(error)
+}
+
+/// Whether `error` or a cause of it is an `E`.
+fn holds<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<E>() {
+            return true;
+        }
+        // An I/O error hides what it wraps from `source`.
+        let wrapped = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        if wrapped.is_some_and(|inner| holds::<E>(inner)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

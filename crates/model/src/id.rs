@@ -102,6 +102,8 @@ id!(/// One run of delivering to a destination.
     ExportId, "exp_", "export");
 id!(/// Something that happened.
     EventId, "evt_", "event");
+id!(/// One test or rehearsal of a destination.
+    ProbeId, "prb_", "probe");
 id!(/// A key to the API.
     KeyId, "key_", "key");
 id!(/// An entry of the audit log.

@@ -11,6 +11,7 @@ mod hash;
 mod id;
 mod json;
 mod key;
+mod probe;
 mod publication;
 mod resource;
 mod row;
@@ -23,10 +24,11 @@ pub use format::FileFormat;
 pub use hash::{ContentHash, content_hash};
 pub use id::{
     AuditId, BatchId, ConnectionId, DestinationId, EventId, ExportId, IdError, KeyId, PatientId,
-    PullId, SourceId,
+    ProbeId, PullId, SourceId,
 };
 pub use json::{compact, read_head, references};
 pub use key::ObjectKey;
+pub use probe::{Check, CheckResult, ProbeKind, ProbeReport, Rehearsal, Verdict};
 pub use publication::{PUBLICATION_VERSION, Part, Publication, Span};
 pub use resource::{
     Head, RawResource, RejectReason, SHARED_TYPES, is_resource_type, is_shared_type,

@@ -103,7 +103,9 @@ impl Access {
         }
     }
 
-    pub(crate) fn endpoint(&self) -> Option<&str> {
+    /// Where the store answers; none for Amazon's own.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
         self.endpoint.as_deref().filter(|text| !text.is_empty())
     }
 

@@ -122,6 +122,9 @@ fn unsent(error: guard::Error) -> HttpError {
 /// The kind decides whether the client asks again; what may have reached the store
 /// is asked again only where that does no harm.
 fn broken_off(error: reqwest::Error) -> HttpError {
+    if guard::is_tls(&error) {
+        return HttpError::new(HttpErrorKind::Unknown, Trouble::Tls);
+    }
     let kind = if error.is_timeout() {
         HttpErrorKind::Timeout
     } else if error.is_connect() {

@@ -110,6 +110,7 @@ fn refusals_are_told_apart() {
         (403, "SignatureDoesNotMatch", Some(Trouble::KeyRefused)),
         (400, "ExpiredToken", Some(Trouble::KeyRefused)),
         (403, "AccessDenied", Some(Trouble::Denied)),
+        (403, "RequestTimeTooSkewed", Some(Trouble::ClockSkew)),
         (403, "", Some(Trouble::Denied)),
         (412, "PreconditionFailed", None),
         (503, "SlowDown", None),

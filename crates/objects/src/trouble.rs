@@ -17,6 +17,12 @@ pub enum Trouble {
     /// The key may not do this.
     #[error("the key has no right to do this")]
     Denied,
+    /// Its clock and ours are too far apart.
+    #[error("the object store's clock and this machine's are too far apart")]
+    ClockSkew,
+    /// No encrypted connection came about.
+    #[error("no TLS connection to the object store came about")]
+    Tls,
 }
 
 /// Codes of S3 that speak of the key itself.
@@ -36,6 +42,7 @@ impl Trouble {
     pub(crate) fn of(status: u16, code: &str) -> Option<Self> {
         match (status, code) {
             (404, "NoSuchBucket") => Some(Self::BucketMissing),
+            (403, "RequestTimeTooSkewed") => Some(Self::ClockSkew),
             (400 | 401 | 403 | 404, code) if KEY_CODES.contains(&code) => Some(Self::KeyRefused),
             (401, _) => Some(Self::KeyRefused),
             (403, _) => Some(Self::Denied),

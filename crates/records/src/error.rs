@@ -116,7 +116,8 @@ impl Error {
             Some(Trouble::BucketMissing) => return Self::BucketMissing,
             Some(Trouble::KeyRefused) => return Self::KeyRefused,
             Some(Trouble::Denied) => return Self::Denied { object, source },
-            None => {}
+            // Somebody sets a clock or a certificate right; until then it is away.
+            Some(Trouble::ClockSkew | Trouble::Tls) | None => {}
         }
         match source {
             E::NotFound { .. } => Self::NotFound { object },

@@ -32,6 +32,6 @@ pub use segment::{
     SEGMENT_VERSION, Segment, SegmentReader, SegmentWriter, frame_texts,
 };
 pub use settle::{BatchObject, Numbers, Settle, Settled, settle};
-pub use span::{ExportRow, SpanReader, TypeRows};
+pub use span::{ExportRow, SpanReader, SpanSize, TypeRows};
 pub use staging::{STAGING_AGE_MAX, STAGING_RAW_BYTES, StagingObject, StagingWriter};
 pub use store::{ListedObject, Store};

@@ -24,6 +24,17 @@ pub struct ExportRow {
     pub text: Bytes,
 }
 
+/// How much there is to deliver.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpanSize {
+    /// New and changed resources.
+    pub resources: u64,
+    /// Tombstones.
+    pub deletions: u64,
+    /// The length of the resources' texts.
+    pub bytes: u64,
+}
+
 /// A row: the number of its reader, and its number there.
 pub(crate) type At = (u32, u32);
 
@@ -165,6 +176,22 @@ impl SpanReader {
     /// as these are the same: after a merge they are others.
     pub fn objects(&self) -> impl Iterator<Item = &str> {
         self.readers.iter().map(SegmentReader::object)
+    }
+
+    /// How much it delivers.
+    #[must_use]
+    pub fn size(&self) -> SpanSize {
+        let mut size = SpanSize::default();
+        for (reader, row) in self.rows.values().flatten() {
+            match self.readers[*reader as usize].footer().location(*row) {
+                Some(location) => {
+                    size.resources += 1;
+                    size.bytes += u64::from(location.length);
+                }
+                None => size.deletions += 1,
+            }
+        }
+        size
     }
 
     /// The types there are rows of, sorted, and how many rows.

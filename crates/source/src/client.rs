@@ -19,7 +19,7 @@ use crate::compartment::{self, Access, StreamPlan};
 use crate::error::Error;
 use crate::page::{self, Page};
 use crate::reference::type_and_id;
-use crate::request::{Auth, Limits};
+use crate::request::{Auth, Limits, Pace};
 use crate::transport::{Answer, Transport};
 
 /// Smaller pages are split where they arrive; larger ones (milliseconds of CPU)
@@ -79,6 +79,15 @@ impl SourceClient {
             transport: self.transport.with_auth(&auth)?,
             base: Arc::clone(&self.base),
         })
+    }
+
+    /// The same client, each of whose requests waits for its turn.
+    #[must_use]
+    pub fn with_pace(&self, pace: Arc<dyn Pace>) -> Self {
+        Self {
+            transport: self.transport.with_pace(pace),
+            base: Arc::clone(&self.base),
+        }
     }
 
     /// What the source declares of itself: `GET metadata`.

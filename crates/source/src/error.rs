@@ -93,6 +93,9 @@ pub enum Error {
         /// The limit in bytes, after decompression.
         limit: usize,
     },
+    /// Ask again later: the rate that all workers share could not be asked.
+    #[error("the source was not asked: its rate could not be looked up")]
+    NoTurn,
     /// Final: the source's settings cannot work.
     #[error("the source cannot be used: {what}")]
     Config {

@@ -28,4 +28,4 @@ pub use compartment::{Access, CLOSURE_TYPES, StreamPlan};
 pub use error::{Error, Host};
 pub use page::{Page, cursor_hash, split_page};
 pub use reference::reference_target;
-pub use request::{Auth, Limits, Secret};
+pub use request::{Auth, Limits, NoTurn, Pace, Secret};

@@ -1,6 +1,8 @@
 //! How a source is asked: credentials and limits.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 /// A secret text. `Debug` shows that there is one, and nothing of it.
@@ -34,6 +36,17 @@ pub enum Auth {
     /// [`crate::SourceClient::with_auth`].
     Bearer(Secret),
 }
+
+/// Waits until the next request may be sent: a rate that others share.
+pub trait Pace: fmt::Debug + Send + Sync {
+    /// Returns when it is the caller's turn; redirects of a request need no further
+    /// one. Dropped before, the turn is lost.
+    fn turn(&self) -> Pin<Box<dyn Future<Output = Result<(), NoTurn>> + Send + '_>>;
+}
+
+/// The rate could not be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoTurn;
 
 /// Bounds on every request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use url::Url;
 use crate::base::Base;
 use crate::error::Error;
 use crate::header;
-use crate::request::{Auth, Limits};
+use crate::request::{Auth, Limits, NoTurn, Pace};
 
 /// Redirects followed within the origin.
 const REDIRECTS_MAX: usize = 5;
@@ -40,6 +40,7 @@ pub(crate) struct Transport {
     http: Client,
     base: Arc<Base>,
     credentials: Option<HeaderValue>,
+    pace: Option<Arc<dyn Pace>>,
     pub(crate) limits: Limits,
 }
 
@@ -65,6 +66,7 @@ impl Transport {
             http,
             base,
             credentials: credentials(auth)?,
+            pace: None,
             limits,
         })
     }
@@ -76,7 +78,17 @@ impl Transport {
         })
     }
 
+    pub(crate) fn with_pace(&self, pace: Arc<dyn Pace>) -> Self {
+        Self {
+            pace: Some(pace),
+            ..self.clone()
+        }
+    }
+
     pub(crate) async fn get(&self, url: Url) -> Result<Answer, Error> {
+        if let Some(pace) = &self.pace {
+            pace.turn().await.map_err(|NoTurn| Error::NoTurn)?;
+        }
         let started = Instant::now();
         let mut request = self.http.get(url).header(ACCEPT, "application/fhir+json");
         if let Some(credentials) = &self.credentials {

@@ -8,6 +8,7 @@
 
 pub mod export;
 pub mod maintain;
+pub mod probe;
 pub mod pull;
 
 pub use export::{
@@ -18,6 +19,7 @@ pub use maintain::{
     ForgetDetails, ForgetReceipt, LookThroughDestinations, LookThroughRecords, MaintainInput,
     MaintainReport, MaintainSteps, MergeLogs, MergeReceipt, SweepReceipt,
 };
+pub use probe::{ProbeInput, ProbeReceipt, ProbeSteps};
 pub use pull::{
     BeginPull, BegunPull, ClosePull, HeldReceipt, PlanPull, PullInput, PullPlan, PullReport,
     PullResume, PullStep, PullStepReceipt, PullSteps, SettlePull, SettleReceipt, StepTitle,
@@ -33,6 +35,8 @@ pub const PULL_QUEUE: &str = "pull";
 pub const EXPORT_QUEUE: &str = "export";
 /// The task queue of the upkeep.
 pub const MAINTAIN_QUEUE: &str = "maintain";
+/// The task queue of probes: somebody waits for them, so they have slots of their own.
+pub const PROBE_QUEUE: &str = "probe";
 
 /// The connection a workflow pulls.
 pub const CONNECTION: SearchAttributeKey<String> =
@@ -116,6 +120,11 @@ workflow!(
 workflow!(
     /// Delivers to a destination: claim, plan, chunks, publish.
     DestinationExport, ExportInput => ExportReport, "export", model::DestinationId
+);
+
+workflow!(
+    /// Tests or rehearses a destination.
+    Probe, ProbeInput => ProbeReceipt, "probe", model::ProbeId
 );
 
 /// Keeps record store, destinations and database in shape: merge, sweeps,

@@ -76,6 +76,7 @@ impl Deployment {
             location,
             format,
             credentials: None,
+            awaits_test: false,
         };
         db.add_destination(&new).await.unwrap();
         let base = "https://portal.example/fhir".to_owned();
@@ -84,6 +85,7 @@ impl Deployment {
             base_url: base.clone(),
             identity: base,
             auth: SourceAuth::None,
+            requests_per_second: None,
         };
         let source_id = db.add_source(&source).await.unwrap();
         let mut connections = Vec::new();
@@ -283,7 +285,10 @@ impl Deployment {
         let export = db.claim_export(destination, "w").await.unwrap().unwrap();
         let row = db.destination(&destination.to_string()).await.unwrap();
         let (number, plan_id) = (row.last_publication + 1, "plan".to_owned());
-        let spans: Vec<_> = db.candidates(destination, 10).await.unwrap();
+        let spans: Vec<_> = db
+            .candidates(destination, model::ExportId::new(), 10)
+            .await
+            .unwrap();
         let spans: Vec<_> = spans
             .into_iter()
             .map(|candidate| PlannedSpan {

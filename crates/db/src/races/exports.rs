@@ -38,7 +38,10 @@ pub(super) async fn planned(scene: &Scene, number: u64) -> (Planned, Span) {
     let export: ExportId = export.unwrap();
     let plan = step(RunKind::Export, &export, "plan-0");
     let token = scene.claim(&plan).await;
-    let candidates = db.candidates(scene.destination, 10).await.unwrap();
+    let candidates = db
+        .candidates(scene.destination, ExportId::new(), 10)
+        .await
+        .unwrap();
     let candidate = candidates[0].clone();
     let span = Span {
         connection_id: candidate.connection_id,

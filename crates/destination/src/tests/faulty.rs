@@ -1,8 +1,9 @@
-//! A store that takes every create for an overwrite, as some do.
+//! A mock of a store with one fault each.
 
 use std::fmt;
 use std::sync::Arc;
 
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use object_store::path::Path;
@@ -11,16 +12,37 @@ use object_store::{
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-#[derive(Debug)]
-pub(super) struct Forgetful(pub(super) Arc<dyn ObjectStore>);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It takes every create for an overwrite, as some do.
+    Overwrites,
+    /// Its key has no right to read.
+    KeepsToItself,
+    /// Its key has no right to delete.
+    KeepsAll,
+    /// It lists nothing.
+    ListsNothing,
+    /// Its clock is an hour slow.
+    IsSlow,
+}
 
-impl fmt::Display for Forgetful {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "forgetful {}", self.0)
+#[derive(Debug)]
+pub(super) struct Faulty(pub(super) Arc<dyn ObjectStore>, pub(super) Fault);
+
+fn denied() -> object_store::Error {
+    object_store::Error::PermissionDenied {
+        path: "object".to_owned(),
+        source: "mock".into(),
     }
 }
 
-impl ObjectStore for Forgetful {
+impl fmt::Display for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.1, self.0)
+    }
+}
+
+impl ObjectStore for Faulty {
     fn put_opts<'s, 'l, 'f>(
         &'s self,
         location: &'l Path,
@@ -32,7 +54,9 @@ impl ObjectStore for Forgetful {
         'l: 'f,
         Self: 'f,
     {
-        options.mode = PutMode::Overwrite;
+        if self.1 == Fault::Overwrites {
+            options.mode = PutMode::Overwrite;
+        }
         self.0.put_opts(location, payload, options)
     }
 
@@ -59,17 +83,34 @@ impl ObjectStore for Forgetful {
         'l: 'f,
         Self: 'f,
     {
-        self.0.get_opts(location, options)
+        if self.1 == Fault::KeepsToItself && !options.head {
+            return Box::pin(async { Err(denied()) });
+        }
+        let got = self.0.get_opts(location, options);
+        if self.1 != Fault::IsSlow {
+            return got;
+        }
+        Box::pin(async {
+            let mut got = got.await?;
+            got.meta.last_modified -= std::time::Duration::from_secs(3600);
+            Ok(got)
+        })
     }
 
     fn delete_stream(
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
+        if self.1 == Fault::KeepsAll {
+            return locations.map(|_| Err(denied())).boxed();
+        }
         self.0.delete_stream(locations)
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if self.1 == Fault::ListsNothing {
+            return futures::stream::empty().boxed();
+        }
         self.0.list(prefix)
     }
 
