@@ -24,6 +24,7 @@ pub(crate) async fn run(
 ) -> Result<SweepReceipt, Failure> {
     let mut receipt = SweepReceipt::default();
     let mut rows = context.db.destinations().await?;
+    rows.retain(|row| !row.awaits_test);
     rows.sort_by_key(|row| row.id);
     let mut rest = rows
         .iter()

@@ -171,6 +171,8 @@ async fn a_destination_that_fails_its_test_says_why_and_is_enabled_when_mended()
         "{log}"
     );
 
+    // Those that failed their test have had nothing.
+    app.verified().await?;
     let client = worker::connect(&app.temporal.address(), "default").await?;
     let probe = nothing["id"].as_str().unwrap_or_default().parse()?;
     let histories = chain::<Probe>(&client, &Probe::id(probe)).await?;

@@ -89,7 +89,7 @@ impl Db {
     }
 
     /// Every destination with its last publication and its watermarks, of one
-    /// moment.
+    /// moment; but for those that have never passed a test, which have had nothing.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -99,7 +99,7 @@ impl Db {
              destinations.epoch AS epoch, destinations.last_publication AS last_publication, \
              watermarks.connection_id AS connection_id, watermarks.seq AS seq FROM destinations \
              LEFT JOIN watermarks ON watermarks.destination_id = destinations.id \
-             AND watermarks.epoch = destinations.epoch ORDER BY destinations.id, watermarks.connection_id",
+             AND watermarks.epoch = destinations.epoch WHERE destinations.awaits_test = 0 ORDER BY destinations.id, watermarks.connection_id",
         )
         .fetch_all(&self.reader)
         .await?;
