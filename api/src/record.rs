@@ -27,6 +27,8 @@ pub(crate) struct Wanted {
     pub(crate) types: Vec<String>,
     /// Those whose live version was pulled then or later.
     pub(crate) since: Option<Timestamp>,
+    /// Those of this connection; of all where there is none.
+    pub(crate) connection: Option<ConnectionId>,
 }
 
 /// Where a page ends, and what the next one is read from.
@@ -143,9 +145,17 @@ impl Record {
             objects: Vec::new(),
             store: store.clone(),
         };
-        let connections = db
+        let mut connections = db
             .newest_connections(Some(patient), None, None, CONNECTIONS_MAX)
             .await?;
+        if let Some(id) = wanted.connection {
+            connections.retain(|connection| connection.id == id);
+            if connections.is_empty() {
+                let noun = "connection of this patient";
+                let id = id.to_string();
+                return Err(db::Error::NotFound { noun, id }.into());
+            }
+        }
         for connection in connections {
             let log = match cursor {
                 None => {

@@ -142,6 +142,13 @@ async fn a_record_is_whole_and_its_pages_hold_still() -> Result<()> {
     let observations = page(&api, "/v1/patients/test-0/resources/Observation").await?;
     let typed = page(&api, &format!("{path}?_type=Observation")).await?;
     ensure!(observations.entries == typed.entries && !typed.entries.is_empty());
+    let mine = format!("{path}?connection_id={}&_count=5", connections[0]);
+    let mine = page(&api, &mine).await?;
+    ensure!(mine.total == expected(&app, PATIENT).len() as u64);
+    let next = mine.next.context("a next page")?;
+    ensure!(next.contains(&connections[0].to_string()) && page(&api, &next).await?.count == 5);
+    let other = format!("{path}?connection_id={}", model::ConnectionId::new());
+    ensure!(page(&api, &other).await.is_err(), "a stranger's connection");
     app.verified().await?;
     app.down()
 }

@@ -32,6 +32,7 @@ mod segments;
 mod soaks;
 mod source_rate;
 mod temporal_view;
+mod throughput;
 mod verify_faults;
 mod verify_racing;
 mod zombies;

@@ -11,9 +11,10 @@ use utoipa::IntoParams;
 
 use crate::App;
 use crate::auth::{Caller, MayReadRecords};
-use crate::extract::{Params, PathText};
+use crate::extract::{Params, PathText, id};
 use crate::problem::{INVALID_PARAMETER, Problem};
 use crate::record::{Cursor, Record, Resource, Wanted};
+use crate::views::words::ConnectionIdSchema;
 
 const COUNT_MAX: usize = 1000;
 
@@ -26,6 +27,9 @@ pub(crate) struct ResourcesQuery {
     #[serde(rename = "_since")]
     #[param(rename = "_since", format = DateTime)]
     since: Option<String>,
+    /// Only what came by this connection of the patient.
+    #[param(value_type = Option<ConnectionIdSchema>, inline)]
+    connection_id: Option<String>,
     /// Resources in a page; all in one Bundle where it is left out.
     #[serde(rename = "_count")]
     #[param(rename = "_count", minimum = 1, maximum = 1000)]
@@ -51,6 +55,9 @@ pub(crate) struct EverythingQuery {
     #[serde(rename = "_since")]
     #[param(rename = "_since", format = DateTime)]
     since: Option<String>,
+    /// Only what came by this connection of the patient.
+    #[param(value_type = Option<ConnectionIdSchema>, inline)]
+    connection_id: Option<String>,
     /// Resources in a page; all in one Bundle where it is left out.
     #[serde(rename = "_count")]
     #[param(rename = "_count", minimum = 1, maximum = 1000)]
@@ -78,6 +85,7 @@ pub(crate) async fn everything(
     let page = Page {
         types,
         since: query.since,
+        connection_id: query.connection_id,
         count: query.count,
         cursor: query.cursor,
     };
@@ -102,6 +110,7 @@ pub(crate) async fn of_type(
     let page = Page {
         types: vec![ty],
         since: query.since,
+        connection_id: query.connection_id,
         count: query.count,
         cursor: query.cursor,
     };
@@ -112,6 +121,7 @@ pub(crate) async fn of_type(
 struct Page {
     types: Vec<String>,
     since: Option<String>,
+    connection_id: Option<String>,
     count: Option<usize>,
     cursor: Option<String>,
 }
@@ -132,9 +142,13 @@ impl Page {
                 )
             })
         });
+        let connection = self.connection_id.as_deref();
         Ok(Wanted {
             types: self.types.clone(),
             since: since.transpose()?,
+            connection: connection
+                .map(|given| id("connection_id", given))
+                .transpose()?,
         })
     }
 
@@ -148,6 +162,9 @@ impl Page {
             self.since
                 .as_ref()
                 .map(|since| format!("_since={}", encoded(since))),
+            self.connection_id
+                .as_ref()
+                .map(|id| format!("connection_id={id}")),
             self.count.map(|count| format!("_count={count}")),
         ]
         .into_iter()
@@ -159,7 +176,7 @@ impl Page {
 async fn bundle(
     app: &App,
     caller: &Caller,
-    id: &str,
+    patient: &str,
     path: &str,
     page: Page,
     has_types: bool,
@@ -172,7 +189,7 @@ async fn bundle(
         return Err(Problem::parameter(detail));
     }
     let wanted = page.wanted()?;
-    let patient = app.db.patient(id).await?;
+    let patient = app.db.patient(patient).await?;
     let cursor = page.cursor.as_deref().map(Cursor::decode).transpose()?;
     let record = Record::open(&app.db, &app.store, patient.id, &wanted, cursor.as_ref()).await?;
     let from = cursor.map_or(0, |cursor| cursor.at);
