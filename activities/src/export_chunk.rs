@@ -4,11 +4,11 @@
 //! parts and the position after them are saved on the way: an attempt goes on
 //! where the one before was cut off.
 
-use db::{ChunkCommit, ChunkSpan, Db, RunKind, StepClaim, StepRef};
+use db::{ChunkCommit, ChunkSpan, RunKind, StepClaim, StepRef};
 use destination::FileDestination;
 use formats::{PartWriter, RowContext};
 use model::{Change, ConnectionId, ExportCounts, FileFormat, Part};
-use records::{BatchRef, ExportRow, Index, SpanReader, Store};
+use records::{ExportRow, SpanReader};
 use std::collections::BTreeSet;
 use std::time::Instant;
 use steps::{ChunkReceipt, DeliverChunk};
@@ -16,14 +16,12 @@ use steps::{ChunkReceipt, DeliverChunk};
 use crate::export::destination_row;
 use crate::export_adopt::open;
 use crate::export_position::{Position, layout};
+use crate::export_span::open_span;
 use crate::failure::Failure;
 use crate::{Context, failpoint};
 
 /// Parts of one type that a chunk may write; keeps part numbers of chunks apart.
 const PARTS_PER_CHUNK_MAX: u32 = 1000;
-
-/// Times a log that is merged while it is opened is opened again.
-const MERGED_MAX: u32 = 5;
 
 pub(crate) async fn run(context: &Context, input: &DeliverChunk) -> Result<ChunkReceipt, Failure> {
     let name = format!("chunk-{}", input.chunk);
@@ -114,89 +112,6 @@ async fn deliver(
     };
     context.db.finish_chunk(&done).await?;
     Ok(receipt)
-}
-
-/// Opens the rows of a span. The log may be merged at any time: then the batches
-/// that were read from the catalogue may be gone, and the index that the plan has
-/// pinned names batches that are. What the catalogue then names holds everything
-/// of the span that no later batch has replaced, and the next span has that.
-pub(crate) async fn open_span(
-    db: &Db,
-    store: &Store,
-    span: &ChunkSpan,
-    epoch: u64,
-) -> Result<SpanReader, Failure> {
-    let mut tries = 1;
-    loop {
-        match try_open_span(db, store, span, epoch).await {
-            Err(OpenError::Records(records::Error::NotFound { .. })) if tries < MERGED_MAX => {
-                tries += 1;
-            }
-            Err(OpenError::Records(error)) => return Err(error.into()),
-            Err(OpenError::Database(error)) => return Err(error.into()),
-            Ok(reader) => return Ok(reader),
-        }
-    }
-}
-
-enum OpenError {
-    Database(db::Error),
-    Records(records::Error),
-}
-
-/// Of a first delivery through the index that its plan has pinned; where that does
-/// not fit what the catalogue names, by the footers alone. Who is sent everything
-/// again is told what is gone, too: it may have had it, and not heard of that.
-async fn try_open_span(
-    db: &Db,
-    store: &Store,
-    span: &ChunkSpan,
-    epoch: u64,
-) -> Result<SpanReader, OpenError> {
-    let (from, to) = (span.from_seq, span.to_seq);
-    let batches = db.batches(span.connection_id, from, to).await;
-    let batches: Vec<BatchRef> = batches
-        .map_err(OpenError::Database)?
-        .into_iter()
-        .map(|batch| BatchRef {
-            seq: batch.seq,
-            key: batch.object_key,
-        })
-        .collect();
-    if let Some(key) = span.index_key.as_ref().filter(|_| from == 0) {
-        let opened = match Index::load(store, key).await {
-            Ok(index) if index.last_seq() == to => {
-                open_rows(store, &batches, span, Some(&index), epoch)
-                    .await
-                    .map(Some)
-            }
-            Ok(_) => Ok(None),
-            Err(error) => Err(error),
-        };
-        match opened {
-            Ok(Some(reader)) => return Ok(reader),
-            Ok(None) | Err(records::Error::NotFound { .. } | records::Error::Corrupt { .. }) => {}
-            Err(error) => return Err(OpenError::Records(error)),
-        }
-    }
-    open_rows(store, &batches, span, None, epoch)
-        .await
-        .map_err(OpenError::Records)
-}
-
-async fn open_rows(
-    store: &Store,
-    batches: &[BatchRef],
-    span: &ChunkSpan,
-    index: Option<&Index>,
-    epoch: u64,
-) -> Result<SpanReader, records::Error> {
-    let (from, to) = (span.from_seq, span.to_seq);
-    if epoch > 1 {
-        SpanReader::open_again(store, batches, from, to, index).await
-    } else {
-        SpanReader::open(store, batches, from, to, index).await
-    }
 }
 
 fn counts_of(reader: &SpanReader) -> ExportCounts {

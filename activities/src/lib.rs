@@ -18,6 +18,7 @@ mod export_close;
 mod export_plan;
 mod export_position;
 mod export_publish;
+mod export_span;
 #[cfg(test)]
 mod export_tests;
 pub mod failpoint;

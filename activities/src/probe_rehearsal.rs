@@ -5,7 +5,7 @@ use db::{Db, Destination};
 use model::Rehearsal;
 use records::Store;
 
-use crate::export_chunk::open_span;
+use crate::export_span::open_span;
 use crate::failure::Failure;
 
 /// Connections read from the database at a time.
