@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use chartlift_tests::repository;
 
-const SOAKS: &[&str] = &["segments-fuzz", "bench", "kills", "memory"];
+const SOAKS: &[&str] = &["segments-fuzz", "bench", "kills", "memory", "endurance"];
 
 #[test]
 fn every_soak_has_a_committed_result_that_passed() -> Result<()> {
