@@ -12,6 +12,7 @@ mod export_cancel;
 mod export_retry;
 mod guard;
 mod histories;
+mod idempotency;
 mod isolation;
 mod kills;
 mod maintain_merge;
