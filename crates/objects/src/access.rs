@@ -103,6 +103,15 @@ impl Access {
         }
     }
 
+    /// The endpoint in the form of a URL that the store's client takes: in ASCII,
+    /// its host as it is asked. Given another, the client panics.
+    pub(crate) fn endpoint_url(&self) -> Option<String> {
+        let endpoint = self.endpoint()?;
+        let url = Url::parse(endpoint).ok();
+        let text = url.map_or_else(|| endpoint.to_owned(), String::from);
+        Some(text.trim_end_matches('/').to_owned())
+    }
+
     pub(crate) fn endpoint(&self) -> Option<&str> {
         self.endpoint.as_deref().filter(|text| !text.is_empty())
     }
