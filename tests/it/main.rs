@@ -30,6 +30,7 @@ mod s3;
 mod secrets;
 mod segments;
 mod soaks;
+mod ssrf;
 mod temporal_view;
 mod verify_faults;
 mod verify_racing;
