@@ -47,6 +47,16 @@ impl IntoResponse for Refused {
 }
 
 impl Caller {
+    /// The text of a key that was made under the same `Idempotency-Key`, where the
+    /// answer that had it was lost.
+    pub(crate) async fn made_secret(&self) -> Result<Option<String>, Problem> {
+        let Some(asked) = &self.asked else {
+            return Ok(None);
+        };
+        let answered = self.db.answered(&asked.idempotency.key).await?;
+        Ok(answered.and_then(|answered| answered.secret))
+    }
+
     /// Notes in the audit log that so many of a patient's resources were read.
     pub(crate) async fn note_reading(
         &self,

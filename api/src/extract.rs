@@ -10,7 +10,8 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 
 use crate::problem::{
     BODY_TOO_LARGE, INVALID_BODY, INVALID_VALUE, Problem, UNSUPPORTED_MEDIA_TYPE,
@@ -123,6 +124,18 @@ fn unread(error: &BytesRejection) -> Problem {
         Problem::new(BODY_TOO_LARGE, "The body is over 1 MiB.")
     } else {
         Problem::new(INVALID_BODY, "The body broke off.")
+    }
+}
+
+/// A member that must be a whole number: `24`, or `24.0`, which is one in JSON too.
+pub(crate) fn whole<'de, D: Deserializer<'de>>(given: D) -> Result<Option<u32>, D::Error> {
+    let Some(number) = Option::<f64>::deserialize(given)? else {
+        return Ok(None);
+    };
+    if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
+        Ok(Some(number as u32))
+    } else {
+        Err(D::Error::custom("not a whole number"))
     }
 }
 

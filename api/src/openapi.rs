@@ -1,6 +1,7 @@
 //! The OpenAPI document: made from the routes, committed as `docs/openapi.json`.
 
 mod links;
+mod texts;
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -54,6 +55,7 @@ pub fn document() -> String {
         .build();
     if let Some(components) = &mut document.components {
         components.add_security_scheme("key", SecurityScheme::Http(key));
+        texts::add(components);
     }
     for (path, item) in &mut document.paths.paths {
         complete(path, item);

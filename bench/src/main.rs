@@ -7,6 +7,7 @@
 //! Invariant: no figure without its spread, and no ratio where spreads overlap.
 //! Everything is written below one temporary folder, removed at the end.
 
+mod api;
 mod compare;
 mod corpus;
 mod parquet;
@@ -52,6 +53,7 @@ enum What {
     Settle,
     Pull,
     Parquet,
+    Api,
 }
 
 fn main() -> Result<()> {
@@ -106,6 +108,10 @@ async fn run(options: &Options) -> Result<Map<String, Value>> {
             None => anyhow::bail!(parquet::NO_PYTHON),
         };
         figures.insert("parquet".to_owned(), found);
+    }
+    if wanted(What::Api) {
+        let found = api::run(&folder.path().join("api"), options.repeats).await?;
+        figures.insert("api".to_owned(), found);
     }
     folder.close().context("remove the folder")?;
     Ok(figures)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::process::{self, Spent};
-use crate::{parquet, pull, settle};
+use crate::{api, parquet, pull, settle};
 
 /// What a side does.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +22,10 @@ pub(crate) enum Side {
     Portal,
     /// Writes a connection's log as Parquet.
     Parquet(parquet::Work),
+    /// Reads lists over the REST API.
+    Served(api::Work),
+    /// Reads the same lists by sqlx.
+    Plain(api::Work),
 }
 
 impl Side {
@@ -51,6 +55,8 @@ pub(crate) fn main(work: &str) -> Result<()> {
             Side::Pull(work) => work.run().await,
             Side::Portal => pull::portal::serve().await,
             Side::Parquet(work) => work.run().await,
+            Side::Served(work) => api::served::run(&work).await,
+            Side::Plain(work) => api::plain::run(&work).await,
         }
     })?;
     said["rss_kb"] = process::peak_rss_kb()?.into();

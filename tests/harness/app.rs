@@ -176,7 +176,12 @@ impl App {
         self.spawn("worker", &log, &[&[JSON_LOG], variables].concat())
     }
 
-    fn spawn(&self, command: &str, log: &Path, variables: &[(&str, &str)]) -> Result<Node> {
+    pub(crate) fn spawn(
+        &self,
+        command: &str,
+        log: &Path,
+        variables: &[(&str, &str)],
+    ) -> Result<Node> {
         let settings = self.settings.iter().map(|(key, value)| {
             let name = format!("CHARTLIFT_{}", key.to_uppercase().replace('.', "__"));
             (name, value.clone())

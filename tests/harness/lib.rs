@@ -5,6 +5,7 @@
 //! Every process is started here and ended here, by its id; everything listens
 //! on 127.0.0.1 on free ports, and every wait has an end.
 
+mod api;
 mod app;
 mod compare;
 mod delivered;
@@ -19,6 +20,7 @@ mod step_log;
 mod storm;
 mod temporal;
 
+pub use api::{ApiAnswer, ApiClient, ApiProcess};
 pub use app::{App, AppOptions};
 pub use compare::{delivered_files, parquet_rows};
 pub use delivered::{Delivered, DeliveredRow, lines_of};

@@ -5,8 +5,11 @@
 
 use crate::machine::{commit, machine, write_result};
 use crate::outcome::Tally;
+use crate::postgres::Server;
 use crate::seeds;
 use crate::stage::{self, announce, minutes};
+use crate::test::{self, Variable};
+use crate::tools;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
@@ -25,6 +28,8 @@ struct Soak {
     /// arguments. A last argument `--json` is followed by the path to write to.
     program: Option<&'static [&'static str]>,
     env: &'static [(&'static str, &'static str)],
+    /// Whether it needs what `cargo xtask test` installs and starts.
+    servers: bool,
     /// How many seeds a call runs, one after the other or side by side, where the
     /// run is made of seeds: it then prints figures by seed, `"seed N": {…}`, and
     /// a later call adds its seeds to the result.
@@ -52,7 +57,7 @@ macro_rules! system_tests {
     };
 }
 
-const SOAKS: [Soak; 5] = [
+const SOAKS: [Soak; 8] = [
     Soak {
         name: "segments-fuzz",
         about: "a million broken segment files: each is read or refused, none panics",
@@ -69,6 +74,7 @@ const SOAKS: [Soak; 5] = [
         ],
         program: None,
         env: &[("CHARTLIFT_FUZZ_EXECUTIONS", "1000000")],
+        servers: false,
         seeds: None,
         needs: &[],
         limit_min: 120,
@@ -86,6 +92,7 @@ const SOAKS: [Soak; 5] = [
         ],
         program: Some(&["bench", "all", "--json"]),
         env: &[],
+        servers: false,
         seeds: None,
         needs: &[],
         limit_min: 120,
@@ -96,6 +103,7 @@ const SOAKS: [Soak; 5] = [
         arguments: system_tests!("kills::"),
         program: None,
         env: &[("CHARTLIFT_KILLS", "52")],
+        servers: false,
         seeds: Some(4),
         needs: &[
             ("/worker_kills", 200),
@@ -129,6 +137,7 @@ const SOAKS: [Soak; 5] = [
         arguments: system_tests!("memory::"),
         program: None,
         env: &[("CHARTLIFT_PULLED_RESOURCES", "200000")],
+        servers: false,
         seeds: None,
         needs: &[],
         limit_min: 60,
@@ -139,9 +148,43 @@ const SOAKS: [Soak; 5] = [
         arguments: system_tests!("endurance::"),
         program: None,
         env: &[("CHARTLIFT_ENDURANCE_MINUTES", "60")],
+        servers: false,
         seeds: None,
         needs: &[],
         limit_min: 90,
+    },
+    Soak {
+        name: "api-schema",
+        about: "the API asked by Schemathesis after its document; 4 seeds of 200 examples",
+        arguments: system_tests!("api_schema::"),
+        program: None,
+        env: &[("CHARTLIFT_EXAMPLES", "200")],
+        servers: true,
+        seeds: Some(4),
+        needs: &[("/seeds", 4)],
+        limit_min: 120,
+    },
+    Soak {
+        name: "idempotency",
+        about: "1,000 POSTs sent again and again while the API is killed, on both databases",
+        arguments: system_tests!("idempotency::"),
+        program: None,
+        env: &[("CHARTLIFT_POSTS", "1000")],
+        servers: true,
+        seeds: None,
+        needs: &[],
+        limit_min: 60,
+    },
+    Soak {
+        name: "record",
+        about: "the record of a patient of 20,000 resources over the API: memory and pages",
+        arguments: system_tests!("api_record::"),
+        program: None,
+        env: &[("CHARTLIFT_RECORD_RESOURCES", "20000")],
+        servers: true,
+        seeds: None,
+        needs: &[],
+        limit_min: 30,
     },
 ];
 
@@ -174,6 +217,16 @@ fn built(name: &str) -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     target.join("release").join(name)
+}
+
+/// The tools and the database server of `cargo xtask test`, and where they are.
+fn servers() -> Result<(Option<Server>, Vec<Variable>)> {
+    let tools = tools::install()?;
+    let (server, mut env) = (test::postgres(Some(&tools)), test::system_env(&tools)?);
+    if let Some(server) = &server {
+        env.push(("CHARTLIFT_TEST_POSTGRES", server.url().into()));
+    }
+    Ok((server, env))
 }
 
 fn names() -> String {
@@ -213,6 +266,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     ));
     let mut cargo = Command::new("cargo");
     cargo.args(soak.arguments).envs(soak.env.iter().copied());
+    let (_server, env) = soak.servers.then(servers).transpose()?.unwrap_or_default();
+    cargo.envs(env);
     cargo.env("CHARTLIFT_SEED", options.seed.to_string());
     // The result is this commit's, so the programs are too.
     cargo.env_remove("CHARTLIFT_TEST_BIN_DIR");

@@ -131,7 +131,7 @@ fn tests(
 
 /// The server for tests that want one: the caller's own, if named already. Without
 /// any, they say that they are skipped.
-fn postgres(tools: Option<&Tools>) -> Option<Server> {
+pub(crate) fn postgres(tools: Option<&Tools>) -> Option<Server> {
     if std::env::var_os("CHARTLIFT_TEST_POSTGRES").is_some() {
         return None;
     }
@@ -146,10 +146,10 @@ fn postgres(tools: Option<&Tools>) -> Option<Server> {
 }
 
 /// A variable of a stage, and its value.
-type Variable = (&'static str, OsString);
+pub(crate) type Variable = (&'static str, OsString);
 
 /// What the system tests are told.
-fn system_env(tools: &Tools) -> Result<Vec<Variable>> {
+pub(crate) fn system_env(tools: &Tools) -> Result<Vec<Variable>> {
     let mut env: Vec<Variable> = vec![
         (
             "CHARTLIFT_TEST_BIN_DIR",

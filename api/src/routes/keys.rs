@@ -12,9 +12,9 @@ use utoipa::ToSchema;
 
 use super::PageQuery;
 use crate::App;
-use crate::auth::MayAdmin;
+use crate::auth::{Caller, MayAdmin};
 use crate::entity::Entity;
-use crate::extract::{Body, Id, Params, text};
+use crate::extract::{Body, Id, Params, text, whole};
 use crate::list::{Asked, Page};
 use crate::problem::{INVALID_VALUE, Problem};
 use crate::views::words::{KeyIdSchema, ScopeSchema};
@@ -35,6 +35,7 @@ pub(crate) struct NewKeyBody {
     #[schema(value_type = Vec<ScopeSchema>, min_items = 1, max_items = 4)]
     scopes: Vec<Scope>,
     /// After how many days it is no longer good; never where it is left out.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 3650)]
     expires_in_days: Option<u32>,
 }
@@ -44,6 +45,7 @@ pub(crate) struct NewKeyBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rotation {
     /// How long the old key stays good beside the new one.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 720, default = 24)]
     overlap_hours: Option<u32>,
 }
@@ -95,7 +97,7 @@ pub(crate) async fn add(
             Ok(id)
         })
         .await?;
-    made(&app, id, secret.get()).await
+    made(&app, &caller, id, secret.get()).await
 }
 
 /// Read a key
@@ -153,16 +155,24 @@ pub(crate) async fn rotate(
             Ok(id)
         })
         .await?;
-    made(&app, new, secret.get()).await
+    made(&app, &caller, new, secret.get()).await
 }
 
-/// The answer with a key's text. Where it was lost on its way (the process ended
-/// between making the key and keeping the answer) nobody has it: it is empty, and
-/// the key is to be revoked.
-async fn made(app: &App, id: KeyId, secret: Option<&String>) -> Result<Response, Problem> {
+/// The answer with a key's text, also where the process that made the key ended
+/// before it had answered.
+async fn made(
+    app: &App,
+    caller: &Caller,
+    id: KeyId,
+    secret: Option<&String>,
+) -> Result<Response, Problem> {
+    let secret = match secret {
+        Some(secret) => Some(secret.clone()),
+        None => caller.made_secret().await?,
+    };
     let view = NewKeyView {
         key: app.db.api_key(id).await?.into(),
-        secret: secret.cloned().unwrap_or_default(),
+        secret: secret.unwrap_or_default(),
     };
     Ok(Entity::new(&view).created(&format!("/v1/keys/{id}")))
 }

@@ -12,7 +12,7 @@ use super::PageQuery;
 use crate::App;
 use crate::auth::{MayRead, MayWrite};
 use crate::entity::Entity;
-use crate::extract::{Body, Id, Params, text};
+use crate::extract::{Body, Id, Params, text, whole};
 use crate::list::{Asked, Page};
 use crate::problem::{INVALID_VALUE, Problem};
 use crate::views::SourceView;
@@ -36,6 +36,7 @@ pub(crate) struct NewSourceBody {
     auth: AuthBody,
     /// How often it may be asked a second, by all workers together; as often as they
     /// like, where it is left out.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1000, example = 20)]
     requests_per_second: Option<u32>,
 }
@@ -69,7 +70,7 @@ pub(crate) struct SourceChange {
 
 /// Tells `null` from what is left out.
 fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<u32>>, D::Error> {
-    Option::deserialize(from).map(Some)
+    whole(from).map(Some)
 }
 
 /// The highest rate that a source may have.

@@ -1,21 +1,51 @@
 //! Every operation of the document, with no key, a wrong one, one without the
-//! scope, a revoked one, and somebody else's `Idempotency-Key`.
+//! scope, a revoked one, an expired one, and somebody else's `Idempotency-Key`: each
+//! is refused as the document says.
 
+use db::NewApiKey;
 use model::{Scope, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{JsonBody, Reply, Server, assert_problem, new_key, send};
 
-/// An operation: method, path with ids that are nobody's, the scope it needs.
-fn operations() -> Vec<(Method, String, Scope)> {
+/// What may be asked without a key.
+const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+
+/// An operation of the document.
+#[derive(Debug)]
+struct Operation {
+    method: Method,
+    /// With ids that are nobody's.
+    path: String,
+    scope: Scope,
+    /// The statuses that the document names.
+    statuses: Vec<u16>,
+}
+
+impl Operation {
+    /// Whether the operation was refused, and the document says that it may be.
+    #[track_caller]
+    fn assert_refused(&self, reply: &Reply, status: u16, code: &str) {
+        assert_problem(reply, status, code);
+        assert!(self.statuses.contains(&status), "{self:?} and {status}");
+    }
+}
+
+/// All operations but those that need no key.
+fn operations() -> Vec<Operation> {
     let document: Value = serde_json::from_str(&crate::document()).unwrap();
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let Some(scope) = operation["security"][0]["key"][0].as_str() else {
+                assert!(
+                    OPEN.contains(&path.as_str()),
+                    "{method} {path} needs no key"
+                );
                 continue;
             };
+            let statuses = operation["responses"].as_object().unwrap().keys();
             let noun = path.split('/').nth(2).unwrap();
             let prefix = match noun {
                 "sources" => "src_",
@@ -30,11 +60,12 @@ fn operations() -> Vec<(Method, String, Scope)> {
             };
             let id = format!("{prefix}{}", "0".repeat(32));
             let path = path.replace("{id}", &id).replace("{type}", "Patient");
-            operations.push((
-                method.to_uppercase().parse().unwrap(),
+            operations.push(Operation {
+                method: method.to_uppercase().parse().unwrap(),
                 path,
-                scope.parse().unwrap(),
-            ));
+                scope: scope.parse().unwrap(),
+                statuses: statuses.map(|status| status.parse().unwrap()).collect(),
+            });
         }
     }
     assert!(operations.len() >= 25, "{operations:?}");
@@ -57,28 +88,46 @@ async fn no_operation_answers_without_the_right_key() {
     let server = Server::start().await;
     let (revoked_id, revoked) = new_key(&server.db, Scope::ALL).await;
     server.db.revoke_api_key(revoked_id).await.unwrap();
+    let expired = NewApiKey {
+        name: "expired".to_owned(),
+        scopes: Scope::ALL.to_vec(),
+        expires_at: Some(Timestamp::now()),
+    };
+    let (_, expired) = server.db.add_api_key(&expired).await.unwrap();
+    let (replaced_id, replaced) = new_key(&server.db, Scope::ALL).await;
+    let rotated = server.db.rotate_api_key(replaced_id, Timestamp::now());
+    rotated.await.unwrap();
     let unknown = seal::new_api_key();
-    for (method, path, scope) in operations() {
+    for operation in operations() {
+        let (method, path, scope) = (&operation.method, &operation.path, operation.scope);
         let others: Vec<Scope> = Scope::ALL
             .iter()
             .copied()
             .filter(|of| *of != scope)
             .collect();
         let (_, without) = new_key(&server.db, &others).await;
-        let refused = ask(&server, &method, &path, None).await;
-        assert_problem(&refused, 401, "unauthenticated");
+        let refused = ask(&server, method, path, None).await;
+        operation.assert_refused(&refused, 401, "unauthenticated");
         assert!(
             refused
                 .header("www-authenticate")
                 .unwrap()
                 .starts_with("Bearer")
         );
-        for key in [&*revoked, &*unknown, "clk_short", "", "é"] {
-            let refused = ask(&server, &method, &path, Some(key)).await;
-            assert_problem(&refused, 401, "unauthenticated");
+        for key in [
+            &*revoked,
+            &*expired,
+            &*replaced,
+            &*unknown,
+            "clk_short",
+            "",
+            "é",
+        ] {
+            let refused = ask(&server, method, path, Some(key)).await;
+            operation.assert_refused(&refused, 401, "unauthenticated");
         }
-        let refused = ask(&server, &method, &path, Some(&without)).await;
-        assert_problem(&refused, 403, "missing_scope");
+        let refused = ask(&server, method, path, Some(&without)).await;
+        operation.assert_refused(&refused, 403, "missing_scope");
         assert!(
             refused.body["detail"]
                 .as_str()
@@ -86,7 +135,7 @@ async fn no_operation_answers_without_the_right_key() {
                 .contains(scope.as_str())
         );
         let (_, with) = new_key(&server.db, &[scope]).await;
-        let answered = ask(&server, &method, &path, Some(&with)).await;
+        let answered = ask(&server, method, path, Some(&with)).await;
         assert!(
             ![401, 403].contains(&answered.status),
             "{method} {path}: {}",
@@ -104,13 +153,16 @@ async fn no_operation_takes_somebody_elses_idempotency_key() {
         .await
         .is(201);
     let (_, other) = new_key(&server.db, Scope::ALL).await;
-    for (method, path, _) in operations()
-        .into_iter()
-        .filter(|(of, ..)| *of == Method::POST)
-    {
-        let request = server.request(method, &path).bearer_auth(&other);
+    for operation in operations() {
+        let request = server.request(operation.method.clone(), &operation.path);
+        let request = request.bearer_auth(&other);
         let reply = send(request.header("idempotency-key", "theirs").json(&json!({}))).await;
-        assert_problem(&reply, 422, "idempotency_key_reused");
+        if operation.method == Method::POST {
+            operation.assert_refused(&reply, 422, "idempotency_key_reused");
+        } else {
+            // The others do not look at it.
+            assert_eq!(reply.header("idempotency-replayed"), None, "{operation:?}");
+        }
     }
 }
 

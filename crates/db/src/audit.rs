@@ -6,6 +6,7 @@ use serde::Serialize;
 use sqlx::any::AnyRow;
 
 use crate::call::Tx;
+use crate::page;
 use crate::row::Columns;
 use crate::{Db, Result};
 
@@ -47,9 +48,9 @@ impl Db {
     pub async fn audit(&self, before: Option<AuditId>, limit: u32) -> Result<Vec<AuditEntry>> {
         let rows = sqlx::query(
             "SELECT id, api_key_id, action, subject_id, detail, created_at FROM audit \
-             WHERE ($1 = '' OR id < $1) ORDER BY id DESC LIMIT $2",
+             WHERE id < $1 ORDER BY id DESC LIMIT $2",
         )
-        .bind(before.map(|id| id.to_string()).unwrap_or_default())
+        .bind(page::before(before))
         .bind(i64::from(limit))
         .fetch_all(&self.reader)
         .await?;

@@ -33,8 +33,8 @@ pub struct Idempotency {
     pub fingerprint: String,
 }
 
-/// What has happened under an `Idempotency-Key`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What has happened under an `Idempotency-Key`. Not for logs: it may hold a key.
+#[derive(Clone)]
 pub struct Answered {
     /// The API key it was used with.
     pub api_key_id: KeyId,
@@ -44,6 +44,8 @@ pub struct Answered {
     pub subject_id: String,
     /// The answer that was given; none if the process ended before it was kept.
     pub answer: Option<Vec<u8>>,
+    /// The text of a key that was made, until the answer is kept.
+    pub secret: Option<String>,
 }
 
 impl Db {
@@ -61,14 +63,28 @@ impl Db {
     /// # Errors
     /// [`Error::Repeated`], and nothing is changed, where the effect of the call's
     /// key has happened already.
-    pub(crate) async fn commit(&self, mut tx: Tx<'_>, subject: impl ToString) -> Result<()> {
+    pub(crate) async fn commit(&self, tx: Tx<'_>, subject: impl ToString) -> Result<()> {
+        self.commit_made(tx, subject, None).await
+    }
+
+    /// As [`Self::commit`], where `secret` is the text of a key that was made: a call
+    /// that is repeated finds it until its answer is kept.
+    pub(crate) async fn commit_made(
+        &self,
+        mut tx: Tx<'_>,
+        subject: impl ToString,
+        secret: Option<&str>,
+    ) -> Result<()> {
         if let Some(call) = &self.call {
             let subject = subject.to_string();
-            if let Some(idempotency) = &call.idempotency
-                && !keep(&mut tx, call.key, idempotency, &subject).await?
-            {
-                tx.rollback().await?;
-                return Err(Error::Repeated);
+            if let Some(idempotency) = &call.idempotency {
+                let place = secret_place(&idempotency.key);
+                let secret = secret.map(|text| self.keys.seal(place, text.as_bytes()));
+                let secret = secret.transpose()?;
+                if !keep(&mut tx, call.key, idempotency, &subject, secret).await? {
+                    tx.rollback().await?;
+                    return Err(Error::Repeated);
+                }
             }
             add_audit(
                 &mut tx,
@@ -88,7 +104,8 @@ impl Db {
     /// [`Error::Unavailable`].
     pub async fn answered(&self, key: &str) -> Result<Option<Answered>> {
         let row = sqlx::query(
-            "SELECT api_key_id, fingerprint, subject_id, answer_sealed FROM idempotency_keys WHERE idempotency_key = $1",
+            "SELECT api_key_id, fingerprint, subject_id, answer_sealed, secret_sealed FROM idempotency_keys \
+             WHERE idempotency_key = $1",
         )
         .bind(key)
         .fetch_optional(&self.writer)
@@ -98,11 +115,16 @@ impl Db {
         let answer = sealed
             .map(|sealed| self.keys.open(answer_place(key), &sealed))
             .transpose()?;
+        let sealed: Option<String> = row.raw("secret_sealed")?;
+        let secret = sealed
+            .map(|sealed| self.keys.open(secret_place(key), &sealed))
+            .transpose()?;
         Ok(Some(Answered {
             api_key_id: row.word("api_key_id")?,
             fingerprint: row.text("fingerprint")?,
             subject_id: row.text("subject_id")?,
             answer,
+            secret: secret.and_then(|secret| String::from_utf8(secret).ok()),
         }))
     }
 
@@ -113,7 +135,8 @@ impl Db {
     pub async fn keep_answer(&self, key: &str, answer: &[u8]) -> Result<()> {
         let sealed = self.keys.seal(answer_place(key), answer)?;
         sqlx::query(
-            "UPDATE idempotency_keys SET answer_sealed = $1 WHERE idempotency_key = $2 AND answer_sealed IS NULL",
+            "UPDATE idempotency_keys SET answer_sealed = $1, secret_sealed = NULL \
+             WHERE idempotency_key = $2 AND answer_sealed IS NULL",
         )
         .bind(sealed)
         .bind(key)
@@ -147,22 +170,31 @@ fn answer_place(key: &str) -> Place<'_> {
     }
 }
 
+fn secret_place(key: &str) -> Place<'_> {
+    Place {
+        column: "idempotency_keys.secret",
+        row: key,
+    }
+}
+
 /// Notes that the effect of a key happens; false if it has already.
 async fn keep(
     tx: &mut Tx<'_>,
     api_key: KeyId,
     idempotency: &Idempotency,
     subject: &str,
+    secret_sealed: Option<String>,
 ) -> Result<bool> {
     let kept = sqlx::query(
-        "INSERT INTO idempotency_keys (idempotency_key, api_key_id, fingerprint, subject_id, created_at) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (idempotency_key) DO NOTHING",
+        "INSERT INTO idempotency_keys (idempotency_key, api_key_id, fingerprint, subject_id, created_at, \
+         secret_sealed) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (idempotency_key) DO NOTHING",
     )
     .bind(&idempotency.key)
     .bind(api_key.to_string())
     .bind(&idempotency.fingerprint)
     .bind(subject)
     .bind(Timestamp::now().0)
+    .bind(secret_sealed)
     .execute(&mut **tx)
     .await?;
     Ok(kept.rows_affected() > 0)

@@ -8,6 +8,7 @@ use crate::{Call, Db, Error, Idempotency, NewApiKey};
 
 crate::on_both!(
     one_effect_however_many_ask_at_once,
+    the_text_of_a_made_key_is_there_until_its_answer_is_kept,
     an_effect_that_is_refused_leaves_its_key_free,
     a_key_is_good_until_it_is_revoked_expires_or_is_replaced,
 );
@@ -56,6 +57,24 @@ async fn one_effect_however_many_ask_at_once(database: TestDb) {
     );
 }
 
+async fn the_text_of_a_made_key_is_there_until_its_answer_is_kept(database: TestDb) {
+    let new = NewApiKey {
+        name: "made".to_owned(),
+        scopes: vec![Scope::Read],
+        expires_at: None,
+    };
+    let db = database.db.on_behalf_of(call("made"));
+    let (_, text) = db.add_api_key(&new).await.unwrap();
+    let answered = database.db.answered("made").await.unwrap().unwrap();
+    assert_eq!(answered.secret, Some(text));
+    database.db.keep_answer("made", b"told").await.unwrap();
+    let answered = database.db.answered("made").await.unwrap().unwrap();
+    assert_eq!(
+        (answered.answer, answered.secret),
+        (Some(b"told".to_vec()), None)
+    );
+}
+
 async fn an_effect_that_is_refused_leaves_its_key_free(database: TestDb) {
     database.db.add_patient(Some("taken")).await.unwrap();
     let db = database.db.on_behalf_of(call("again"));
@@ -64,7 +83,7 @@ async fn an_effect_that_is_refused_leaves_its_key_free(database: TestDb) {
         matches!(refused, Err(Error::Conflict { .. })),
         "{refused:?}"
     );
-    assert_eq!(database.db.answered("again").await.unwrap(), None);
+    assert!(database.db.answered("again").await.unwrap().is_none());
     db.add_patient(Some("free")).await.unwrap();
     let found = database.db.patient("free").await.unwrap();
     assert_eq!(

@@ -5,6 +5,7 @@ use seal::Place;
 use serde::Serialize;
 use sqlx::any::AnyRow;
 
+use crate::page;
 use crate::row::Columns;
 use crate::{Db, Error, Result};
 
@@ -165,16 +166,17 @@ impl Db {
         before: Option<ConnectionId>,
         limit: u32,
     ) -> Result<Vec<ConnectionSummary>> {
+        let of_patient = page::only("connections.patient_id", 1, patient.is_some());
+        let at_source = page::only("connections.source_id", 2, source.is_some());
         let text = format!(
             "SELECT {SUMMARY} FROM connections JOIN patients ON patients.id = connections.patient_id \
-             JOIN sources ON sources.id = connections.source_id WHERE ($1 = '' OR connections.patient_id = $1) \
-             AND ($2 = '' OR connections.source_id = $2) AND ($3 = '' OR connections.id < $3) \
-             ORDER BY connections.id DESC LIMIT $4"
+             JOIN sources ON sources.id = connections.source_id WHERE {of_patient} AND {at_source} \
+             AND connections.id < $3 ORDER BY connections.id DESC LIMIT $4"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(patient.map(|id| id.to_string()).unwrap_or_default())
             .bind(source.map(|id| id.to_string()).unwrap_or_default())
-            .bind(before.map(|id| id.to_string()).unwrap_or_default())
+            .bind(page::before(before))
             .bind(i64::from(limit))
             .fetch_all(&self.reader)
             .await?;

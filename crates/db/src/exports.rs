@@ -4,6 +4,7 @@ use model::{DestinationId, ExportCounts, ExportId, RunPhase, RunState, Timestamp
 use serde::Serialize;
 use sqlx::any::AnyRow;
 
+use crate::page;
 use crate::row::Columns;
 use crate::{Db, Error, Result};
 
@@ -109,13 +110,13 @@ impl Db {
         before: Option<ExportId>,
         limit: u32,
     ) -> Result<Vec<Export>> {
+        let of = page::only("destination_id", 1, destination.is_some());
         let text = format!(
-            "SELECT {COLUMNS} FROM exports WHERE ($1 = '' OR destination_id = $1) AND ($2 = '' OR id < $2) \
-             ORDER BY id DESC LIMIT $3"
+            "SELECT {COLUMNS} FROM exports WHERE {of} AND id < $2 ORDER BY id DESC LIMIT $3"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(destination.map(|id| id.to_string()).unwrap_or_default())
-            .bind(before.map(|id| id.to_string()).unwrap_or_default())
+            .bind(page::before(before))
             .bind(i64::from(limit))
             .fetch_all(&self.reader)
             .await?;

@@ -4,6 +4,7 @@ use model::{KeyId, Scope, Timestamp};
 use serde::Serialize;
 use sqlx::any::AnyRow;
 
+use crate::page;
 use crate::row::{Columns, corrupt};
 use crate::{Db, Error, Result};
 
@@ -67,7 +68,7 @@ impl Db {
     pub async fn add_api_key(&self, new: &NewApiKey) -> Result<(KeyId, String)> {
         let mut tx = self.writer.begin().await?;
         let made = insert(&mut tx, new).await?;
-        self.commit(tx, made.0).await?;
+        self.commit_made(tx, made.0, Some(&made.1)).await?;
         Ok(made)
     }
 
@@ -102,7 +103,7 @@ impl Db {
                 what: format!("key {id} is revoked, expired or replaced already: make a new one"),
             });
         }
-        self.commit(tx, made.0).await?;
+        self.commit_made(tx, made.0, Some(&made.1)).await?;
         Ok(made)
     }
 
@@ -173,11 +174,10 @@ impl Db {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn api_keys(&self, before: Option<KeyId>, limit: u32) -> Result<Vec<ApiKey>> {
-        let text = format!(
-            "SELECT {COLUMNS} FROM api_keys WHERE ($1 = '' OR id < $1) ORDER BY id DESC LIMIT $2"
-        );
+        let text =
+            format!("SELECT {COLUMNS} FROM api_keys WHERE id < $1 ORDER BY id DESC LIMIT $2");
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
-            .bind(before.map(|id| id.to_string()).unwrap_or_default())
+            .bind(page::before(before))
             .bind(i64::from(limit))
             .fetch_all(&self.reader)
             .await?;

@@ -33,6 +33,7 @@ mod maintain;
 #[cfg(test)]
 mod maintain_tests;
 mod open;
+mod page;
 mod patients;
 mod plans;
 mod postgres;

@@ -4,6 +4,7 @@ use model::{PatientId, Timestamp};
 use serde::Serialize;
 use sqlx::any::AnyRow;
 
+use crate::page;
 use crate::row::Columns;
 use crate::{Db, Error, Result};
 
@@ -96,11 +97,10 @@ impl Db {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn patients(&self, before: Option<PatientId>, limit: u32) -> Result<Vec<Patient>> {
-        let text = format!(
-            "SELECT {COLUMNS} FROM patients WHERE ($1 = '' OR id < $1) ORDER BY id DESC LIMIT $2"
-        );
+        let text =
+            format!("SELECT {COLUMNS} FROM patients WHERE id < $1 ORDER BY id DESC LIMIT $2");
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
-            .bind(before.map(|id| id.to_string()).unwrap_or_default())
+            .bind(page::before(before))
             .bind(i64::from(limit))
             .fetch_all(&self.reader)
             .await?;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use sqlx::any::AnyRow;
 
 use crate::exports::{TriggerCount, add_trigger, triggers_of};
+use crate::page;
 use crate::row::{Columns, json};
 use crate::{Db, Error, Result, RunKind, lock};
 
@@ -212,13 +213,12 @@ impl Db {
         before: Option<PullId>,
         limit: u32,
     ) -> Result<Vec<Pull>> {
-        let text = format!(
-            "SELECT {COLUMNS} FROM pulls WHERE ($1 = '' OR connection_id = $1) AND ($2 = '' OR id < $2) \
-             ORDER BY id DESC LIMIT $3"
-        );
+        let of = page::only("connection_id", 1, connection.is_some());
+        let text =
+            format!("SELECT {COLUMNS} FROM pulls WHERE {of} AND id < $2 ORDER BY id DESC LIMIT $3");
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(connection.map(|id| id.to_string()).unwrap_or_default())
-            .bind(before.map(|id| id.to_string()).unwrap_or_default())
+            .bind(page::before(before))
             .bind(i64::from(limit))
             .fetch_all(&self.reader)
             .await?;

@@ -22,7 +22,7 @@ pub use address::is_public;
 pub use allow::{Allow, AllowError};
 pub use body::{BodyError, whole};
 pub use client::{Bounds, Client, Error, Redirects};
-pub use resolve::Guard;
+pub use resolve::{Found, Guard, Lookup};
 
 /// The stable code of [`Refused`], wherever one is told.
 pub const ADDRESS_REFUSED: &str = "address_refused";

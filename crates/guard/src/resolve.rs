@@ -13,10 +13,10 @@ use url::{Host, Url};
 use crate::{Allow, Refused, is_public};
 
 /// The addresses of a name.
-pub(crate) type Found = Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>>;
+pub type Found = Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>>;
 
 /// How names are resolved: by the system; tests have their own answers.
-pub(crate) type Lookup = dyn Fn(String) -> Found + Send + Sync;
+pub type Lookup = dyn Fn(String) -> Found + Send + Sync;
 
 /// Which addresses may be connected to. Cheap to clone.
 #[derive(Clone)]
@@ -32,7 +32,9 @@ impl Guard {
         Self::with_lookup(allow, Arc::new(|name| Box::pin(system(name))))
     }
 
-    pub(crate) fn with_lookup(allow: Allow, lookup: Arc<Lookup>) -> Self {
+    /// A guard that resolves names its own way, for tests of what a name may lead to.
+    #[must_use]
+    pub fn with_lookup(allow: Allow, lookup: Arc<Lookup>) -> Self {
         Self {
             allow: Arc::new(allow),
             lookup,

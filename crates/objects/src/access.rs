@@ -103,6 +103,15 @@ impl Access {
         }
     }
 
+    /// The endpoint in the form of a URL that the store's client takes: in ASCII,
+    /// its host as it is asked. Given another, the client panics.
+    pub(crate) fn endpoint_url(&self) -> Option<String> {
+        let endpoint = self.endpoint()?;
+        let url = Url::parse(endpoint).ok();
+        let text = url.map_or_else(|| endpoint.to_owned(), String::from);
+        Some(text.trim_end_matches('/').to_owned())
+    }
+
     /// Where the store answers; none for Amazon's own.
     #[must_use]
     pub fn endpoint(&self) -> Option<&str> {

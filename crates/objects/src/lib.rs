@@ -70,7 +70,7 @@ pub fn open(
     if let Some(token) = &access.session_token {
         builder = builder.with_token(token);
     }
-    if let Some(endpoint) = access.endpoint() {
+    if let Some(endpoint) = access.endpoint_url() {
         builder = builder.with_endpoint(endpoint);
     }
     let store = builder.build().map_err(|_| AccessError::Setup)?;

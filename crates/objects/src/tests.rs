@@ -93,11 +93,21 @@ fn a_key_is_read_from_json_and_never_shown() {
 async fn a_store_at_a_refused_address_is_not_asked() {
     let guard = Guard::new(Allow::default());
     let location = Location::parse("s3://bucket/prefix").unwrap();
-    let store = open(&location, &access(), &guard).unwrap();
-    let error = store.get(&"object".into()).await.unwrap_err();
-    assert_eq!(Trouble::find(&error), Some(Trouble::AddressRefused));
-    let text = format!("{error} {error:?}");
-    assert!(!text.contains("hush"), "{text}");
+    for endpoint in [
+        "http://127.0.0.1:9",
+        "http://①②⑦.⓪.⓪.①:9",
+        "http://LOCALHOST:9/",
+    ] {
+        let access = Access {
+            endpoint: Some(endpoint.to_owned()),
+            ..access()
+        };
+        let store = open(&location, &access, &guard).unwrap();
+        let error = store.get(&"object".into()).await.unwrap_err();
+        assert_eq!(Trouble::find(&error), Some(Trouble::AddressRefused));
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("hush"), "{text}");
+    }
 }
 
 #[test]
