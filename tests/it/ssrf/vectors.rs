@@ -18,7 +18,7 @@ pub(super) const HOSTS: &[&str] = &[
     "127。0。0。1",
     "%31%32%37.0.0.1",
     "localhost",
-    "LocalHost.",
+    "LocalHost",
     "[::1]",
     "[::]",
     "[::ffff:127.0.0.1]",
