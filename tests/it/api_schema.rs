@@ -58,7 +58,7 @@ fn schemathesis(program: &Path, world: &World, seed: u64) -> Result<String> {
         .args(["--seed", &seed.to_string(), "--no-color"])
         .env("CHARTLIFT_PEERS", world.peers())
         .env("CHARTLIFT_FOLDER", world.folder())
-        .env("CHARTLIFT_PATIENTS", world.patients())
+        .env("CHARTLIFT_CONNECTED", world.connected())
         .env(
             "CHARTLIFT_HOOKS",
             repository().join("tests/it/schemathesis_hooks.py"),

@@ -7,7 +7,8 @@ import os
 
 import schemathesis
 
-PATIENTS = os.environ["CHARTLIFT_PATIENTS"].split(",")
+# Patients, each with a connection of theirs.
+CONNECTED = [pair.split("/") for pair in os.environ["CHARTLIFT_CONNECTED"].split(",")]
 FOLDER = os.environ["CHARTLIFT_FOLDER"]
 NUMBERS = itertools.count(1)
 NAMES = {"name": 100, "external_id": 128}
@@ -20,6 +21,10 @@ def before_call(context, case, kwargs):
     number = next(NUMBERS)
     if case.headers.get("Idempotency-Key"):
         case.headers["Idempotency-Key"] = f"{case.headers['Idempotency-Key'][:200]}.{number}"
+    if (case.query or {}).get("connection_id"):
+        patient, connection = CONNECTED[number % len(CONNECTED)]
+        case.path_parameters["id"] = patient
+        case.query["connection_id"] = connection
     if case.method != "POST" or not isinstance(case.body, dict):
         return
     for member, longest in NAMES.items():
@@ -30,7 +35,7 @@ def before_call(context, case, kwargs):
     if isinstance(patients, list):
         # A schema does not say that one excludes the other.
         case.body.pop("full", None)
-        case.body["patients"] = [PATIENTS[at % len(PATIENTS)] for at in range(len(patients))]
+        case.body["patients"] = [CONNECTED[at % len(CONNECTED)][0] for at in range(len(patients))]
     if "location" in case.body and not case.body.get("credentials"):
         case.body["location"] = f"{FOLDER}/{number}"
     base_url = case.body.get("base_url")

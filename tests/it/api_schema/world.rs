@@ -29,7 +29,7 @@ const KEYS: usize = 210;
 pub(super) struct World {
     app: App,
     api: ApiProcess,
-    patients: String,
+    connected: String,
     /// Ids and names by kind.
     there: BTreeMap<&'static str, Vec<String>>,
 }
@@ -62,16 +62,17 @@ impl World {
         there.insert("pulls_to_accept", to_accept.to_vec());
         there.insert("pulls_to_discard", to_discard.to_vec());
         more(&app, &mut there).await?;
-        let mut patients = Vec::new();
-        for number in 0..HOLDERS {
-            let patient = app.core.db.patient(&format!("test-{number}")).await?;
-            patients.push(patient.id.to_string());
-        }
+        let connections = app.core.db.connections(None, 1000).await?;
+        let connected = connections
+            .iter()
+            .filter(|of| of.head_seq > 0)
+            .map(|of| format!("{}/{}", of.patient_id, of.id));
+        let connected: Vec<String> = connected.collect();
         let api = app.api_process("api").await?;
         let world = Self {
             app,
             api,
-            patients: patients.join(","),
+            connected: connected.join(","),
             there,
         };
         std::fs::write(world.peers(), json!({ "auth": peers }).to_string())?;
@@ -95,9 +96,9 @@ impl World {
         self.app.dir.path().join("schemathesis.toml")
     }
 
-    /// Patients who have a connection, separated by commas.
-    pub(super) fn patients(&self) -> &str {
-        &self.patients
+    /// Patients, each with a connection of theirs: `PATIENT/CONNECTION,…`.
+    pub(super) fn connected(&self) -> &str {
+        &self.connected
     }
 
     /// Where destinations may be made.
