@@ -6,144 +6,16 @@
 use crate::machine::{commit, machine, write_result};
 use crate::outcome::Tally;
 use crate::seeds;
+use crate::soaks::{SOAKS, Soak};
 use crate::stage::{self, announce, minutes};
+use crate::test::{Variable, postgres_env, system_env};
+use crate::tools;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-
-/// One of the long runs.
-struct Soak {
-    name: &'static str,
-    about: &'static str,
-    /// The arguments of cargo: the selection of packages is that of the tests, so
-    /// that nothing is built twice.
-    arguments: &'static [&'static str],
-    /// What to run once that is built: a program of the workspace and its
-    /// arguments. A last argument `--json` is followed by the path to write to.
-    program: Option<&'static [&'static str]>,
-    env: &'static [(&'static str, &'static str)],
-    /// How many seeds a call runs, one after the other or side by side, where the
-    /// run is made of seeds: it then prints figures by seed, `"seed N": {…}`, and
-    /// a later call adds its seeds to the result.
-    seeds: Option<u64>,
-    /// What the sums over all seeds must reach: (JSON pointer, at least).
-    needs: &'static [(&'static str, u64)],
-    limit_min: u64,
-}
-
-/// The system tests whose name begins like this.
-macro_rules! system_tests {
-    ($name:literal) => {
-        &[
-            "test",
-            "--release",
-            "--workspace",
-            "--features",
-            "chartlift/failpoints",
-            "--test",
-            "it",
-            $name,
-            "--",
-            "--nocapture",
-        ]
-    };
-}
-
-const SOAKS: [Soak; 5] = [
-    Soak {
-        name: "segments-fuzz",
-        about: "a million broken segment files: each is read or refused, none panics",
-        arguments: &[
-            "test",
-            "--release",
-            "--workspace",
-            "--features",
-            "chartlift/failpoints",
-            "--test",
-            "fuzz",
-            "--",
-            "--nocapture",
-        ],
-        program: None,
-        env: &[("CHARTLIFT_FUZZ_EXECUTIONS", "1000000")],
-        seeds: None,
-        needs: &[],
-        limit_min: 120,
-    },
-    Soak {
-        name: "bench",
-        about: "the benchmarks, beside their peers",
-        arguments: &[
-            "build",
-            "--release",
-            "--workspace",
-            "--all-targets",
-            "--features",
-            "chartlift/failpoints",
-        ],
-        program: Some(&["bench", "all", "--json"]),
-        env: &[],
-        seeds: None,
-        needs: &[],
-        limit_min: 120,
-    },
-    Soak {
-        name: "kills",
-        about: "workers and the Temporal server killed; 4 seeds of 52 kills",
-        arguments: system_tests!("kills::"),
-        program: None,
-        env: &[("CHARTLIFT_KILLS", "52")],
-        seeds: Some(4),
-        needs: &[
-            ("/worker_kills", 200),
-            ("/hits/pull.begin", 2),
-            ("/hits/pull.plan", 2),
-            ("/hits/pull.pages", 2),
-            ("/hits/pull.references", 2),
-            ("/hits/pull.settle", 2),
-            ("/hits/pull.close", 2),
-            ("/hits/export.claim", 2),
-            ("/hits/export.plan", 2),
-            ("/hits/export.chunk", 2),
-            ("/hits/export.publish", 2),
-            ("/hits/export.close", 2),
-            ("/hits/maintain.merge", 2),
-            ("/hits/maintain.sweep_records", 2),
-            ("/hits/maintain.sweep_destinations", 2),
-            ("/hits/maintain.retention", 2),
-            ("/temporal_kills_in_pulls_1_s", 2),
-            ("/temporal_kills_in_pulls_40_s", 2),
-            ("/temporal_kills_in_pulls", 5),
-            ("/temporal_kills_in_exports_1_s", 2),
-            ("/temporal_kills_in_exports_40_s", 2),
-            ("/temporal_kills_in_exports", 5),
-        ],
-        limit_min: 180,
-    },
-    Soak {
-        name: "memory",
-        about: "a patient of 200,000 resources pulled and exported twice: a worker's memory",
-        arguments: system_tests!("memory::"),
-        program: None,
-        env: &[("CHARTLIFT_PULLED_RESOURCES", "200000")],
-        seeds: None,
-        needs: &[],
-        limit_min: 60,
-    },
-    Soak {
-        name: "endurance",
-        about: "60 minutes of changes, pulls, exports and kills: a worker's memory",
-        arguments: system_tests!("endurance::"),
-        program: None,
-        env: &[("CHARTLIFT_ENDURANCE_MINUTES", "60")],
-        seeds: None,
-        needs: &[],
-        limit_min: 90,
-    },
-];
 
 /// What `cargo xtask soak` is asked.
 #[derive(Args)]
@@ -174,6 +46,14 @@ fn built(name: &str) -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     target.join("release").join(name)
+}
+
+/// Where a run finds the servers it starts.
+fn servers() -> Result<Vec<Variable>> {
+    let tools = tools::install()?;
+    let mut env = system_env(&tools)?;
+    env.extend(postgres_env(&tools::postgres(&tools.python)?));
+    Ok(env)
 }
 
 fn names() -> String {
@@ -213,6 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     ));
     let mut cargo = Command::new("cargo");
     cargo.args(soak.arguments).envs(soak.env.iter().copied());
+    cargo.envs(soak.servers.then(servers).transpose()?.unwrap_or_default());
     cargo.env("CHARTLIFT_SEED", options.seed.to_string());
     // The result is this commit's, so the programs are too.
     cargo.env_remove("CHARTLIFT_TEST_BIN_DIR");

@@ -1,0 +1,164 @@
+//! The long runs there are.
+
+/// One of the long runs.
+pub(crate) struct Soak {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    /// The arguments of cargo: the selection of packages is that of the tests, so
+    /// that nothing is built twice.
+    pub(crate) arguments: &'static [&'static str],
+    /// What to run once that is built: a program of the workspace and its
+    /// arguments. A last argument `--json` is followed by the path to write to.
+    pub(crate) program: Option<&'static [&'static str]>,
+    pub(crate) env: &'static [(&'static str, &'static str)],
+    /// How many seeds a call runs, one after the other or side by side, where the
+    /// run is made of seeds: it then prints figures by seed, `"seed N": {…}`, and
+    /// a later call adds its seeds to the result.
+    pub(crate) seeds: Option<u64>,
+    /// What the sums over all seeds must reach: (JSON pointer, at least).
+    pub(crate) needs: &'static [(&'static str, u64)],
+    /// Whether it starts servers that `cargo xtask test` provides.
+    pub(crate) servers: bool,
+    pub(crate) limit_min: u64,
+}
+
+/// The system tests whose name begins like this.
+macro_rules! system_tests {
+    ($name:literal) => {
+        &[
+            "test",
+            "--release",
+            "--workspace",
+            "--features",
+            "chartlift/failpoints",
+            "--test",
+            "it",
+            $name,
+            "--",
+            "--nocapture",
+        ]
+    };
+}
+
+pub(crate) const SOAKS: [Soak; 6] = [
+    Soak {
+        name: "segments-fuzz",
+        about: "a million broken segment files: each is read or refused, none panics",
+        arguments: &[
+            "test",
+            "--release",
+            "--workspace",
+            "--features",
+            "chartlift/failpoints",
+            "--test",
+            "fuzz",
+            "--",
+            "--nocapture",
+        ],
+        program: None,
+        env: &[("CHARTLIFT_FUZZ_EXECUTIONS", "1000000")],
+        seeds: None,
+        needs: &[],
+        servers: false,
+        limit_min: 120,
+    },
+    Soak {
+        name: "bench",
+        about: "the benchmarks, beside their peers",
+        arguments: &[
+            "build",
+            "--release",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            "chartlift/failpoints",
+        ],
+        program: Some(&["bench", "all", "--json"]),
+        env: &[],
+        seeds: None,
+        needs: &[],
+        servers: false,
+        limit_min: 120,
+    },
+    Soak {
+        name: "kills",
+        about: "workers and the Temporal server killed; 4 seeds of 52 kills",
+        arguments: system_tests!("kills::"),
+        program: None,
+        env: &[("CHARTLIFT_KILLS", "52")],
+        seeds: Some(4),
+        needs: &[
+            ("/worker_kills", 200),
+            ("/hits/pull.begin", 2),
+            ("/hits/pull.plan", 2),
+            ("/hits/pull.pages", 2),
+            ("/hits/pull.references", 2),
+            ("/hits/pull.settle", 2),
+            ("/hits/pull.close", 2),
+            ("/hits/export.claim", 2),
+            ("/hits/export.plan", 2),
+            ("/hits/export.chunk", 2),
+            ("/hits/export.publish", 2),
+            ("/hits/export.close", 2),
+            ("/hits/maintain.merge", 2),
+            ("/hits/maintain.sweep_records", 2),
+            ("/hits/maintain.sweep_destinations", 2),
+            ("/hits/maintain.retention", 2),
+            ("/temporal_kills_in_pulls_1_s", 2),
+            ("/temporal_kills_in_pulls_40_s", 2),
+            ("/temporal_kills_in_pulls", 5),
+            ("/temporal_kills_in_exports_1_s", 2),
+            ("/temporal_kills_in_exports_40_s", 2),
+            ("/temporal_kills_in_exports", 5),
+        ],
+        servers: false,
+        limit_min: 180,
+    },
+    Soak {
+        name: "outages",
+        about: "on PostgreSQL and S3 with 3 workers: servers and workers killed; 3 seeds",
+        arguments: system_tests!("outages::"),
+        program: None,
+        env: &[("CHARTLIFT_KILLS", "8")],
+        seeds: Some(3),
+        needs: &[
+            ("/worker_kills", 20),
+            ("/postgres_kills_in_pulls", 5),
+            ("/postgres_kills_in_pulls_1_s", 2),
+            ("/postgres_kills_in_pulls_40_s", 2),
+            ("/postgres_kills_in_exports", 5),
+            ("/postgres_kills_in_exports_1_s", 2),
+            ("/postgres_kills_in_exports_40_s", 2),
+            ("/s3_kills_in_pulls", 5),
+            ("/s3_kills_in_pulls_1_s", 2),
+            ("/s3_kills_in_pulls_40_s", 2),
+            ("/s3_kills_in_exports", 5),
+            ("/s3_kills_in_exports_1_s", 2),
+            ("/s3_kills_in_exports_40_s", 2),
+        ],
+        servers: true,
+        limit_min: 120,
+    },
+    Soak {
+        name: "memory",
+        about: "a patient of 200,000 resources pulled and exported twice: a worker's memory",
+        arguments: system_tests!("memory::"),
+        program: None,
+        env: &[("CHARTLIFT_PULLED_RESOURCES", "200000")],
+        seeds: None,
+        needs: &[],
+        servers: false,
+        limit_min: 60,
+    },
+    Soak {
+        name: "endurance",
+        about: "60 minutes of changes, pulls, exports and kills: a worker's memory",
+        arguments: system_tests!("endurance::"),
+        program: None,
+        env: &[("CHARTLIFT_ENDURANCE_MINUTES", "60")],
+        seeds: None,
+        needs: &[],
+        servers: false,
+        limit_min: 90,
+    },
+];
