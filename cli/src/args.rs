@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use config::{LoadOptions, Settings};
 
-use crate::commands::{connection, destination, export, keys, pull, recover, source, verify};
+use crate::commands::{
+    connection, destination, doctor, export, keys, pull, recover, source, verify,
+};
 use crate::demo::DemoArguments;
 
 const AFTER_HELP: &str = "\
@@ -89,7 +91,7 @@ pub(crate) enum Command {
     /// Print the settings in force, secrets left out, and where each was given
     Config,
     /// Check settings, database, Temporal, record store and destinations
-    Doctor,
+    Doctor(doctor::DoctorArguments),
 }
 
 impl GlobalArguments {

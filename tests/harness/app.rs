@@ -1,12 +1,11 @@
 //! A deployment under test.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use activities::register::add_destination;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use config::{LoadOptions, Settings};
 use db::SourceAuth;
 use model::{ConnectionId, DestinationId, FileFormat, PullId, Trigger};
@@ -14,7 +13,9 @@ use sandbox::{Sandbox, SandboxOptions};
 use tempfile::TempDir;
 use worker::{Core, OpenMode};
 
-use crate::{Node, S3Server, TemporalProcess};
+use crate::node::STOP_MAX;
+use crate::servers::Servers;
+use crate::{Node, PostgresServer, S3Server, TemporalProcess};
 
 /// How long `chartlift up` may take to open its database and listen.
 const API_MAX: Duration = Duration::from_secs(60);
@@ -32,6 +33,10 @@ pub struct AppOptions {
     pub no_source: bool,
     /// The store of what lies in S3.
     pub s3: Option<S3Server>,
+    /// The server of the database, instead of SQLite.
+    pub postgres: Option<PostgresServer>,
+    /// Workers that [`App::work`] starts; 0 is one, too.
+    pub workers: usize,
 }
 
 impl AppOptions {
@@ -60,12 +65,14 @@ pub struct App {
     pub core: Core,
     /// Temporal.
     pub temporal: TemporalProcess,
-    s3: Option<S3Server>,
-    node: Option<Node>,
+    pub(crate) servers: Servers,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) twins: u32,
+    pub(crate) own_settings: Vec<(String, String)>,
+    workers: usize,
     log: PathBuf,
     generation: u32,
     settings: Vec<(String, String)>,
-    own_settings: Vec<(String, String)>,
 }
 
 impl App {
@@ -74,8 +81,11 @@ impl App {
     pub async fn prepare(options: AppOptions) -> Result<Self> {
         let sandbox = Arc::new(Sandbox::start(options.sandbox).await?);
         let base_url = sandbox.base_url().clone();
-        let mut app = Self::open(tempfile::tempdir()?, sandbox, options.settings).await?;
-        app.s3 = options.s3;
+        let servers = Servers::new(options.s3, options.postgres);
+        let mut settings = options.settings;
+        settings.extend(servers.settings(PostgresServer::DATABASE));
+        let mut app = Self::open(tempfile::tempdir()?, sandbox, servers, settings).await?;
+        app.workers = options.workers.max(1);
         if !options.no_source {
             let (db, guard) = (&app.core.db, &app.core.guard);
             let auth = SourceAuth::None;
@@ -84,31 +94,11 @@ impl App {
         Ok(app)
     }
 
-    /// A second deployment, made of a copy of this one's data folder, beside the
-    /// same portal. Nothing may be at work here.
-    pub async fn twin(&self) -> Result<Self> {
-        ensure!(
-            self.node.is_none(),
-            "end the process before its data is copied"
-        );
-        let dir = tempfile::tempdir()?;
-        copy_folder(&self.dir.path().join("data"), &dir.path().join("data"))?;
-        let sandbox = Arc::clone(&self.sandbox);
-        let twin = Self::open(dir, sandbox, self.own_settings.clone()).await?;
-        // Their folders are the first one's: two databases would publish into them.
-        for destination in twin.core.db.destinations().await? {
-            twin.core
-                .db
-                .set_destination_enabled(destination.id, false)
-                .await?;
-        }
-        Ok(twin)
-    }
-
     /// Starts Temporal and opens database and record store.
-    async fn open(
+    pub(crate) async fn open(
         dir: TempDir,
         sandbox: Arc<Sandbox>,
+        servers: Servers,
         own_settings: Vec<(String, String)>,
     ) -> Result<Self> {
         let temporal = TemporalProcess::start(&dir.path().join("temporal")).await?;
@@ -124,24 +114,26 @@ impl App {
             ("worker.dispatch_interval_ms".to_owned(), "200".to_owned()),
         ];
         settings.extend(own_settings.clone());
-        let loaded = Settings::load(LoadOptions {
-            file: None,
-            overrides: settings.clone(),
-            env: Vec::new(),
-        })?;
-        let core = Core::open(loaded, OpenMode::Migrate).await?;
         Ok(Self {
+            core: open_core(&settings).await?,
             log: dir.path().join("node.log"),
             dir,
             sandbox,
-            core,
             temporal,
-            s3: None,
-            node: None,
+            servers,
+            nodes: Vec::new(),
+            twins: 0,
+            workers: 1,
             generation: 0,
             settings,
             own_settings,
         })
+    }
+
+    /// Opens database and record store anew, after they were closed.
+    pub(crate) async fn reopen(&mut self) -> Result<()> {
+        self.core = open_core(&self.settings).await?;
+        Ok(())
     }
 
     /// [`App::prepare`], and `chartlift up` beside it.
@@ -154,20 +146,42 @@ impl App {
     /// Starts `chartlift up`, with further variables.
     pub fn up(&mut self, variables: &[(&str, &str)]) -> Result<()> {
         self.log = self.dir.path().join("node.log");
-        self.node = Some(self.spawn("up", &self.log, variables)?);
+        self.nodes = vec![self.spawn("up", &self.log, variables)?];
         Ok(())
     }
 
-    /// Starts `chartlift worker` in the place of the process before it, with a log
-    /// of its own.
+    /// Starts `chartlift worker`, as often as the options say, in the place of the
+    /// processes before, each with a log of its own.
     pub fn work(&mut self, variables: &[(&str, &str)]) -> Result<()> {
-        self.generation += 1;
-        self.log = self
-            .dir
-            .path()
-            .join(format!("worker-{}.log", self.generation));
-        self.node = Some(self.spawn("worker", &self.log, &[&[JSON_LOG], variables].concat())?);
+        self.nodes.clear();
+        for number in 0..self.workers {
+            self.work_as(number, variables)?;
+        }
         Ok(())
+    }
+
+    /// Starts `chartlift worker` in the place of one of the processes before.
+    pub fn work_as(&mut self, number: usize, variables: &[(&str, &str)]) -> Result<()> {
+        self.generation += 1;
+        let log = format!("worker-{}.log", self.generation);
+        let log = self.dir.path().join(log);
+        let node = self.spawn("worker", &log, &[&[JSON_LOG], variables].concat())?;
+        if number == 0 {
+            self.log = log;
+        }
+        if number < self.nodes.len() {
+            self.nodes[number] = node;
+        } else {
+            self.nodes.push(node);
+        }
+        Ok(())
+    }
+
+    /// The logs of all workers so far.
+    #[must_use]
+    pub fn worker_logs(&self) -> Vec<PathBuf> {
+        let name = |number| self.dir.path().join(format!("worker-{number}.log"));
+        (1..=self.generation).map(name).collect()
     }
 
     /// Starts a further worker, which is the caller's to end.
@@ -215,19 +229,27 @@ impl App {
         self.log.clone()
     }
 
-    /// The running process.
+    /// The running process, or the first of them.
     pub fn node(&mut self) -> &mut Node {
-        self.node.as_mut().expect("up() comes first")
+        self.nodes.first_mut().expect("up() comes first")
     }
 
-    /// Ends the process, drained.
+    /// All running processes.
+    pub fn nodes(&mut self) -> &mut [Node] {
+        &mut self.nodes
+    }
+
+    /// Ends the processes, drained.
     pub fn down(&mut self) -> Result<()> {
-        let Some(node) = self.node.take() else {
-            return Ok(());
-        };
-        let status = node.stop()?;
-        if !status.success() {
-            bail!("chartlift ended with {status}; log:\n{}", tail(&self.log()));
+        let mut nodes = std::mem::take(&mut self.nodes);
+        for node in &nodes {
+            node.ask_to_stop()?;
+        }
+        for node in &mut nodes {
+            let status = node.wait(STOP_MAX)?;
+            if !status.success() {
+                bail!("chartlift ended with {status}; log:\n{}", tail(node.log()));
+            }
         }
         Ok(())
     }
@@ -277,22 +299,6 @@ impl App {
         Ok(added.await?)
     }
 
-    /// The store of what lies in S3.
-    ///
-    /// # Panics
-    /// If the options named none.
-    #[must_use]
-    pub fn s3(&self) -> &S3Server {
-        self.s3.as_ref().expect("the options name a store")
-    }
-
-    /// The folder of a location, be it in S3.
-    #[must_use]
-    pub fn folder_of(&self, location: &str) -> PathBuf {
-        let in_s3 = self.s3.as_ref().and_then(|s3| s3.folder_of(location));
-        in_s3.unwrap_or_else(|| location.into())
-    }
-
     /// Asks for a pull of each connection.
     pub async fn pull(&self, connections: &[ConnectionId]) -> Result<Vec<PullId>> {
         let mut pulls = Vec::new();
@@ -336,13 +342,13 @@ impl App {
             if holds(self).await? {
                 return Ok(());
             }
-            if let Some(node) = &mut self.node
-                && let Some(status) = node.ended()?
-            {
-                bail!(
-                    "chartlift ended with {status} before {what}; log:\n{}",
-                    tail(&self.log())
-                );
+            for node in &mut self.nodes {
+                if let Some(status) = node.ended()? {
+                    bail!(
+                        "chartlift ended with {status} before {what}; log:\n{}",
+                        tail(node.log())
+                    );
+                }
             }
             if Instant::now() > until {
                 bail!("not within {limit:?}: {what}; log:\n{}", tail(&self.log()));
@@ -358,15 +364,12 @@ fn tail(log: &Path) -> String {
     lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
-/// Copies a folder with all that lies in it. Another process does it: opening
-/// and closing SQLite's files here would drop the locks that this one holds.
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    let status = Command::new("cp").arg("-R").args([from, to]).status()?;
-    ensure!(status.success(), "cp ended with {status}");
-    // The index of the log in shared memory is made anew.
-    let shared = to.join("chartlift.db-shm");
-    if shared.exists() {
-        std::fs::remove_file(shared)?;
-    }
-    Ok(())
+/// Opens database and record store.
+async fn open_core(settings: &[(String, String)]) -> Result<Core> {
+    let loaded = Settings::load(LoadOptions {
+        file: None,
+        overrides: settings.to_vec(),
+        env: Vec::new(),
+    })?;
+    Core::open(loaded, OpenMode::Migrate).await
 }

@@ -1,13 +1,15 @@
 //! A `chartlift` process: `up`, or a worker alone.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::StepLog;
+use crate::{StepLog, process};
+
+/// How long one may drain.
+pub(crate) const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// A running `chartlift` process; killed when dropped.
 #[derive(Debug)]
@@ -19,22 +21,32 @@ pub struct Node {
 impl Node {
     /// Starts `chartlift ARGUMENTS`, its output going to `log`.
     pub fn spawn(arguments: &[&str], environment: &[(String, String)], log: &Path) -> Result<Self> {
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .context("open the log")?;
-        let child = Command::new(crate::binary())
+        Self::begin(arguments, environment, log, false)
+    }
+
+    /// The same without an environment of its own. The terminal's Ctrl-C does not
+    /// reach it.
+    pub fn spawn_apart(arguments: &[&str], log: &Path) -> Result<Self> {
+        Self::begin(arguments, &[], log, true)
+    }
+
+    fn begin(
+        arguments: &[&str],
+        environment: &[(String, String)],
+        log: &Path,
+        apart: bool,
+    ) -> Result<Self> {
+        let file = process::log(log)?;
+        let mut command = Command::new(crate::binary());
+        command
             .args(arguments)
             .env_remove("TEMPORAL_ADDRESS")
             .envs(environment.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()
-            .context("start chartlift")?;
+            .stderr(file);
         Ok(Self {
-            child,
+            child: process::spawn(&mut command, apart).context("start chartlift")?,
             log: log.to_owned(),
         })
     }
@@ -98,6 +110,17 @@ impl Node {
         Ok((field("VmRSS")?, field("VmHWM")?))
     }
 
+    /// Where it logs to.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Whether it has opened what it works on, as it says then.
+    pub fn works(&self) -> Result<bool> {
+        Ok(std::fs::read_to_string(&self.log)?.contains("worker on Temporal at"))
+    }
+
     /// What it has logged of its steps.
     #[must_use]
     pub fn step_log(&self) -> StepLog {
@@ -120,10 +143,15 @@ impl Node {
         Ok(())
     }
 
+    /// Asks it to end.
+    pub fn ask_to_stop(&self) -> Result<()> {
+        self.signal("-TERM")
+    }
+
     /// Asks it to end and waits until it has drained.
     pub fn stop(mut self) -> Result<ExitStatus> {
-        self.signal("-TERM")?;
-        self.wait(Duration::from_secs(30))
+        self.ask_to_stop()?;
+        self.wait(STOP_MAX)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::{App, Random, StartedStep};
+use crate::{App, Outage, Random, StartedStep, Struck};
 
 /// The activities of pulls and exports that every run passes.
 pub const PULL_STEPS: &[&str] = &[
@@ -45,19 +45,21 @@ const SLOW_STEPS: &str = "pull.begin.begin=return(wait 400);pull.plan.begin=retu
 
 /// How long a moment is waited for until any other will do.
 const MOMENT_MAX: Duration = Duration::from_secs(40);
+/// How long workers may take to begin.
+const READY_MAX: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 const IDLE_LOOK: Duration = Duration::from_millis(500);
 
 /// One kill that counts.
 #[derive(Debug, Clone)]
 pub struct Kill {
-    /// `worker`, or `temporal` with the seconds it stayed down.
-    pub of: String,
+    /// The server and how long it stayed down; none: a worker.
+    pub of: Option<Outage>,
     /// The steps that were running.
     pub hit: Vec<StartedStep>,
 }
 
-/// A worker that is killed and started again, and what was hit.
+/// Workers and servers that are killed and started again, and what was hit.
 #[derive(Debug)]
 pub struct Storm {
     seed: u64,
@@ -94,67 +96,85 @@ impl Storm {
         self.variables = variables.to_vec();
     }
 
-    /// Starts the worker.
+    /// Starts the workers.
     pub fn begin(&self, app: &mut App) -> Result<()> {
-        app.work(&[&[("FAILPOINTS", SLOW_STEPS)], &*self.variables].concat())
+        app.work(&self.environment())
     }
 
-    /// Kills the worker up to `count` times while steps of these types run, and
+    /// Starts the workers, and waits until all have opened what they work on.
+    pub async fn begin_all(&self, app: &mut App) -> Result<()> {
+        self.begin(app)?;
+        until_begun(app).await
+    }
+
+    fn environment(&self) -> Vec<(&'static str, &'static str)> {
+        [&[("FAILPOINTS", SLOW_STEPS)], &*self.variables].concat()
+    }
+
+    /// Kills a worker up to `count` times while it runs steps of these types, and
     /// starts another each time. Stops early when nothing is left to do, and
     /// returns how many kills counted.
     pub async fn kill_workers(&mut self, app: &mut App, of: &[&str], count: u32) -> Result<u32> {
         let mut counted = 0;
         while counted < count {
-            let Some(delay) = self.moment(app, of).await? else {
+            let Some(moment) = self.moment(app, of, true).await? else {
                 break;
             };
-            tokio::time::sleep(delay).await;
-            app.node().kill()?;
-            let hit = app.node().step_log().running()?;
-            self.begin(app)?;
+            tokio::time::sleep(moment.lag).await;
+            let worker = &mut app.nodes()[moment.worker];
+            worker.kill()?;
+            let hit = worker.step_log().running()?;
+            app.work_as(moment.worker, &self.environment())?;
             if hit.is_empty() {
                 self.misses += 1;
                 continue;
             }
             counted += 1;
-            self.record("worker".to_owned(), hit);
+            self.record(None, hit);
         }
         Ok(counted)
     }
 
-    /// Kills the Temporal server while steps of these types run, and starts it
-    /// again on the same file after `down`. False if nothing was left to do.
-    pub async fn kill_temporal(
-        &mut self,
-        app: &mut App,
-        of: &[&str],
-        down: Duration,
-    ) -> Result<bool> {
+    /// Kills a server while steps of these types run, and starts it again on what it
+    /// had after a while. False if nothing was left to do.
+    pub async fn strike(&mut self, app: &mut App, of: &[&str], outage: Outage) -> Result<bool> {
+        // One that cannot open the database ends, and is its supervisor's to start again.
+        app.until(
+            READY_MAX,
+            "all workers have begun",
+            async |app: &mut App| {
+                let mut nodes = app.nodes().iter();
+                nodes.try_fold(true, |all, node| Ok(all && node.works()?))
+            },
+        )
+        .await?;
         loop {
-            let Some(delay) = self.moment(app, of).await? else {
+            let Some(moment) = self.moment(app, of, false).await? else {
                 return Ok(false);
             };
-            tokio::time::sleep(delay).await;
-            app.temporal.kill()?;
-            let running = app.node().step_log().running()?;
-            tokio::time::sleep(down).await;
-            app.temporal.restart().await?;
+            tokio::time::sleep(moment.lag).await;
+            app.kill_server(outage.of)?;
+            let mut running = Vec::new();
+            for worker in app.nodes() {
+                running.extend(worker.step_log().running()?);
+            }
+            tokio::time::sleep(outage.down).await;
+            app.restart_server(outage.of).await?;
             let hit: Vec<StartedStep> = running
                 .into_iter()
                 .filter(|step| of.contains(&step.step.as_str()))
                 .collect();
             if !hit.is_empty() {
-                self.record(format!("temporal, {} s", down.as_secs()), hit);
+                self.record(Some(outage), hit);
                 return Ok(true);
             }
             self.misses += 1;
         }
     }
 
-    /// Waits for a moment to strike: half of them any, half of them when the type
-    /// of step that was hit least has begun. Returns how long to wait still, or
-    /// `None` when nothing is left to do.
-    async fn moment(&mut self, app: &mut App, of: &[&str]) -> Result<Option<Duration>> {
+    /// Waits for a moment to strike, any or, half of them if it is to `spread`, when
+    /// the type of step that was hit least has begun. `None` when nothing is left to do.
+    async fn moment(&mut self, app: &mut App, of: &[&str], spread: bool) -> Result<Option<Moment>> {
         let hits = self.hits();
         let count = |step: &str| hits.get(step).copied().unwrap_or(0);
         let least = of.iter().map(|step| count(step)).min().unwrap_or(0);
@@ -163,25 +183,34 @@ impl Storm {
             .copied()
             .filter(|step| count(step) == least)
             .collect();
-        let at_random = self.random.below(2) == 0;
+        let at_random = self.random.below(2) == 0 || !spread;
         let chosen = rare[usize::try_from(self.random.below(rare.len() as u64))?];
-        let (lead, lag) = (self.random.below(2_500), self.random.below(350));
+        let lead_max = if spread { 2_500 } else { 800 };
+        let (lead, lag) = (self.random.below(lead_max), self.random.below(350));
+        let workers = app.nodes().len();
+        let first = match workers {
+            1 => 0,
+            several => usize::try_from(self.random.below(several as u64))?,
+        };
         let started = Instant::now();
         if at_random {
             tokio::time::sleep(Duration::from_millis(lead)).await;
         }
         let mut idle_at = Instant::now();
         loop {
-            if let Some(status) = app.node().ended()? {
-                bail!("the worker ended by itself: {status}");
-            }
             let any = at_random || started.elapsed() > MOMENT_MAX;
-            let running = app.node().step_log().running()?;
-            if running
-                .iter()
-                .any(|step| step.step == chosen || (any && of.contains(&step.step.as_str())))
-            {
-                return Ok(Some(Duration::from_millis(lag)));
+            let fits = |step: &StartedStep| {
+                step.step == chosen || (any && of.contains(&step.step.as_str()))
+            };
+            for worker in (0..workers).map(|number| (first + number) % workers) {
+                let node = &mut app.nodes()[worker];
+                if let Some(status) = node.ended()? {
+                    bail!("a worker ended by itself: {status}");
+                }
+                if node.step_log().running()?.iter().any(fits) {
+                    let lag = Duration::from_millis(lag);
+                    return Ok(Some(Moment { worker, lag }));
+                }
             }
             if idle_at.elapsed() > IDLE_LOOK {
                 if app.is_idle().await.context("ask whether all is done")? {
@@ -193,7 +222,7 @@ impl Storm {
         }
     }
 
-    fn record(&mut self, of: String, hit: Vec<StartedStep>) {
+    fn record(&mut self, of: Option<Outage>, hit: Vec<StartedStep>) {
         let mut steps: BTreeMap<&str, u32> = BTreeMap::new();
         for step in &hit {
             *steps.entry(&step.step).or_default() += 1;
@@ -203,8 +232,12 @@ impl Storm {
             .map(|(step, count)| format!("{count} × {step}"))
             .collect();
         let number = self.kills.len() + 1;
+        let what = match of {
+            Some(outage) => format!("{}, {} s,", outage.of.name(), outage.down.as_secs()),
+            None => "worker".to_owned(),
+        };
         println!(
-            "seed {} kill {number} of {of} hit {}",
+            "seed {} kill {number} of {what} hit {}",
             self.seed,
             steps.join(", ")
         );
@@ -222,30 +255,61 @@ impl Storm {
     }
 
     fn worker_kills(&self) -> impl Iterator<Item = &Kill> {
-        self.kills.iter().filter(|kill| kill.of == "worker")
+        self.kills.iter().filter(|kill| kill.of.is_none())
+    }
+
+    /// How often a server was killed while steps of a family ran; with a time, only
+    /// where it stayed down so long.
+    fn outages(&self, of: Struck, family: &str, down_s: Option<u64>) -> usize {
+        let is_one = |kill: &&Kill| {
+            let fits = |outage: Outage| {
+                outage.of == of && down_s.is_none_or(|down| outage.down.as_secs() == down)
+            };
+            kill.of.is_some_and(fits) && kill.hit.iter().any(|step| step.step.starts_with(family))
+        };
+        self.kills.iter().filter(is_one).count()
     }
 
     /// What to report: kills of each kind, and the hits by type of step.
     #[must_use]
     pub fn figures(&self) -> Value {
-        let temporal = |family: &str, down: &str| {
-            let kills = self.kills.iter().filter(|kill| {
-                kill.of.starts_with("temporal")
-                    && kill.of.ends_with(down)
-                    && kill.hit.iter().any(|step| step.step.starts_with(family))
-            });
-            kills.count()
-        };
-        json!({
+        let mut figures = json!({
             "worker_kills": self.worker_kills().count(),
             "misses": self.misses,
             "hits": self.hits(),
-            "temporal_kills_in_pulls": temporal("pull.", ""),
-            "temporal_kills_in_pulls_1_s": temporal("pull.", ", 1 s"),
-            "temporal_kills_in_pulls_40_s": temporal("pull.", ", 40 s"),
-            "temporal_kills_in_exports": temporal("export.", ""),
-            "temporal_kills_in_exports_1_s": temporal("export.", ", 1 s"),
-            "temporal_kills_in_exports_40_s": temporal("export.", ", 40 s"),
-        })
+        });
+        let times = [(None, ""), (Some(1), "_1_s"), (Some(40), "_40_s")];
+        for of in [Struck::Temporal, Struck::Postgres, Struck::S3] {
+            for (family, phase) in [("pull.", "pulls"), ("export.", "exports")] {
+                for (down, time) in times {
+                    let count = self.outages(of, family, down);
+                    if count > 0 {
+                        let name = format!("{}_kills_in_{phase}{time}", of.name());
+                        figures[name] = json!(count);
+                    }
+                }
+            }
+        }
+        figures
     }
+}
+
+/// When to strike.
+struct Moment {
+    /// The worker that runs what is to be hit.
+    worker: usize,
+    /// How long to wait still.
+    lag: Duration,
+}
+
+async fn until_begun(app: &mut App) -> Result<()> {
+    app.until(
+        READY_MAX,
+        "all workers have begun",
+        async |app: &mut App| {
+            let mut nodes = app.nodes().iter();
+            nodes.try_fold(true, |all, node| Ok(all && node.works()?))
+        },
+    )
+    .await
 }

@@ -2,7 +2,6 @@
 //! test: it can be killed, kept down for a while, and started again on the same
 //! file and ports, or without its file.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +13,8 @@ use temporalio_client::{Connection, ConnectionOptions, RetryOptions};
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
 use url::Url;
 use worker::embedded::{free_port, temporal_cli};
+
+use crate::process;
 
 const CALL_MAX: Duration = Duration::from_secs(2);
 /// Starts until a port stays free long enough.
@@ -27,18 +28,30 @@ pub struct TemporalProcess {
     dir: PathBuf,
     port: u16,
     ui_port: u16,
+    apart: bool,
     child: Option<Child>,
 }
 
 impl TemporalProcess {
     /// Starts a server in a folder of its own and waits until it answers.
     pub async fn start(dir: &Path) -> Result<Self> {
+        Self::begin(dir, (0, 0), false).await
+    }
+
+    /// The same near these ports, of the server and of its UI. The terminal's Ctrl-C
+    /// does not reach it.
+    pub async fn start_apart(dir: &Path, ports: (u16, u16)) -> Result<Self> {
+        Self::begin(dir, ports, true).await
+    }
+
+    async fn begin(dir: &Path, ports: (u16, u16), apart: bool) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let mut server = Self {
             cli: temporal_cli().await?,
             dir: dir.to_owned(),
-            port: free_port(0)?,
-            ui_port: free_port(0)?,
+            port: free_port(ports.0)?,
+            ui_port: free_port(ports.1)?,
+            apart,
             child: None,
         };
         for _ in 1..STARTS_MAX {
@@ -58,6 +71,23 @@ impl TemporalProcess {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Where its UI is.
+    #[must_use]
+    pub fn ui_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ui_port)
+    }
+
+    /// Its process id, while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        process::has_ended(&mut self.child)
+    }
+
     /// A client of it.
     pub async fn client(&self) -> Result<temporalio_client::Client> {
         worker::connect(&self.address(), "default").await
@@ -65,11 +95,12 @@ impl TemporalProcess {
 
     /// Kills it, as `kill -9` does.
     pub fn kill(&mut self) -> Result<()> {
-        if let Some(mut child) = self.child.take() {
-            child.kill()?;
-            child.wait()?;
-        }
-        Ok(())
+        process::kill(&mut self.child)
+    }
+
+    /// Ends it, as it is asked to in earnest.
+    pub fn stop(&mut self) -> Result<()> {
+        process::stop(&mut self.child)
     }
 
     /// Removes all that a killed server has kept.
@@ -131,10 +162,7 @@ impl TemporalProcess {
     }
 
     fn spawn(&self) -> Result<Child> {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_file())?;
+        let log = process::log(&self.log_file())?;
         let mut command = Command::new(&self.cli);
         command
             .args(["server", "start-dev", "--ip", "127.0.0.1"])
@@ -152,9 +180,8 @@ impl TemporalProcess {
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("start Temporal")
+            .stderr(log);
+        process::spawn(&mut command, self.apart).context("start Temporal")
     }
 
     fn log_file(&self) -> PathBuf {

@@ -3,6 +3,7 @@
 mod api_record;
 mod api_schema;
 mod cli;
+mod compose;
 mod deletes;
 mod delivery_exact;
 mod delivery_once;

@@ -31,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("guard", &[]),
     ("model", &[]),
     ("objects", &["guard"]),
+    ("postgres-server", &[]),
     ("records", &["guard", "model", "objects"]),
     ("sandbox", &[]),
     ("seal", &[]),

@@ -1,5 +1,5 @@
 //! Developer commands. `cargo xtask test` is what must be green before a
-//! change goes in; `soak` and `fresh` are the long runs.
+//! change goes in; `soak` and `fresh` are the long runs; `stack` is for trying out.
 //!
 //! Owns how the project is built, tested and measured. Invariant: whatever is
 //! started here has a time limit, and only processes started here are ended.
@@ -10,6 +10,8 @@ mod outcome;
 mod postgres;
 mod seeds;
 mod soak;
+mod soaks;
+mod stack;
 mod stage;
 mod test;
 mod tools;
@@ -37,6 +39,8 @@ enum Command {
     Test(test::Options),
     /// Run one of the long runs and write bench/results/NAME.json.
     Soak(soak::Options),
+    /// Run the production topology as processes on this machine.
+    Stack(stack::Options),
     /// Run both commands of the README on a clean clone of HEAD, with an empty
     /// HOME and CARGO_HOME, and write bench/results/fresh.json.
     Fresh(fresh::Options),
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         match command {
             Command::Test(options) => test::run(&options),
             Command::Soak(options) => soak::run(&options),
+            Command::Stack(options) => stack::run(&options),
             Command::Fresh(options) => fresh::run(&options),
         }
     });

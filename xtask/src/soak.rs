@@ -7,8 +7,9 @@ use crate::machine::{commit, machine, write_result};
 use crate::outcome::Tally;
 use crate::postgres::Server;
 use crate::seeds;
+use crate::soaks::{SOAKS, Soak};
 use crate::stage::{self, announce, minutes};
-use crate::test::{self, Variable};
+use crate::test::{Variable, postgres, system_env};
 use crate::tools;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -16,177 +17,6 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-
-/// One of the long runs.
-struct Soak {
-    name: &'static str,
-    about: &'static str,
-    /// The arguments of cargo: the selection of packages is that of the tests, so
-    /// that nothing is built twice.
-    arguments: &'static [&'static str],
-    /// What to run once that is built: a program of the workspace and its
-    /// arguments. A last argument `--json` is followed by the path to write to.
-    program: Option<&'static [&'static str]>,
-    env: &'static [(&'static str, &'static str)],
-    /// Whether it needs what `cargo xtask test` installs and starts.
-    servers: bool,
-    /// How many seeds a call runs, one after the other or side by side, where the
-    /// run is made of seeds: it then prints figures by seed, `"seed N": {…}`, and
-    /// a later call adds its seeds to the result.
-    seeds: Option<u64>,
-    /// What the sums over all seeds must reach: (JSON pointer, at least).
-    needs: &'static [(&'static str, u64)],
-    limit_min: u64,
-}
-
-/// The system tests whose name begins like this.
-macro_rules! system_tests {
-    ($name:literal) => {
-        &[
-            "test",
-            "--release",
-            "--workspace",
-            "--features",
-            "chartlift/failpoints",
-            "--test",
-            "it",
-            $name,
-            "--",
-            "--nocapture",
-        ]
-    };
-}
-
-const SOAKS: [Soak; 8] = [
-    Soak {
-        name: "segments-fuzz",
-        about: "a million broken segment files: each is read or refused, none panics",
-        arguments: &[
-            "test",
-            "--release",
-            "--workspace",
-            "--features",
-            "chartlift/failpoints",
-            "--test",
-            "fuzz",
-            "--",
-            "--nocapture",
-        ],
-        program: None,
-        env: &[("CHARTLIFT_FUZZ_EXECUTIONS", "1000000")],
-        servers: false,
-        seeds: None,
-        needs: &[],
-        limit_min: 120,
-    },
-    Soak {
-        name: "bench",
-        about: "the benchmarks, beside their peers",
-        arguments: &[
-            "build",
-            "--release",
-            "--workspace",
-            "--all-targets",
-            "--features",
-            "chartlift/failpoints",
-        ],
-        program: Some(&["bench", "all", "--json"]),
-        env: &[],
-        servers: false,
-        seeds: None,
-        needs: &[],
-        limit_min: 120,
-    },
-    Soak {
-        name: "kills",
-        about: "workers and the Temporal server killed; 4 seeds of 52 kills",
-        arguments: system_tests!("kills::"),
-        program: None,
-        env: &[("CHARTLIFT_KILLS", "52")],
-        servers: false,
-        seeds: Some(4),
-        needs: &[
-            ("/worker_kills", 200),
-            ("/hits/pull.begin", 2),
-            ("/hits/pull.plan", 2),
-            ("/hits/pull.pages", 2),
-            ("/hits/pull.references", 2),
-            ("/hits/pull.settle", 2),
-            ("/hits/pull.close", 2),
-            ("/hits/export.claim", 2),
-            ("/hits/export.plan", 2),
-            ("/hits/export.chunk", 2),
-            ("/hits/export.publish", 2),
-            ("/hits/export.close", 2),
-            ("/hits/maintain.merge", 2),
-            ("/hits/maintain.sweep_records", 2),
-            ("/hits/maintain.sweep_destinations", 2),
-            ("/hits/maintain.retention", 2),
-            ("/temporal_kills_in_pulls_1_s", 2),
-            ("/temporal_kills_in_pulls_40_s", 2),
-            ("/temporal_kills_in_pulls", 5),
-            ("/temporal_kills_in_exports_1_s", 2),
-            ("/temporal_kills_in_exports_40_s", 2),
-            ("/temporal_kills_in_exports", 5),
-        ],
-        limit_min: 180,
-    },
-    Soak {
-        name: "memory",
-        about: "a patient of 200,000 resources pulled and exported twice: a worker's memory",
-        arguments: system_tests!("memory::"),
-        program: None,
-        env: &[("CHARTLIFT_PULLED_RESOURCES", "200000")],
-        servers: false,
-        seeds: None,
-        needs: &[],
-        limit_min: 60,
-    },
-    Soak {
-        name: "endurance",
-        about: "60 minutes of changes, pulls, exports and kills: a worker's memory",
-        arguments: system_tests!("endurance::"),
-        program: None,
-        env: &[("CHARTLIFT_ENDURANCE_MINUTES", "60")],
-        servers: false,
-        seeds: None,
-        needs: &[],
-        limit_min: 90,
-    },
-    Soak {
-        name: "api-schema",
-        about: "the API asked by Schemathesis after its document; 4 seeds of 200 examples",
-        arguments: system_tests!("api_schema::"),
-        program: None,
-        env: &[("CHARTLIFT_EXAMPLES", "200")],
-        servers: true,
-        seeds: Some(4),
-        needs: &[("/seeds", 4)],
-        limit_min: 120,
-    },
-    Soak {
-        name: "idempotency",
-        about: "1,000 POSTs sent again and again while the API is killed, on both databases",
-        arguments: system_tests!("idempotency::"),
-        program: None,
-        env: &[("CHARTLIFT_POSTS", "1000")],
-        servers: true,
-        seeds: None,
-        needs: &[],
-        limit_min: 60,
-    },
-    Soak {
-        name: "record",
-        about: "the record of a patient of 20,000 resources over the API: memory and pages",
-        arguments: system_tests!("api_record::"),
-        program: None,
-        env: &[("CHARTLIFT_RECORD_RESOURCES", "20000")],
-        servers: true,
-        seeds: None,
-        needs: &[],
-        limit_min: 30,
-    },
-];
 
 /// What `cargo xtask soak` is asked.
 #[derive(Args)]
@@ -222,10 +52,9 @@ fn built(name: &str) -> PathBuf {
 /// The tools and the database server of `cargo xtask test`, and where they are.
 fn servers() -> Result<(Option<Server>, Vec<Variable>)> {
     let tools = tools::install()?;
-    let (server, mut env) = (test::postgres(Some(&tools)), test::system_env(&tools)?);
-    if let Some(server) = &server {
-        env.push(("CHARTLIFT_TEST_POSTGRES", server.url().into()));
-    }
+    let mut env = system_env(&tools)?;
+    let (server, of_postgres) = postgres(Some(&tools));
+    env.extend(of_postgres);
     Ok((server, env))
 }
 

@@ -9,6 +9,7 @@ use crate::stage::{self, Ended, announce, minutes};
 use crate::tools::{self, Tools};
 use anyhow::{Context, Result};
 use clap::Args;
+use postgres_server::Programs;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -58,7 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     } else {
         Ended::Failed
     };
-    let postgres = postgres(tools.as_ref().ok());
+    let (_server, mut env) = postgres(tools.as_ref().ok());
     rows.push(Row {
         name: "tools",
         ended,
@@ -75,10 +76,6 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         rows.push(cargo("lint", 60, &arguments, &[])?);
     }
     if built {
-        let mut env = Vec::new();
-        if let Some(server) = &postgres {
-            env.push(("CHARTLIFT_TEST_POSTGRES", server.url().into()));
-        }
         rows.push(tests(options, "unit", 30, UNIT_TARGETS, &env)?);
         rows.push(tests(options, "doc", 15, &["--doc"], &env)?);
         if let Ok(tools) = &tools {
@@ -129,20 +126,35 @@ fn tests(
     cargo(name, limit_min, &arguments, env)
 }
 
-/// The server for tests that want one: the caller's own, if named already. Without
-/// any, they say that they are skipped.
-pub(crate) fn postgres(tools: Option<&Tools>) -> Option<Server> {
-    if std::env::var_os("CHARTLIFT_TEST_POSTGRES").is_some() {
-        return None;
-    }
+/// What tests of PostgreSQL are told, and the server they share: the caller's own,
+/// if named already. Without any, they say that they are skipped.
+pub(crate) fn postgres(tools: Option<&Tools>) -> (Option<Server>, Vec<Variable>) {
     let python = tools.map_or(Path::new("python3"), |tools| &tools.python);
-    let started = tools::postgres(python).and_then(|programs| {
-        println!("postgres: {}", programs.root.join(&programs.bin).display());
-        Server::start(&programs)
-    });
-    started
-        .map_err(|error| println!("no PostgreSQL: {error:#}"))
-        .ok()
+    let programs = match tools::postgres(python) {
+        Ok(programs) => programs,
+        Err(error) => {
+            println!("no PostgreSQL: {error:#}");
+            return (None, Vec::new());
+        }
+    };
+    println!("postgres: {}", programs.folder().display());
+    let mut env = postgres_env(&programs);
+    if std::env::var_os("CHARTLIFT_TEST_POSTGRES").is_some() {
+        return (None, env);
+    }
+    let server = Server::start(&programs).map_err(|error| println!("no PostgreSQL: {error:#}"));
+    if let Ok(server) = &server {
+        env.push(("CHARTLIFT_TEST_POSTGRES", server.url().into()));
+    }
+    (server.ok(), env)
+}
+
+/// Where tests that kill a server of their own find its programs.
+pub(crate) fn postgres_env(programs: &Programs) -> Vec<Variable> {
+    programs
+        .variables()
+        .map(|(name, path)| (name, path.into()))
+        .into()
 }
 
 /// A variable of a stage, and its value.
@@ -157,6 +169,7 @@ pub(crate) fn system_env(tools: &Tools) -> Result<Vec<Variable>> {
         ),
         ("CHARTLIFT_TEMPORAL_CLI", tools.temporal.clone().into()),
         ("CHARTLIFT_VERSITYGW", tools.versitygw.clone().into()),
+        ("CHARTLIFT_TOXIPROXY", tools.toxiproxy.clone().into()),
         ("CHARTLIFT_PYTHON", tools.python.clone().into()),
     ];
     // Each of these tests runs a Temporal server and a worker of its own.

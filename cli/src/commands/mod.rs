@@ -47,6 +47,6 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Config => config::run(global),
-        Command::Doctor => doctor::run(global).await,
+        Command::Doctor(arguments) => doctor::run(global, &arguments).await,
     }
 }

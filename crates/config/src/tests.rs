@@ -386,3 +386,32 @@ fn at_error_a_failed_task_still_shows() {
         "{text}"
     );
 }
+
+#[test]
+fn an_event_is_printed_though_somebody_asked_for_another() {
+    use tracing::callsite::Callsite;
+
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let settings = LogSettings {
+        level: "info".to_owned(),
+        format: LogFormat::Text,
+    };
+    let subscriber = crate::telemetry::subscriber(&settings, move || writer.clone()).unwrap();
+    let query = tracing::callsite! {
+        name: "query",
+        kind: tracing::metadata::Kind::EVENT,
+        target: "sqlx::query",
+        level: tracing::Level::DEBUG,
+        fields: message
+    };
+    tracing::subscriber::with_default(subscriber, || {
+        for number in 0..2 {
+            // As the crate `log` asks.
+            tracing::dispatcher::get_default(|now| now.enabled(query.metadata()));
+            tracing::warn!(target: "chartlift", number, "what counts");
+        }
+    });
+    let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(text.matches("what counts").count(), 2, "{text}");
+}

@@ -16,8 +16,14 @@ use crate::Trouble;
 
 /// An error answer is a line of XML; of more than this the rest is not read.
 const ERROR_BYTES_MAX: usize = 64 << 10;
-/// Two creates of one object at once: the store has decided nothing.
-const CONFLICT: &str = "ConditionalRequestConflict";
+/// Answers (409) by which the store has decided nothing, since others were at the same
+/// object or, where folders stand for prefixes, beside it: one that removes what was
+/// last in a folder meets one that creates there.
+const UNDECIDED: [&str; 3] = [
+    "ConditionalRequestConflict",
+    "OperationAborted",
+    "ExistingObjectIsDirectory",
+];
 
 /// Gives the store's client the guard's.
 #[derive(Debug)]
@@ -89,7 +95,7 @@ async fn refused(response: reqwest::Response) -> Result<HttpResponse, HttpError>
     if let Some(trouble) = Trouble::of(status.as_u16(), &code) {
         return Err(HttpError::new(HttpErrorKind::Unknown, trouble));
     }
-    if code == CONFLICT {
+    if UNDECIDED.contains(&code.as_str()) {
         // Asked again, where the client would take it for an object that is there.
         status = reqwest::StatusCode::SERVICE_UNAVAILABLE;
     }

@@ -1,7 +1,9 @@
 //! What a location and a key may be, and that nothing is asked where it must not.
 
 use guard::{Allow, Guard};
-use object_store::ObjectStoreExt;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::{Access, AccessError, Location, Trouble, is_s3, open};
 
@@ -126,5 +128,58 @@ fn refusals_are_told_apart() {
         (503, "SlowDown", None),
     ] {
         assert_eq!(Trouble::of(status, code), trouble, "{status} {code}");
+    }
+}
+
+/// Answers each request after the other, one a connection; returns how many came.
+async fn answer(listener: TcpListener, answers: Vec<String>) -> usize {
+    let mut came = 0;
+    for answer in answers {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\nbody") {
+            let mut bytes = [0; 1024];
+            let read = stream.read(&mut bytes).await.unwrap();
+            assert!(read > 0, "the request ended early");
+            request.extend_from_slice(&bytes[..read]);
+        }
+        came += 1;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+    came
+}
+
+#[tokio::test]
+async fn what_a_store_has_not_decided_is_asked_again() {
+    for code in [
+        "ConditionalRequestConflict",
+        "OperationAborted",
+        "ExistingObjectIsDirectory",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let body = format!("<Error><Code>{code}</Code></Error>");
+        let length = body.len();
+        let answers = [
+            format!(
+                "HTTP/1.1 409 Conflict\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            ),
+            "HTTP/1.1 200 OK\r\nconnection: close\r\netag: \"1\"\r\ncontent-length: 0\r\n\r\n"
+                .to_owned(),
+        ];
+        let answered = tokio::spawn(answer(listener, answers.into()));
+        let guard = Guard::new(Allow::parse(&["127.0.0.1"]).unwrap());
+        let location = Location::parse("s3://bucket").unwrap();
+        let access = Access {
+            endpoint: Some(format!("http://127.0.0.1:{port}")),
+            ..access()
+        };
+        let store = open(&location, &access, &guard).unwrap();
+        let create = PutOptions::from(PutMode::Create);
+        store
+            .put_opts(&"object".into(), "body".into(), create)
+            .await
+            .unwrap_or_else(|error| panic!("{code}: {error}"));
+        assert_eq!(answered.await.unwrap(), 2);
     }
 }

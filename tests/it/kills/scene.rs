@@ -1,13 +1,13 @@
-//! A deployment in a storm, and its twins in peace.
+//! A deployment in a storm, and its twins in peace: in folders and SQLite, or on
+//! servers.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chartlift_tests::{
-    App, AppOptions, EXPORT_STEPS, PULL_STEPS, Storm, delivered_files, pages_per_object,
-    parquet_rows, refetched_pages,
+    App, AppOptions, EXPORT_STEPS, Outage, PULL_STEPS, PostgresServer, S3Server, StepLog, Storm,
+    delivered_files, pages_per_object, parquet_rows, refetched_pages,
 };
 use model::{ConnectionId, DestinationId, FileFormat, RunState};
 use sandbox::{Knobs, LogEntry};
@@ -18,21 +18,30 @@ use super::Trial;
 pub(super) const HEALED: Duration = Duration::from_secs(240);
 pub(super) const UNDISTURBED: Duration = Duration::from_secs(120);
 
+/// Where a scene takes place.
+#[derive(Default)]
+pub(crate) struct Place {
+    /// The servers of the database and of all objects, instead of a folder.
+    pub(crate) servers: Option<(PostgresServer, S3Server)>,
+    /// How many work.
+    pub(crate) workers: usize,
+}
+
 /// What goes on in a trial.
-pub(super) struct Scene {
+pub(crate) struct Scene {
     pub(super) app: App,
-    pub(super) storm: Storm,
+    pub(crate) storm: Storm,
     patients: Vec<String>,
     pub(super) connections: Vec<ConnectionId>,
     pub(super) destinations: Vec<DestinationId>,
     staging_target: u64,
-    pub(super) refetched: u64,
-    pub(super) refetched_max: u64,
-    pub(super) round: u32,
+    pub(crate) refetched: u64,
+    pub(crate) refetched_max: u64,
+    pub(crate) round: u32,
 }
 
 impl Scene {
-    pub(super) async fn new(trial: &Trial) -> Result<Self> {
+    pub(crate) async fn new(trial: &Trial, place: Place) -> Result<Self> {
         let storm = Storm::new(trial.seed);
         // With 1, each page that holds something is saved by itself.
         let targets = [256 << 10, 1, 32 << 10];
@@ -48,13 +57,18 @@ impl Scene {
             // So that the upkeep is there soon when it is asked for.
             ("maintain.interval_ms", 1_000),
         ];
-        let app = App::prepare(AppOptions {
+        let mut options = AppOptions {
             settings: settings
                 .map(|(key, value)| (key.to_owned(), value.to_string()))
                 .into(),
+            workers: place.workers,
             ..AppOptions::default()
-        })
-        .await?;
+        };
+        if let Some((postgres, s3)) = place.servers {
+            options.settings.extend(s3.settings("s3://records/main"));
+            (options.postgres, options.s3) = (Some(postgres), Some(s3));
+        }
+        let app = App::prepare(options).await?;
         let patients = middling_patients(&app);
         let names: Vec<&str> = patients.iter().map(String::as_str).collect();
         let connections = app.connect(&names).await?;
@@ -72,11 +86,11 @@ impl Scene {
     }
 
     /// Changes the portal; pulls in a storm what a twin pulls in peace.
-    pub(super) async fn pulls(
+    pub(crate) async fn pulls(
         &mut self,
         trial: &Trial,
         kills: u32,
-        outage: Option<u64>,
+        outages: &[Outage],
     ) -> Result<u32> {
         self.change_portal();
         let mut twin = self.app.twin().await?;
@@ -94,13 +108,12 @@ impl Scene {
             ..Knobs::default()
         });
         let served_from = portal.log().len() as u64;
-        let hit_before = self.storm.hits();
-        self.storm.begin(&mut self.app)?;
+        let cut_before = self.streams_cut_off()?;
+        self.storm.begin_all(&mut self.app).await?;
         self.app.pull(&self.connections).await?;
-        if let Some(down) = outage {
-            let down = Duration::from_secs(down);
+        for outage in outages {
             self.storm
-                .kill_temporal(&mut self.app, PULL_STEPS, down)
+                .strike(&mut self.app, PULL_STEPS, *outage)
                 .await?;
         }
         let counted = self
@@ -116,7 +129,7 @@ impl Scene {
         );
         let log = portal.log();
         let served = &log[usize::try_from(served_from)?..];
-        self.count_refetched(served, &hit_before)?;
+        self.count_refetched(served, cut_before)?;
         self.app
             .holds_what_was_served(served_from, &self.destinations)
             .await?;
@@ -124,7 +137,7 @@ impl Scene {
     }
 
     /// Delivers to two new destinations in a storm what a twin delivers in peace.
-    pub(super) async fn exports(&mut self, kills: u32, outage: Option<u64>) -> Result<u32> {
+    pub(crate) async fn exports(&mut self, kills: u32, outages: &[Outage]) -> Result<u32> {
         let mut twin = self.app.twin().await?;
         let name = self.round.to_string();
         let peaceful = add_destinations(&twin, &name).await?;
@@ -132,12 +145,16 @@ impl Scene {
         twin.idle(UNDISTURBED).await.context("the twin's exports")?;
         all_but_cancelled_completed(&twin).await?;
 
+        self.storm.begin_all(&mut self.app).await?;
         let disturbed = add_destinations(&self.app, &name).await?;
-        self.storm.begin(&mut self.app)?;
-        if let Some(down) = outage {
-            let down = Duration::from_secs(down);
+        for (number, outage) in outages.iter().enumerate() {
+            if number > 0 {
+                // What there was to do may be done by now.
+                let more = add_destinations(&self.app, &format!("{name}-{number}")).await?;
+                self.destinations.extend(more);
+            }
             self.storm
-                .kill_temporal(&mut self.app, EXPORT_STEPS, down)
+                .strike(&mut self.app, EXPORT_STEPS, *outage)
                 .await?;
         }
         let counted = self
@@ -183,24 +200,32 @@ impl Scene {
         }
     }
 
+    /// Attempts to fetch pages that a kill cut off, or an outage ended.
+    fn streams_cut_off(&self) -> Result<u64> {
+        let mut cut_off = 0;
+        for log in self.app.worker_logs() {
+            let steps = StepLog::new(&log).steps()?;
+            let is_cut_off = |end: &str| end == "failed" || end == "cancelled";
+            let ends = steps.iter().filter(|(step, _)| step.step == "pull.pages");
+            let ends = ends.map(|(_, end)| end.outcome.as_deref());
+            cut_off += ends.filter(|end| end.is_none_or(is_cut_off)).count() as u64;
+        }
+        Ok(cut_off)
+    }
+
     /// Each kill may cost what one staging object holds, for each stream in flight.
-    fn count_refetched(
-        &mut self,
-        served: &[LogEntry],
-        hit_before: &BTreeMap<String, u64>,
-    ) -> Result<()> {
+    fn count_refetched(&mut self, served: &[LogEntry], cut_before: u64) -> Result<()> {
         let mut sizes = BTreeMap::new();
         for patient in &self.patients {
             for (key, text) in self.app.sandbox.portal().expected(patient) {
                 sizes.insert(key, text.len() as u64);
             }
         }
-        let count = |hits: &BTreeMap<String, u64>| hits.get("pull.pages").copied().unwrap_or(0);
-        let hits = count(&self.storm.hits()) - count(hit_before);
-        let allowed = hits * pages_per_object(served, &sizes, self.staging_target);
+        let cut_off = self.streams_cut_off()? - cut_before;
+        let allowed = cut_off * pages_per_object(served, &sizes, self.staging_target);
         let refetched = refetched_pages(served);
         println!(
-            "seed {}: {refetched} pages fetched again, {allowed} allowed ({hits} streams cut off)",
+            "seed {}: {refetched} pages fetched again, {allowed} allowed ({cut_off} streams cut off)",
             self.storm.seed()
         );
         self.refetched += refetched;
@@ -260,12 +285,20 @@ fn middling_patients(app: &App) -> Vec<String> {
     sized.into_iter().take(6).map(|(_, id)| id).collect()
 }
 
+/// Two new destinations, where the deployment's own objects lie too: in folders, or
+/// in S3.
 pub(super) async fn add_destinations(app: &App, name: &str) -> Result<[DestinationId; 2]> {
-    let parquet = format!("parquet-{name}");
-    let ndjson = format!("ndjson-{name}");
+    let place = app.place();
+    let add = async |name: String, format| {
+        if place.is_empty() {
+            return app.destination(&name, format).await;
+        }
+        let location = format!("s3://lake/{place}/{name}");
+        app.s3_destination(&name, &location, format).await
+    };
     Ok([
-        app.destination(&parquet, FileFormat::Parquet).await?,
-        app.destination(&ndjson, FileFormat::NdjsonZstd).await?,
+        add(format!("parquet-{name}"), FileFormat::Parquet).await?,
+        add(format!("ndjson-{name}"), FileFormat::NdjsonZstd).await?,
     ])
 }
 
@@ -282,8 +315,8 @@ async fn same_files(
     if row.format == FileFormat::Parquet {
         let twin_row = twin.core.db.destination(&of_twin.to_string()).await?;
         ensure!(
-            parquet_rows(Path::new(&twin_row.location), &peaceful)?
-                == parquet_rows(Path::new(&row.location), &disturbed)?,
+            parquet_rows(&twin.folder_of(&twin_row.location), &peaceful)?
+                == parquet_rows(&app.folder_of(&row.location), &disturbed)?,
             "{}: other rows than undisturbed",
             row.name
         );
