@@ -18,6 +18,7 @@ mod kills;
 mod maintain_merge;
 mod memory;
 mod one_run;
+mod outages;
 mod postgres;
 mod pull_cancel;
 mod quickstart;
