@@ -17,6 +17,7 @@ mod isolation;
 mod kills;
 mod maintain_merge;
 mod memory;
+mod networks;
 mod one_run;
 mod outages;
 mod postgres;
