@@ -3,7 +3,15 @@
 use anyhow::{Context, Result, ensure};
 use chartlift_tests::repository;
 
-const SOAKS: &[&str] = &["segments-fuzz", "bench", "kills", "memory", "endurance"];
+const SOAKS: &[&str] = &[
+    "segments-fuzz",
+    "bench",
+    "kills",
+    "memory",
+    "endurance",
+    "idempotency",
+    "record",
+];
 
 #[test]
 fn every_soak_has_a_committed_result_that_passed() -> Result<()> {
