@@ -1,13 +1,23 @@
 //! Where the tests find what they run.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-/// The repository's root.
+/// The repository's root: the one that the tests run in. The path that was compiled
+/// in may be that of another clone, which built the same target folder.
 #[must_use]
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ lies in the repository")
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let here = std::env::current_dir().unwrap_or_default();
+        let root = here
+            .ancestors()
+            .find(|folder| folder.join("xtask/Cargo.toml").is_file());
+        let built_in = Path::new(env!("CARGO_MANIFEST_DIR"));
+        root.or(built_in.parent())
+            .expect("tests/ lies in the repository")
+            .to_owned()
+    })
 }
 
 /// The `chartlift` binary of this build, failpoints included.
