@@ -49,8 +49,8 @@ impl ProbeActivities {
 }
 
 async fn run(context: &Context, input: &ProbeInput) -> Result<ProbeReceipt, Failure> {
-    let probe = context.db.probe(input.probe_id).await?;
-    context.db.begin_probe(probe.id).await?;
+    // First: one that is gone with its destination is lost, not looked for again.
+    let probe = context.db.begin_probe(input.probe_id).await?;
     let destination = context
         .db
         .destination(&probe.destination_id.to_string())
@@ -66,8 +66,7 @@ async fn run(context: &Context, input: &ProbeInput) -> Result<ProbeReceipt, Fail
     };
     let (report, error_code) = match found {
         Ok(report) => {
-            let failure = report.first_failure();
-            let code = failure.and_then(|of| of.error_code.clone());
+            let code = report.error_code().map(str::to_owned);
             (report, code)
         }
         Err(Failure::Final { code, .. }) => (ProbeReport::default(), Some(code.to_owned())),

@@ -12,7 +12,7 @@
 //! write marks: `publish.rs` says how. Whoever makes a destination or sets all
 //! logs anew locks every connection.
 
-use model::{ConnectionId, DestinationId};
+use model::{ConnectionId, DestinationId, ProbeId};
 
 use crate::{Result, RunKind};
 
@@ -24,6 +24,13 @@ pub(crate) async fn connection(tx: &mut Transaction<'_>, id: ConnectionId) -> Re
 
 pub(crate) async fn destination(tx: &mut Transaction<'_>, id: DestinationId) -> Result<()> {
     subject(tx, RunKind::Export, &id.to_string()).await
+}
+
+/// Locks the destination of a probe.
+pub(crate) async fn destination_of(tx: &mut Transaction<'_>, probe: ProbeId) -> Result<()> {
+    let text = "UPDATE destinations SET enabled = enabled \
+         WHERE id = (SELECT destination_id FROM probes WHERE id = $1)";
+    execute(tx, text.to_owned(), &probe.to_string()).await
 }
 
 /// Locks the connection or destination with this id.

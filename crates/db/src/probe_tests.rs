@@ -188,7 +188,7 @@ async fn a_destination_goes_with_all_its_exports_but_not_under_one(database: Tes
     let db = &database.db;
     let patient = connect(db, "ann").await;
     let id = add(db, "lake", false).await;
-    db.request_probe(id, ProbeKind::Test).await.unwrap();
+    let probe = db.request_probe(id, ProbeKind::Test).await.unwrap();
     let export = db.request_export_of(id, &[patient]).await.unwrap();
     let error = db.delete_destination(id).await.unwrap_err();
     assert!(matches!(error, Error::Conflict { .. }), "{error}");
@@ -203,6 +203,11 @@ async fn a_destination_goes_with_all_its_exports_but_not_under_one(database: Tes
     ] {
         assert!(matches!(gone, Err(Error::NotFound { .. })));
     }
+    // Whoever is at its test hears that there is nothing more to do.
+    assert!(matches!(db.begin_probe(probe).await, Err(Error::Lost)));
+    db.end_probe(probe, &ProbeReport::default(), None)
+        .await
+        .unwrap();
     // Its name and its place are to be had again.
     add(db, "lake", false).await;
 }

@@ -4,7 +4,7 @@ use model::{DestinationId, ProbeId, ProbeKind, ProbeReport, RunState, Timestamp}
 use sqlx::any::AnyRow;
 
 use crate::call::Tx;
-use crate::row::{Columns, corrupt, json};
+use crate::row::{Columns, json};
 use crate::{Db, Error, Result, lock};
 
 /// A test or a rehearsal of a destination.
@@ -33,16 +33,15 @@ const COLUMNS: &str =
     "id, destination_id, kind, state, report, error_code, created_at, finished_at";
 
 fn read(row: &AnyRow) -> Result<Probe> {
-    let report = serde_json::from_str(&row.text("report")?);
     Ok(Probe {
         id: row.word("id")?,
         destination_id: row.word("destination_id")?,
         kind: row.word("kind")?,
         state: row.word("state")?,
-        report: report.map_err(|_| corrupt("probes.report"))?,
+        report: row.json("report")?,
         error_code: row.raw("error_code")?,
         created_at: row.time("created_at")?,
-        finished_at: row.raw::<Option<i64>>("finished_at")?.map(Timestamp),
+        finished_at: row.optional_time("finished_at")?,
     })
 }
 
@@ -138,21 +137,20 @@ impl Db {
         rows.iter().map(read).collect()
     }
 
-    /// Notes that a probe is at work.
+    /// Notes that a probe is at work, and gives it.
     ///
     /// # Errors
-    /// [`Error::Lost`] if it has ended.
-    pub async fn begin_probe(&self, id: ProbeId) -> Result<()> {
-        let begun = sqlx::query(
-            "UPDATE probes SET state = 'running' WHERE id = $1 AND state IN ('queued', 'running')",
-        )
-        .bind(id.to_string())
-        .execute(&self.writer)
-        .await?;
-        if begun.rows_affected() == 0 {
-            return Err(Error::Lost);
-        }
-        Ok(())
+    /// [`Error::Lost`] if it has ended, or is gone with its destination.
+    pub async fn begin_probe(&self, id: ProbeId) -> Result<Probe> {
+        let text = format!(
+            "UPDATE probes SET state = 'running' WHERE id = $1 AND state IN ('queued', 'running') \
+             RETURNING {COLUMNS}"
+        );
+        let begun = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(id.to_string())
+            .fetch_optional(&self.writer)
+            .await?;
+        read(&begun.ok_or(Error::Lost)?)
     }
 
     /// Ends a probe with what it found; nothing if it has ended. The first test that
@@ -173,12 +171,7 @@ impl Db {
         };
         let now = Timestamp::now().0;
         let mut tx = self.writer.begin().await?;
-        sqlx::query(
-            "UPDATE destinations SET enabled = enabled WHERE id = (SELECT destination_id FROM probes WHERE id = $1)",
-        )
-        .bind(id.to_string())
-        .execute(&mut *tx)
-        .await?;
+        lock::destination_of(&mut tx, id).await?;
         let ended = sqlx::query(
             "UPDATE probes SET state = $1, report = $2, error_code = $3, finished_at = $4 \
              WHERE id = $5 AND state IN ('queued', 'running')",
