@@ -66,17 +66,10 @@ impl Destinations {
         location: &str,
         access: Option<&Access>,
     ) -> Result<FileDestination, Error> {
+        destination::check_location(location, access)?;
         match access {
-            Some(access) if objects::is_s3(location) => {
-                FileDestination::open_s3(location, access, &self.guard, id)
-            }
-            None if !objects::is_s3(location) => FileDestination::open(location, id),
-            Some(_) => Err(Error::Credentials {
-                what: "a folder has none".to_owned(),
-            }),
-            None => Err(Error::Credentials {
-                what: "an object store needs a key".to_owned(),
-            }),
+            Some(access) => FileDestination::open_s3(location, access, &self.guard, id),
+            None => FileDestination::open(location, id),
         }
     }
 }

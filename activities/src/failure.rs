@@ -40,6 +40,16 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Its code, and its words: for whoever is told and does not try again.
+    pub(crate) fn told(self) -> (&'static str, String) {
+        match self {
+            Self::Lost => (steps::LOST, self.to_string()),
+            Self::Retry { code, what, .. } | Self::Final { code, what } => (code, what),
+        }
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -29,17 +29,10 @@ pub async fn rehearse(
     store: &Store,
     destination: &Destination,
 ) -> Result<Rehearsal, RehearsalError> {
-    run(db, store, destination)
-        .await
-        .map_err(|failure| match failure {
-            Failure::Retry { code, what, .. } | Failure::Final { code, what } => {
-                RehearsalError { code, what }
-            }
-            Failure::Lost => RehearsalError {
-                code: steps::LOST,
-                what: "the rehearsal was cut off".to_owned(),
-            },
-        })
+    run(db, store, destination).await.map_err(|failure| {
+        let (code, what) = failure.told();
+        RehearsalError { code, what }
+    })
 }
 
 pub(crate) async fn run(

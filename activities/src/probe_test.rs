@@ -1,7 +1,7 @@
 //! Whether a destination can be written to as an export needs, check by check.
 
 use db::Destination;
-use destination::{Checked, Error, FileDestination};
+use destination::{Checked, FileDestination};
 use model::{Check, CheckResult, ProbeReport, Verdict};
 
 use crate::Destinations;
@@ -50,24 +50,14 @@ async fn try_all(files: &FileDestination, is_new: bool) -> Vec<Checked> {
 fn told((check, outcome): Checked) -> CheckResult {
     let (verdict, failure) = match outcome {
         Some(Ok(())) => (Verdict::Passed, None),
-        Some(Err(error)) => (Verdict::Failed, Some(why(error))),
+        Some(Err(error)) => (Verdict::Failed, Some(Failure::from(error).told())),
         None => (Verdict::Skipped, None),
     };
     let (error_code, message) = failure.unzip();
     CheckResult {
         check,
         verdict,
-        error_code,
+        error_code: error_code.map(str::to_owned),
         message,
-    }
-}
-
-/// The code of an error, and its words.
-fn why(error: Error) -> (String, String) {
-    match Failure::from(error) {
-        Failure::Retry { code, what, .. } | Failure::Final { code, what } => {
-            (code.to_owned(), what)
-        }
-        Failure::Lost => ("internal".to_owned(), String::new()),
     }
 }

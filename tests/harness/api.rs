@@ -78,11 +78,7 @@ impl ApiProcess {
 
     /// Who asks it with a key.
     pub fn client(&self, key: &str) -> ApiClient {
-        ApiClient {
-            http: reqwest::Client::new(),
-            url: self.url.clone(),
-            key: key.to_owned(),
-        }
+        ApiClient::new(&self.url, key)
     }
 }
 
@@ -106,6 +102,16 @@ pub struct ApiAnswer {
 }
 
 impl ApiClient {
+    /// Who asks the API at `url` with a key.
+    #[must_use]
+    pub fn new(url: &str, key: &str) -> Self {
+        Self {
+            http: reqwest::Client::new(),
+            url: url.to_owned(),
+            key: key.to_owned(),
+        }
+    }
+
     /// A GET.
     pub async fn get(&self, path: &str) -> Result<ApiAnswer> {
         self.ask(Method::GET, path, None).await

@@ -5,42 +5,35 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use chartlift_tests::{App, AppOptions, S3Server, chain, skipped};
+use chartlift_tests::{ApiClient, App, AppOptions, S3Server, chain, skipped};
 use model::FileFormat;
+use reqwest::Method;
 use serde_json::{Value, json};
 use steps::Probe;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-struct Api {
-    url: String,
-    key: String,
+/// Asks the API for what it grants; no answer shows the key to the store.
+async fn send(api: &ApiClient, method: Method, path: &str, body: &Value) -> Result<Value> {
+    let answer = api.ask(method, path, Some(body)).await?;
+    let (status, text) = (answer.status, &answer.text);
+    ensure!((200..300).contains(&status), "{path}: {status} {text}");
+    ensure!(!S3Server::is_shown_in(text), "the key is shown: {text}");
+    answer.json()
 }
 
-impl Api {
-    async fn send(&self, method: &str, path: &str, body: Value) -> Result<Value> {
-        let request =
-            reqwest::Client::new().request(method.parse()?, format!("{}{path}", self.url));
-        let request = request
-            .bearer_auth(&self.key)
-            .header("content-type", "application/json")
-            .body(body.to_string());
-        let reply = request.send().await?;
-        let status = reply.status();
-        let text = reply.text().await?;
-        ensure!(status.is_success(), "{method} {path}: {status} {text}");
-        ensure!(!S3Server::is_shown_in(&text), "the key is shown: {text}");
-        Ok(serde_json::from_str(&text).unwrap_or_default())
+/// Adds a destination and waits for its test.
+async fn add(
+    api: &ApiClient,
+    name: &str,
+    location: &str,
+    credentials: Option<Value>,
+) -> Result<Value> {
+    let mut body = json!({"name": name, "location": location, "format": "parquet"});
+    if let Some(credentials) = credentials {
+        body["credentials"] = credentials;
     }
-
-    /// Adds a destination and waits for its test.
-    async fn add(&self, name: &str, location: &str, credentials: Option<Value>) -> Result<Value> {
-        let mut body = json!({"name": name, "location": location, "format": "parquet"});
-        if let Some(credentials) = credentials {
-            body["credentials"] = credentials;
-        }
-        self.send("POST", "/v1/destinations?wait=30", body).await
-    }
+    send(api, Method::POST, "/v1/destinations?wait=30", &body).await
 }
 
 /// The checks of a destination's test that failed, with their codes.
@@ -65,7 +58,7 @@ fn key(s3: &S3Server, change: &Value) -> Result<Value> {
 }
 
 /// Adds destinations, each with a fault, and one that is good before.
-async fn add_faulty(app: &App, api: &Api, s3: &S3Server) -> Result<()> {
+async fn add_faulty(app: &App, api: &ApiClient, s3: &S3Server) -> Result<()> {
     let file = app.dir.path().join("file");
     std::fs::write(&file, b"")?;
     let file = file.display().to_string();
@@ -78,7 +71,7 @@ async fn add_faulty(app: &App, api: &Api, s3: &S3Server) -> Result<()> {
         json!({"endpoint": nobody}),
     ]
     .map(|change| key(s3, &change).ok());
-    let taken = api.add("first", &folder, None).await?;
+    let taken = add(api, "first", &folder, None).await?;
     ensure!(
         taken["enabled"] == true && failed(&taken).is_empty(),
         "{taken}"
@@ -93,7 +86,7 @@ async fn add_faulty(app: &App, api: &Api, s3: &S3Server) -> Result<()> {
         ("file", &*file, None, "write", "unavailable"),
         ("foreign", &*same, None, "owner", "foreign"),
     ] {
-        let added = api.add(name, location, credentials).await?;
+        let added = add(api, name, location, credentials).await?;
         ensure!(
             added["enabled"] == false && added["awaits_test"] == true,
             "{name}: {added}"
@@ -125,7 +118,7 @@ async fn a_destination_that_fails_its_test_says_why_and_is_enabled_when_mended()
     };
     let mut app = App::start(AppOptions::default()).await?;
     let (url, api_key) = app.api().await?;
-    let api = Api { url, key: api_key };
+    let api = ApiClient::new(&url, &api_key);
     add_faulty(&app, &api, &s3).await?;
 
     let connections = app.connect(&["12345"]).await?;
@@ -138,14 +131,14 @@ async fn a_destination_that_fails_its_test_says_why_and_is_enabled_when_mended()
     let id = app.core.db.destination("key").await?.id;
     let path = format!("/v1/destinations/{id}");
     let rehearse = format!("{path}/rehearse?wait=30");
-    let rehearsed = api.send("POST", &rehearse, json!({})).await?;
+    let rehearsed = send(&api, Method::POST, &rehearse, &json!({})).await?;
     let figures = &rehearsed["rehearsal"];
     ensure!(
         figures["patients"] == 1 && figures["size_bytes"].as_u64() > Some(0),
         "{rehearsed}"
     );
     let mended = json!({"credentials": key(&s3, &json!({}))?});
-    api.send("PATCH", &path, mended).await?;
+    send(&api, Method::PATCH, &path, &mended).await?;
     app.until(LIMIT, "it is enabled", async |app: &mut App| {
         Ok(app.core.db.destination("key").await?.enabled)
     })
@@ -157,7 +150,7 @@ async fn a_destination_that_fails_its_test_says_why_and_is_enabled_when_mended()
         figures["resources"] == delivered,
         "{rehearsed} but {delivered} delivered"
     );
-    let nothing = api.send("POST", &rehearse, json!({})).await?;
+    let nothing = send(&api, Method::POST, &rehearse, &json!({})).await?;
     ensure!(nothing["rehearsal"]["resources"] == 0, "{nothing}");
     let log = std::fs::read_to_string(app.log())?;
     ensure!(

@@ -2,6 +2,7 @@
 
 use model::{ConnectionId, ExportCounts, ExportId, PatientId};
 
+use crate::page;
 use crate::row::Columns;
 use crate::{Db, Result};
 
@@ -37,12 +38,12 @@ impl Db {
              export_spans.error_code AS error_code, export_spans.counts AS counts FROM export_spans \
              JOIN connections ON connections.id = export_spans.connection_id \
              WHERE export_spans.export_id = $1 AND export_spans.state = 'failed' \
-             AND ($2 = '' OR export_spans.connection_id < $2) AND export_spans.plan_id = \
+             AND export_spans.connection_id < $2 AND export_spans.plan_id = \
              (SELECT MAX(other.plan_id) FROM export_spans AS other WHERE other.export_id = export_spans.export_id \
              AND other.connection_id = export_spans.connection_id) ORDER BY export_spans.connection_id DESC LIMIT $3",
         )
         .bind(export.to_string())
-        .bind(before.map(|id| id.to_string()).unwrap_or_default())
+        .bind(page::before(before))
         .bind(i64::from(limit))
         .fetch_all(&self.reader)
         .await?;

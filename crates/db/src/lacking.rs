@@ -38,6 +38,10 @@ pub struct ChunkSpan {
     pub index_key: Option<String>,
 }
 
+/// The number up to which a destination has a connection, in its epoch.
+const PASSED: &str =
+    "COALESCE(CASE WHEN watermarks.epoch = destinations.epoch THEN watermarks.seq END, 0)";
+
 pub(crate) fn read_span(row: &AnyRow) -> Result<ChunkSpan> {
     Ok(ChunkSpan {
         connection_id: row.word("connection_id")?,
@@ -63,14 +67,14 @@ impl Db {
     ) -> Result<Vec<Candidate>> {
         let text = format!(
             "SELECT connections.id AS id, connections.head_seq AS head_seq, connections.index_key AS index_key, \
-             COALESCE(CASE WHEN watermarks.epoch = destinations.epoch THEN watermarks.seq END, 0) AS from_seq, \
+             {PASSED} AS from_seq, \
              CAST((SELECT COALESCE(SUM(batches.row_count), 0) FROM batches WHERE batches.connection_id = connections.id \
-             AND batches.seq > COALESCE(CASE WHEN watermarks.epoch = destinations.epoch THEN watermarks.seq END, 0)) \
+             AND batches.seq > {PASSED}) \
              AS BIGINT) AS row_count \
              FROM destinations CROSS JOIN connections LEFT JOIN watermarks ON \
              watermarks.destination_id = destinations.id AND watermarks.connection_id = connections.id \
              WHERE destinations.id = $1 AND connections.head_seq > \
-             COALESCE(CASE WHEN watermarks.epoch = destinations.epoch THEN watermarks.seq END, 0) \
+             {PASSED} \
              AND NOT {} AND {} ORDER BY connections.id LIMIT $2",
             crate::holds::is_held("destinations.id", "$3"),
             crate::export_patients::is_for("$4")
@@ -106,21 +110,21 @@ impl Db {
         after: Option<ConnectionId>,
         limit: u32,
     ) -> Result<Vec<ChunkSpan>> {
-        let rows = sqlx::query(
+        let text = format!(
             "SELECT connections.id AS connection_id, connections.patient_id AS patient_id, sources.identity AS identity, \
-             COALESCE(CASE WHEN watermarks.epoch = destinations.epoch THEN watermarks.seq END, 0) AS from_seq, \
+             {PASSED} AS from_seq, \
              connections.head_seq AS to_seq, connections.index_key AS index_key \
              FROM destinations CROSS JOIN connections JOIN sources ON sources.id = connections.source_id \
              LEFT JOIN watermarks ON watermarks.destination_id = destinations.id \
              AND watermarks.connection_id = connections.id WHERE destinations.id = $1 AND connections.id > $2 \
-             AND connections.head_seq > COALESCE(CASE WHEN watermarks.epoch = destinations.epoch THEN watermarks.seq \
-             END, 0) ORDER BY connections.id LIMIT $3",
-        )
-        .bind(destination.to_string())
-        .bind(after.map(|id| id.to_string()).unwrap_or_default())
-        .bind(i64::from(limit))
-        .fetch_all(&self.reader)
-        .await?;
+             AND connections.head_seq > {PASSED} ORDER BY connections.id LIMIT $3"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(destination.to_string())
+            .bind(after.map(|id| id.to_string()).unwrap_or_default())
+            .bind(i64::from(limit))
+            .fetch_all(&self.reader)
+            .await?;
         rows.iter().map(read_span).collect()
     }
 }

@@ -2,8 +2,9 @@
 
 use model::{SourceId, Timestamp};
 use serde::Serialize;
-use sqlx::any::AnyRow;
+use sqlx::any::{AnyQueryResult, AnyRow};
 
+use crate::call::Tx;
 use crate::row::Columns;
 use crate::{Db, Error, Result};
 
@@ -173,13 +174,7 @@ impl Db {
             .bind(id.to_string())
             .execute(&mut *tx)
             .await?;
-        if done.rows_affected() == 0 {
-            return Err(Error::NotFound {
-                noun: "source",
-                id: id.to_string(),
-            });
-        }
-        self.commit(tx, id).await
+        self.changed(tx, &done, id).await
     }
 
     /// Changes how often a source may be asked a second; none: as often as workers
@@ -194,13 +189,7 @@ impl Db {
             .bind(id.to_string())
             .execute(&mut *tx)
             .await?;
-        if done.rows_affected() == 0 {
-            return Err(Error::NotFound {
-                noun: "source",
-                id: id.to_string(),
-            });
-        }
-        self.commit(tx, id).await
+        self.changed(tx, &done, id).await
     }
 
     /// Enables or disables pulls from a source.
@@ -214,6 +203,11 @@ impl Db {
             .bind(id.to_string())
             .execute(&mut *tx)
             .await?;
+        self.changed(tx, &done, id).await
+    }
+
+    /// Commits a change of a source, if there is such a source.
+    async fn changed(&self, tx: Tx<'_>, done: &AnyQueryResult, id: SourceId) -> Result<()> {
         if done.rows_affected() == 0 {
             return Err(Error::NotFound {
                 noun: "source",

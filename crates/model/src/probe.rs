@@ -93,11 +93,13 @@ pub struct ProbeReport {
 }
 
 impl ProbeReport {
-    /// The first check that failed.
+    /// The code of the first check that failed; none where all passed.
     #[must_use]
-    pub fn first_failure(&self) -> Option<&CheckResult> {
-        self.checks
+    pub fn error_code(&self) -> Option<&str> {
+        let mut failed = self
+            .checks
             .iter()
-            .find(|result| result.verdict == Verdict::Failed)
+            .filter(|result| result.verdict == Verdict::Failed);
+        failed.find_map(|result| result.error_code.as_deref())
     }
 }

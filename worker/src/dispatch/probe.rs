@@ -28,10 +28,15 @@ pub(super) async fn start_due(
     started: &mut HashMap<ProbeId, Instant>,
 ) -> Result<()> {
     started.retain(|_, at| at.elapsed() < START_AGAIN);
-    core.db
-        .give_up_probes(Timestamp::now().before(AGE_MAX))
-        .await?;
-    for probe in core.db.open_probes(PROBES_MAX).await? {
+    let (open, oldest) = (
+        core.db.open_probes(PROBES_MAX).await?,
+        Timestamp::now().before(AGE_MAX),
+    );
+    // They come the oldest first; a pass that ends none writes nothing.
+    if open.first().is_some_and(|probe| probe.created_at < oldest) {
+        core.db.give_up_probes(oldest).await?;
+    }
+    for probe in open.iter().filter(|probe| probe.created_at >= oldest) {
         if let Entry::Vacant(vacant) = started.entry(probe.id) {
             let options =
                 WorkflowStartOptions::new(queue(core, steps::PROBE_QUEUE), Probe::id(probe.id))
