@@ -3,16 +3,14 @@
 
 use std::time::Duration;
 
-use db::{BackOff, Db, MergeRule, RunKind, StepClaim, StepRef};
+use db::{Db, RunKind, StepClaim, StepRef};
 use destination::Published;
 use model::{DestinationId, ExportId, FileFormat, Publication, RunState, Trigger};
 use steps::{ChunkReceipt, CloseExport, DeliverChunk, PlanExport, PlanReceipt, PublishExport};
 
 use crate::failure::Failure;
 use crate::verify::tests::deployment::{Bend, Deployment};
-use crate::{
-    Context, Limits, MaintainLimits, export_chunk, export_close, export_plan, export_publish,
-};
+use crate::{Context, export_chunk, export_close, export_plan, export_publish};
 
 struct Scene {
     deployment: Deployment,
@@ -25,33 +23,7 @@ impl Scene {
         let deployment = Deployment::new(FileFormat::Ndjson).await;
         let served = [("Patient", "person-0", 1), ("Observation", "o", 1)];
         deployment.pull(0, &served, &[], Bend::default()).await;
-        let maintain = MaintainLimits {
-            merge: MergeRule {
-                batches_min: 32,
-                log_percent_max: 200,
-            },
-            superseded_age: Duration::MAX,
-            orphan_age: Duration::MAX,
-            retention: Duration::MAX,
-        };
-        let limits = Limits {
-            page_count: 100,
-            staging_size_target_bytes: 1 << 20,
-            chunk_rows_target: 1000,
-            part_size_target_bytes: 1 << 20,
-            step_duration_max: Duration::from_secs(600),
-            chunk_save_every: Duration::ZERO,
-            back_off: BackOff::default(),
-            source_slots: 8,
-            maintain,
-        };
-        let guard = guard::Guard::new(guard::Allow::default());
-        let context = Context::new(
-            deployment.db.clone(),
-            deployment.store.clone(),
-            guard,
-            limits,
-        );
+        let context = crate::testing::context(&deployment.db, &deployment.store);
         Self {
             deployment,
             context,

@@ -178,8 +178,10 @@ pub(crate) enum SourceVerdict {
     Restart,
     /// The source wants to be left alone so long.
     Wait(Duration),
-    /// Worth another attempt.
+    /// Worth another attempt, a few times.
     Retry(&'static str),
+    /// It was not asked: a fault of ours, worth another attempt.
+    NotAsked(&'static str),
     /// Nothing of this source is to be had until somebody changes the settings.
     Fail(&'static str),
 }
@@ -199,7 +201,7 @@ pub(crate) fn on_source(error: &source::Error) -> SourceVerdict {
         E::CursorExpired { .. } => SourceVerdict::Restart,
         E::Unavailable { .. } => SourceVerdict::Retry("source_unavailable"),
         E::Protocol { .. } => SourceVerdict::Retry("source_protocol"),
-        E::NoTurn => SourceVerdict::Retry("database_unavailable"),
+        E::NoTurn => SourceVerdict::NotAsked("database_unavailable"),
         E::ForeignLink { .. } => SourceVerdict::EndStream(TypeOutcome::Truncated, "foreign_link"),
         E::AddressRefused { .. } => SourceVerdict::Fail(guard::ADDRESS_REFUSED),
         E::TooLarge { .. } => SourceVerdict::EndStream(TypeOutcome::GaveUp, "page_too_large"),

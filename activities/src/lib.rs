@@ -38,10 +38,14 @@ mod pull_plan;
 mod pull_progress;
 mod pull_references;
 mod pull_settle;
+#[cfg(test)]
+mod pull_tests;
 pub mod recover;
 pub mod register;
 mod settle_seq;
 mod slot;
+#[cfg(test)]
+mod testing;
 pub mod verify;
 
 pub use context::{Context, Limits, MaintainLimits};

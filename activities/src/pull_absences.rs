@@ -204,6 +204,7 @@ async fn confirm(client: &SourceClient, entry: &IndexEntry<'_>) -> Confirmed {
             SourceVerdict::Retry(_) if attempts < READ_ATTEMPTS_MAX => {
                 Duration::from_secs(attempts.into())
             }
+            SourceVerdict::NotAsked(_) => return Confirmed::Wait(WAIT_HERE_MAX),
             _ => return Confirmed::Unproven,
         };
         tokio::time::sleep(pause).await;

@@ -20,8 +20,8 @@ const STREAM_PAGES_MAX: u64 = 10_000;
 const RESTARTS_MAX: u32 = 3;
 /// Requests to wait in a row before a stream is given up.
 pub(crate) const WAITS_MAX: u32 = 60;
-/// Attempts without saved progress before a stream is given up.
-pub(crate) const IDLE_ATTEMPTS_MAX: u64 = 6;
+/// Failures of the source in a row before a stream is given up.
+pub(crate) const FAILURES_MAX: u32 = 6;
 /// A wait up to this long is spent in the step; a longer one on a timer.
 pub(crate) const WAIT_HERE_MAX: Duration = Duration::from_secs(5);
 
@@ -52,7 +52,7 @@ pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepR
         run_id: input.pull_id.to_string(),
         name: input.step.clone(),
     };
-    let (token, mut idle_attempts, progress) = match context.db.claim_step(&step).await? {
+    let (token, idle_attempts, progress) = match context.db.claim_step(&step).await? {
         StepClaim::Done(receipt) => return Ok(receipt),
         StepClaim::Mine {
             token,
@@ -60,7 +60,19 @@ pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepR
             progress,
         } => (token, idle_attempts, progress.unwrap_or_default()),
     };
-    let mut progress: StepProgress = decode(&progress)?;
+    fetch(context, input, step, token, &progress)
+        .await
+        .map_err(|failure| failure.within(idle_attempts))
+}
+
+async fn fetch(
+    context: &Context,
+    input: &PullStep,
+    step: StepRef,
+    token: String,
+    progress: &[u8],
+) -> Result<PullStepReceipt, Failure> {
+    let mut progress: StepProgress = decode(progress)?;
     let connection = context.db.connection(input.connection_id).await?;
     let client = context.client(&connection)?;
     let mut fetch = Fetch::new(context, input, step, token)?;
@@ -70,7 +82,7 @@ pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepR
             continue;
         }
         match fetch
-            .stream(&client, &connection, &mut progress, at, &mut idle_attempts)
+            .stream(&client, &connection, &mut progress, at)
             .await?
         {
             Stop::Ended => {}
@@ -129,7 +141,6 @@ impl<'a> Fetch<'a> {
         connection: &Connection,
         progress: &mut StepProgress,
         at: usize,
-        idle_attempts: &mut u64,
     ) -> Result<Stop, Failure> {
         while !progress.streams[at].is_done() {
             if self.is_spent() {
@@ -142,7 +153,7 @@ impl<'a> Fetch<'a> {
             };
             match client.page(&url).await {
                 Ok(page) => {
-                    stream.waits = 0;
+                    (stream.waits, stream.failures) = (0, 0);
                     self.take(stream, &url, page)?;
                     if self.staging.ready() {
                         self.save(progress, None).await?;
@@ -177,17 +188,16 @@ impl<'a> Fetch<'a> {
                         }
                         tokio::time::sleep(duration).await;
                     }
-                    SourceVerdict::Retry(code) if *idle_attempts >= IDLE_ATTEMPTS_MAX => {
-                        stream.end(TypeOutcome::GaveUp, Some(code));
-                        // The next stream has its own attempts.
-                        *idle_attempts = 0;
-                    }
+                    SourceVerdict::NotAsked(code) => return Err(Failure::retry(code, error)),
                     SourceVerdict::Retry(code) => {
-                        // What was read before counts as progress; a page that
-                        // keeps failing does not.
-                        if self.pages > 0 {
-                            self.save(progress, None).await?;
+                        stream.failures += 1;
+                        if stream.failures >= FAILURES_MAX {
+                            stream.end(TypeOutcome::GaveUp, Some(code));
+                            continue;
                         }
+                        // The count is saved with the pages read before: attempts that
+                        // something else cuts off are not the source's failures.
+                        self.save(progress, None).await?;
                         return Err(Failure::retry(code, error));
                     }
                 },

@@ -32,6 +32,9 @@ pub(crate) struct Stream {
     pub(crate) restarts: u32,
     /// How often in a row the source asked to wait.
     pub(crate) waits: u32,
+    /// How often in a row the source failed.
+    #[serde(default)]
+    pub(crate) failures: u32,
     pub(crate) suppressed: bool,
     pub(crate) line: Line,
 }
@@ -56,6 +59,7 @@ impl Stream {
             visited: BTreeSet::new(),
             restarts: 0,
             waits: 0,
+            failures: 0,
             suppressed: false,
             line: Line::default(),
         }
@@ -129,6 +133,8 @@ pub(crate) struct ReferenceProgress {
     pub(crate) absent_last: Option<(String, String)>,
     /// How often in a row the source asked to wait while these were read.
     pub(crate) waits: u32,
+    /// How often in a row the source failed while references were read.
+    pub(crate) failures: u32,
 }
 
 /// Decodes saved progress.

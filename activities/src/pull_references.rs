@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::failure::{Failure, SourceVerdict, on_source};
 use crate::pull_absences::Pause;
-use crate::pull_pages::{Fetch, IDLE_ATTEMPTS_MAX};
+use crate::pull_pages::{FAILURES_MAX, Fetch};
 use crate::pull_progress::{ReferenceProgress, decode, encode};
 use crate::{Context, pull_absences, pull_settle};
 
@@ -38,11 +38,19 @@ pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepR
             progress,
         } => (token, idle_attempts, progress),
     };
-    let mut progress: ReferenceProgress = progress
-        .as_deref()
-        .map(decode)
-        .transpose()?
-        .unwrap_or_default();
+    read(context, input, step, token, progress.as_deref())
+        .await
+        .map_err(|failure| failure.within(idle_attempts))
+}
+
+async fn read(
+    context: &Context,
+    input: &PullStep,
+    step: StepRef,
+    token: String,
+    progress: Option<&[u8]>,
+) -> Result<PullStepReceipt, Failure> {
+    let mut progress: ReferenceProgress = progress.map(decode).transpose()?.unwrap_or_default();
     let connection = context.db.connection(input.connection_id).await?;
     let client = context.client(&connection)?;
     let base = Url::parse(&connection.base_url)
@@ -51,9 +59,7 @@ pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepR
     let mut fetch = Fetch::new(context, input, step, token)?;
     let mut pause = None;
     if !progress.references_read {
-        let gives_up = idle_attempts >= IDLE_ATTEMPTS_MAX;
-        pause =
-            read_references(&mut fetch, &mut progress, &client, &base, &index, gives_up).await?;
+        pause = read_references(&mut fetch, &mut progress, &client, &base, &index).await?;
         progress.references_read = pause.is_none();
     }
     let mut held = None;
@@ -80,7 +86,6 @@ async fn read_references(
     client: &SourceClient,
     base: &Url,
     index: &Index,
-    gives_up: bool,
 ) -> Result<Option<Pause>, Failure> {
     let targets = targets(fetch.context, fetch.input, base, progress.last.as_ref()).await?;
     let mut left = targets.len();
@@ -88,10 +93,8 @@ async fn read_references(
         .map(|target| async { (client_read(client, &target).await, target) })
         .buffered(READS_IN_FLIGHT);
     while let Some((read, target)) = reads.next().await {
-        if let Err(failure) = take(fetch, progress, read, &target, index, gives_up) {
-            if progress.last.is_some() && fetch.pages > 0 {
-                save(fetch, progress, None).await?;
-            }
+        if let Err(failure) = take(fetch, progress, read, &target, index) {
+            save(fetch, progress, None).await?;
             return Err(failure);
         }
         progress.last = Some(target);
@@ -147,8 +150,10 @@ fn take(
     read: Result<ReadOutcome, source::Error>,
     target: &Target,
     index: &Index,
-    gives_up: bool,
 ) -> Result<(), Failure> {
+    if read.is_ok() {
+        progress.failures = 0;
+    }
     let line = progress.lines.entry(target.0.clone()).or_default();
     match read {
         Ok(ReadOutcome::Found(resource)) => {
@@ -165,20 +170,28 @@ fn take(
         }
         Ok(ReadOutcome::NotFound) => {}
         Ok(ReadOutcome::Refused { .. }) => line.error_code = Some("reads_refused".to_owned()),
-        Err(error) => match on_source(&error) {
-            SourceVerdict::Wait(after) if !gives_up => {
-                return Err(Failure::Retry {
-                    code: "source_throttled",
-                    what: error.to_string(),
-                    after: Some(after),
-                });
+        Err(error) => {
+            let verdict = on_source(&error);
+            if let SourceVerdict::Wait(_) | SourceVerdict::Retry(_) = verdict {
+                progress.failures += 1;
             }
-            SourceVerdict::Retry(code) if !gives_up => return Err(Failure::retry(code, error)),
-            SourceVerdict::Fail(code) => return Err(Failure::last(code, error)),
-            SourceVerdict::Retry(code) => line.give_up(code),
-            SourceVerdict::Wait(_) => line.give_up("throttled"),
-            _ => line.error_code = Some("reads_refused".to_owned()),
-        },
+            let gives_up = progress.failures >= FAILURES_MAX;
+            match verdict {
+                SourceVerdict::Wait(after) if !gives_up => {
+                    return Err(Failure::Retry {
+                        code: "source_throttled",
+                        what: error.to_string(),
+                        after: Some(after),
+                    });
+                }
+                SourceVerdict::Retry(code) if !gives_up => return Err(Failure::retry(code, error)),
+                SourceVerdict::NotAsked(code) => return Err(Failure::retry(code, error)),
+                SourceVerdict::Fail(code) => return Err(Failure::last(code, error)),
+                SourceVerdict::Retry(code) => line.give_up(code),
+                SourceVerdict::Wait(_) => line.give_up("throttled"),
+                _ => line.error_code = Some("reads_refused".to_owned()),
+            }
+        }
     }
     line.pages += 1;
     fetch.pages += 1;

@@ -3,8 +3,15 @@
 
 use futures::future::BoxFuture;
 
-/// Why something cannot be registered, for people: what is wrong and what to do.
-pub type Reason = String;
+/// Why something cannot be registered, in words for people: what is wrong and what
+/// to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// It cannot be used.
+    Unusable(String),
+    /// Its address is not to be connected to.
+    AddressRefused(String),
+}
 
 /// A source's base URL as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

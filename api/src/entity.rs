@@ -8,7 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::problem::{PRECONDITION_FAILED, Problem};
+use crate::problem::Problem;
 
 /// A thing, as JSON with its tag.
 pub(crate) struct Entity {
@@ -33,11 +33,11 @@ impl Entity {
         self.with(StatusCode::OK)
     }
 
-    /// Refuses to change a thing that is no longer as the caller knows it.
+    /// Refuses to change a thing that is no longer as the caller knows it. Whoever then
+    /// changes it tells the database what was seen, if [`sets_condition`].
     pub(crate) fn may_change(&self, asked: &HeaderMap) -> Result<(), Problem> {
         if named(asked, &IF_MATCH, &self.tag) == Some(false) {
-            let detail = "It has changed since you read it: read it again, then change it.";
-            return Err(Problem::new(PRECONDITION_FAILED, detail));
+            return Err(Problem::changed());
         }
         Ok(())
     }
@@ -66,6 +66,11 @@ impl Entity {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         response
     }
+}
+
+/// Whether the caller changes a thing only as they know it.
+pub(crate) fn sets_condition(asked: &HeaderMap) -> bool {
+    asked.contains_key(IF_MATCH)
 }
 
 /// Whether a condition names a tag; none where there is no such condition.

@@ -1,5 +1,6 @@
 //! The OpenAPI document: made from the routes, committed as `docs/openapi.json`.
 
+mod headers;
 mod links;
 mod texts;
 
@@ -58,6 +59,7 @@ pub fn document() -> String {
         texts::add(components);
     }
     for (path, item) in &mut document.paths.paths {
+        headers::add(path, item);
         complete(path, item);
         links::add(item);
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::around;
+use crate::checks::Reason;
 
 /// Where the pages on the codes are.
 const PAGES: &str = "https://github.com/chartlift/chartlift/blob/main/docs/errors";
@@ -31,6 +32,7 @@ pub(crate) const CODES: &[Code] = &[
     PRECONDITION_FAILED,
     BODY_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
+    ADDRESS_REFUSED,
     INVALID_VALUE,
     IDEMPOTENCY_KEY_REUSED,
     HEADERS_TOO_LARGE,
@@ -52,6 +54,7 @@ pub(crate) const CURSOR_EXPIRED: Code = (410, "cursor_expired");
 pub(crate) const PRECONDITION_FAILED: Code = (412, "precondition_failed");
 pub(crate) const BODY_TOO_LARGE: Code = (413, "body_too_large");
 pub(crate) const UNSUPPORTED_MEDIA_TYPE: Code = (415, "unsupported_media_type");
+pub(crate) const ADDRESS_REFUSED: Code = (422, "address_refused");
 pub(crate) const INVALID_VALUE: Code = (422, "invalid_value");
 pub(crate) const IDEMPOTENCY_KEY_REUSED: Code = (422, "idempotency_key_reused");
 pub(crate) const HEADERS_TOO_LARGE: Code = (431, "headers_too_large");
@@ -108,6 +111,11 @@ impl Problem {
         Self::new(INVALID_PARAMETER, detail)
     }
 
+    pub(crate) fn changed() -> Self {
+        let detail = "It has changed since you read it: read it again, then change it.";
+        Self::new(PRECONDITION_FAILED, detail)
+    }
+
     pub(crate) fn internal() -> Self {
         let detail = "The server could not answer. Its log says why; asking again may help.";
         Self::new(INTERNAL, detail)
@@ -119,6 +127,15 @@ impl Problem {
     }
 }
 
+impl From<Reason> for Problem {
+    fn from(why: Reason) -> Self {
+        match why {
+            Reason::Unusable(why) => Self::new(INVALID_VALUE, why),
+            Reason::AddressRefused(why) => Self::new(ADDRESS_REFUSED, why),
+        }
+    }
+}
+
 impl From<db::Error> for Problem {
     fn from(error: db::Error) -> Self {
         match error {
@@ -127,6 +144,7 @@ impl From<db::Error> for Problem {
                 Self::new(NOT_FOUND, format!("There is no {noun} `{id}`."))
             }
             db::Error::Conflict { what } => Self::new(CONFLICT, what),
+            db::Error::Changed => Self::changed(),
             db::Error::Unavailable(error) => {
                 tracing::error!(%error, "the database did not answer");
                 Self::unready()

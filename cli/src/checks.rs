@@ -20,10 +20,10 @@ impl Checks for Register {
         async move {
             let url: Url = base_url
                 .parse()
-                .map_err(|error| format!("`base_url` is not a URL: {error}"))?;
+                .map_err(|error| Reason::Unusable(format!("`base_url` is not a URL: {error}")))?;
             register::check_base_url(&self.guard, &url)
                 .await
-                .map_err(|error| error.to_string())?;
+                .map_err(reason)?;
             Ok(CheckedBase {
                 base_url: url.to_string(),
                 identity: source::identity(&url),
@@ -39,11 +39,24 @@ impl Checks for Register {
     ) -> BoxFuture<'a, Result<String, Reason>> {
         async move {
             let access = credentials.map(|text| Access::from_json(text.as_bytes()));
-            let access = access.transpose().map_err(|error| error.to_string())?;
+            let access = access
+                .transpose()
+                .map_err(|error| Reason::Unusable(error.to_string()))?;
             register::check_destination(&self.guard, location, access.as_ref())
                 .await
-                .map_err(|error| error.to_string())
+                .map_err(reason)
         }
         .boxed()
+    }
+}
+
+fn reason(error: register::Error) -> Reason {
+    let said = error.to_string();
+    match error {
+        register::Error::Address(_)
+        | register::Error::Destination(destination::Error::AddressRefused(_)) => {
+            Reason::AddressRefused(said)
+        }
+        _ => Reason::Unusable(said),
     }
 }

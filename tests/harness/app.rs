@@ -1,6 +1,7 @@
 //! A deployment under test.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use worker::{Core, OpenMode};
 
 use crate::node::STOP_MAX;
-use crate::servers::Servers;
+use crate::servers::{LAKE, Servers};
 use crate::{Node, PostgresServer, S3Server, TemporalProcess};
 
 /// How long `chartlift up` may take to open its database and listen.
@@ -69,6 +70,8 @@ pub struct App {
     pub(crate) nodes: Vec<Node>,
     pub(crate) twins: u32,
     pub(crate) own_settings: Vec<(String, String)>,
+    /// Destinations lie in S3 unless a test says where.
+    pub(crate) lake: bool,
     workers: usize,
     log: PathBuf,
     generation: u32,
@@ -79,13 +82,14 @@ impl App {
     /// Starts portal and Temporal and opens a new deployment; no process of ours
     /// yet.
     pub async fn prepare(options: AppOptions) -> Result<Self> {
+        let (options, lake) = options.placed().await?;
         let sandbox = Arc::new(Sandbox::start(options.sandbox).await?);
         let base_url = sandbox.base_url().clone();
         let servers = Servers::new(options.s3, options.postgres);
         let mut settings = options.settings;
         settings.extend(servers.settings(PostgresServer::DATABASE));
         let mut app = Self::open(tempfile::tempdir()?, sandbox, servers, settings).await?;
-        app.workers = options.workers.max(1);
+        (app.workers, app.lake) = (options.workers.max(1), lake);
         if !options.no_source {
             let (db, guard) = (&app.core.db, &app.core.guard);
             let auth = SourceAuth::None;
@@ -123,6 +127,7 @@ impl App {
             servers,
             nodes: Vec::new(),
             twins: 0,
+            lake: false,
             workers: 1,
             generation: 0,
             settings,
@@ -143,10 +148,21 @@ impl App {
         Ok(app)
     }
 
-    /// Starts `chartlift up`, with further variables.
+    /// Starts `chartlift up`. With further variables it is alone, so that what they
+    /// provoke is not done by another; else beside the other workers that the options
+    /// ask for.
     pub fn up(&mut self, variables: &[(&str, &str)]) -> Result<()> {
         self.log = self.dir.path().join("node.log");
         self.nodes = vec![self.spawn("up", &self.log, variables)?];
+        let others = if variables.is_empty() {
+            self.workers
+        } else {
+            1
+        };
+        for number in 1..others {
+            let log = self.dir.path().join(format!("other-{number}.log"));
+            self.nodes.push(self.spawn("worker", &log, &[])?);
+        }
         Ok(())
     }
 
@@ -196,15 +212,33 @@ impl App {
         log: &Path,
         variables: &[(&str, &str)],
     ) -> Result<Node> {
-        let settings = self.settings.iter().map(|(key, value)| {
-            let name = format!("CHARTLIFT_{}", key.to_uppercase().replace('.', "__"));
-            (name, value.clone())
-        });
         let own = variables
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let environment: Vec<(String, String)> = settings.chain(own).collect();
+        let mut environment = self.environment(&[]);
+        environment.extend(own);
         Node::spawn(&[command], &environment, log)
+    }
+
+    /// The settings of its processes as variables, but for these.
+    #[must_use]
+    pub fn environment(&self, but_for: &[(String, String)]) -> Vec<(String, String)> {
+        let settings = self.settings.iter().chain(but_for);
+        settings
+            .map(|(key, value)| {
+                let name = format!("CHARTLIFT_{}", key.to_uppercase().replace('.', "__"));
+                (name, value.clone())
+            })
+            .collect()
+    }
+
+    /// Runs the command line on this deployment.
+    pub fn chartlift(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(Command::new(crate::binary())
+            .args(arguments)
+            .env_remove("TEMPORAL_ADDRESS")
+            .envs(self.environment(&[]))
+            .output()?)
     }
 
     /// The API of `chartlift up`, and its first key, as it prints them.
@@ -227,6 +261,15 @@ impl App {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.log.clone()
+    }
+
+    /// All that the running processes have logged so far.
+    pub fn logged(&self) -> Result<String> {
+        let logs = self
+            .nodes
+            .iter()
+            .map(|node| std::fs::read_to_string(node.log()));
+        Ok(logs.collect::<std::io::Result<Vec<String>>>()?.concat())
     }
 
     /// The running process, or the first of them.
@@ -272,9 +315,13 @@ impl App {
         Ok(connections)
     }
 
-    /// Adds a destination in a folder of its own.
+    /// Adds a destination at a place of its own.
     pub async fn destination(&self, name: &str, format: FileFormat) -> Result<DestinationId> {
-        let folder = self.dir.path().join("files").join(name);
+        if self.lake {
+            let location = format!("{LAKE}/{name}");
+            return self.s3_destination(name, &location, format).await;
+        }
+        let folder = self.files(name);
         Ok(add_destination(
             &self.core.db,
             &self.core.guard,

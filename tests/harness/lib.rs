@@ -39,6 +39,6 @@ pub use random::Random;
 pub use s3::S3Server;
 pub use servers::{Outage, Struck};
 pub use step_log::{StartedStep, StepEnd, StepLog};
-pub use storm::{EXPORT_STEPS, Kill, MAINTAIN_STEPS, PULL_STEPS, Storm};
+pub use storm::{EXPORT_STEPS, Kill, MAINTAIN_STEPS, PROBE_STEPS, PULL_STEPS, Storm};
 pub use temporal::TemporalProcess;
 pub use toxiproxy::{Toxic, Toxiproxy};

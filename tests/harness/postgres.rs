@@ -117,6 +117,15 @@ impl PostgresServer {
         Ok(connection.close().await?)
     }
 
+    /// Removes a database, cutting off whoever is connected.
+    pub async fn remove_database(&self, name: &str) -> Result<()> {
+        sqlx::any::install_default_drivers();
+        let mut connection = sqlx::AnyConnection::connect(&self.url("postgres")).await?;
+        let text = format!("DROP DATABASE {name} WITH (FORCE)");
+        connection.execute(AssertSqlSafe(text)).await?;
+        Ok(connection.close().await?)
+    }
+
     fn server(&self) -> MutexGuard<'_, Server> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }

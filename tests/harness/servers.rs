@@ -7,7 +7,34 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::{App, PostgresServer, S3Server};
+use crate::{App, AppOptions, PostgresServer, S3Server};
+
+/// Says where a deployment under test works whose options do not say it: `servers`
+/// is PostgreSQL and S3, with three workers; else SQLite and folders, with one.
+const PLACE: &str = "CHARTLIFT_TEST_PLACE";
+const WORKERS: usize = 3;
+/// Where destinations lie in S3.
+pub(crate) const LAKE: &str = "s3://lake";
+
+impl AppOptions {
+    /// The same with the place filled in, and whether that is on servers.
+    pub(crate) async fn placed(mut self) -> Result<(Self, bool)> {
+        let is_named = |(key, _): &(String, String)| key == "database.url";
+        let says_where =
+            self.postgres.is_some() || self.s3.is_some() || self.settings.iter().any(is_named);
+        if says_where || std::env::var(PLACE).as_deref() != Ok("servers") {
+            return Ok((self, false));
+        }
+        let s3 = S3Server::start(&["records", "lake"]).await?;
+        let s3 = s3.context("VersityGW is not there: run `cargo xtask soak`")?;
+        let postgres = PostgresServer::start().await?;
+        self.postgres = Some(postgres.context("PostgreSQL is not there: run `cargo xtask soak`")?);
+        self.settings.extend(s3.settings("s3://records/main"));
+        self.s3 = Some(s3);
+        self.workers = self.workers.max(WORKERS);
+        Ok((self, true))
+    }
+}
 
 /// The servers beside Temporal, which twins share.
 #[derive(Debug, Clone, Default)]
@@ -112,6 +139,21 @@ impl App {
     pub fn s3(&self) -> &S3Server {
         let s3 = self.servers.s3.as_ref();
         s3.expect("the options name a store")
+    }
+
+    /// The folder of the record store, be it in S3.
+    #[must_use]
+    pub fn records(&self) -> PathBuf {
+        self.folder_of(&self.core.settings.records.location)
+    }
+
+    /// The folder of a destination that [`App::destination`] added, be it in S3.
+    #[must_use]
+    pub fn files(&self, name: &str) -> PathBuf {
+        match self.lake {
+            true => self.folder_of(&format!("{LAKE}/{name}")),
+            false => self.dir.path().join("files").join(name),
+        }
     }
 
     /// The folder of a location, be it in S3.

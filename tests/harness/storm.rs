@@ -34,6 +34,9 @@ pub const MAINTAIN_STEPS: &[&str] = &[
     "maintain.retention",
 ];
 
+/// The activities of probes.
+pub const PROBE_STEPS: &[&str] = &["probe.run"];
+
 /// Makes short steps long enough to be hit.
 const SLOW_STEPS: &str = "pull.begin.begin=return(wait 400);pull.plan.begin=return(wait 400);\
      settle_commit.before=return(wait 700);pull.close.begin=return(wait 1500);\
@@ -41,7 +44,8 @@ const SLOW_STEPS: &str = "pull.begin.begin=return(wait 400);pull.plan.begin=retu
      part_write.before=return(wait 60);publication.before=return(wait 500);\
      watermark_commit.before=return(wait 300);export.close.begin=return(wait 400);\
      merge_commit.before=return(wait 300);maintain.sweep_records.begin=return(wait 300);\
-     maintain.sweep_destinations.begin=return(wait 300);maintain.retention.begin=return(wait 300)";
+     maintain.sweep_destinations.begin=return(wait 300);maintain.retention.begin=return(wait 300);\
+     probe.run.begin=return(wait 700)";
 
 /// How long a moment is waited for until any other will do.
 const MOMENT_MAX: Duration = Duration::from_secs(40);

@@ -1,12 +1,13 @@
 //! A second deployment that begins as a copy of the first: what comes of a storm is
 //! compared with what comes of peace.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
+use crate::servers::LAKE;
 use crate::{App, PostgresServer};
 
 /// Where records lie in S3, of a deployment and of its twins.
@@ -20,12 +21,9 @@ impl App {
             self.nodes.is_empty(),
             "end the process before its data is copied"
         );
-        self.twins += 1;
         let dir = tempfile::tempdir()?;
-        copy_folder(&self.dir.path().join("data"), &dir.path().join("data"))?;
         let mut settings = self.own_settings.clone();
-        settings.extend(self.copy_database().await?);
-        settings.extend(self.copy_records()?);
+        settings.extend(self.copy_to(&dir.path().join("data")).await?);
         let (sandbox, servers) = (Arc::clone(&self.sandbox), self.servers.clone());
         let twin = Self::open(dir, sandbox, servers, settings).await?;
         // Their folders are the first one's: two databases would publish into them.
@@ -38,6 +36,30 @@ impl App {
         Ok(twin)
     }
 
+    /// Copies its data folder to this place, and what lies on servers beside where it
+    /// lies: the settings that lead there.
+    pub async fn copy_to(&mut self, data: &Path) -> Result<Vec<(String, String)>> {
+        self.twins += 1;
+        copy_folder(&self.dir.path().join("data"), data)?;
+        let database = self.copy_database().await?;
+        let records = self.copy_records()?;
+        Ok(database.into_iter().chain(records).collect())
+    }
+
+    /// Copies what [`App::files`] of this name holds: where the copy is, as a location
+    /// and as a folder.
+    pub fn copy_files(&self, name: &str, to: &Path) -> Result<(String, PathBuf)> {
+        if let Some(s3) = self.servers.s3.as_ref().filter(|_| self.lake) {
+            let copy = format!("{LAKE}/copy-{}-{name}", self.twins);
+            s3.copy(&format!("{LAKE}/{name}"), &copy)?;
+            let folder = self.folder_of(&copy);
+            return Ok((copy, folder));
+        }
+        let folder = to.join(name);
+        copy_folder(&self.files(name), &folder)?;
+        Ok((folder.display().to_string(), folder))
+    }
+
     /// Where this deployment's own objects lie in a bucket: a twin has a place of
     /// its own.
     #[must_use]
@@ -45,6 +67,37 @@ impl App {
         let records = &self.core.settings.records.location;
         let place = records.strip_prefix(RECORDS).unwrap_or_default();
         place.trim_matches('/').to_owned()
+    }
+
+    /// Keeps a copy of the database. It is closed here, and no process has it open.
+    pub async fn keep_database(&self, name: &str) -> Result<()> {
+        if let Some(postgres) = &self.servers.postgres {
+            return postgres.make_database(name, PostgresServer::DATABASE).await;
+        }
+        for ending in ["-wal", "-shm"] {
+            let side = self.sqlite().with_extension(format!("db{ending}"));
+            ensure!(!side.exists(), "{} is in use", side.display());
+        }
+        std::fs::copy(self.sqlite(), self.kept(name))?;
+        Ok(())
+    }
+
+    /// Puts a copy that was kept in the place of the database, as closed as then.
+    pub async fn bring_back_database(&self, name: &str) -> Result<()> {
+        if let Some(postgres) = &self.servers.postgres {
+            postgres.remove_database(PostgresServer::DATABASE).await?;
+            return postgres.make_database(PostgresServer::DATABASE, name).await;
+        }
+        std::fs::copy(self.kept(name), self.sqlite())?;
+        Ok(())
+    }
+
+    fn sqlite(&self) -> PathBuf {
+        self.core.settings.data.dir.join("chartlift.db")
+    }
+
+    fn kept(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.db"))
     }
 
     async fn copy_database(&mut self) -> Result<Option<(String, String)>> {

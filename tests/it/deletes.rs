@@ -2,11 +2,11 @@
 //! does not answer for stays, and very much at once waits for a person.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use chartlift_tests::{App, AppOptions, binary};
+use chartlift_tests::{App, AppOptions};
 use futures::TryStreamExt;
 use model::{ConnectionId, FileFormat, HeldState, PullId, Reason, RunState};
 use records::SegmentReader;
@@ -210,14 +210,6 @@ async fn a_kill_between_reads_and_their_save_changes_nothing() -> Result<()> {
     app.down()
 }
 
-fn chartlift(app: &App, arguments: &[&str]) -> Result<Output> {
-    Ok(Command::new(binary())
-        .args(arguments)
-        .env_remove("TEMPORAL_ADDRESS")
-        .env("CHARTLIFT_DATA__DIR", app.dir.path().join("data"))
-        .output()?)
-}
-
 fn says(output: &Output) -> String {
     format!(
         "{}{}",
@@ -264,9 +256,9 @@ async fn very_many_at_once_wait_for_a_decision() -> Result<()> {
 
     // Discarded, they are forgotten; the next pull looks again, and the one after
     // it replaces what that one held.
-    let output = chartlift(&app, &["pull", "discard", &first.to_string()])?;
+    let output = app.chartlift(&["pull", "discard", &first.to_string()])?;
     ensure!(output.status.success(), "{}", says(&output));
-    let output = chartlift(&app, &["pull", "accept", &first.to_string()])?;
+    let output = app.chartlift(&["pull", "accept", &first.to_string()])?;
     ensure!(
         !output.status.success() && says(&output).contains("discarded already"),
         "{}",
@@ -276,7 +268,7 @@ async fn very_many_at_once_wait_for_a_decision() -> Result<()> {
     let third = pulled(&mut app, &connections).await?[0];
     let replaced = app.core.db.held_deletes(second).await?.context("no hold")?;
     ensure!(replaced.state == HeldState::Replaced, "{replaced:?}");
-    let output = chartlift(&app, &["pull", "held"])?;
+    let output = app.chartlift(&["pull", "held"])?;
     ensure!(
         says(&output).contains(&third.to_string()) && !says(&output).contains(&second.to_string()),
         "{}",
@@ -285,7 +277,7 @@ async fn very_many_at_once_wait_for_a_decision() -> Result<()> {
 
     // Accepted, they are settled by a pull that asks the source nothing.
     let asked = app.sandbox.portal().log().len();
-    let output = chartlift(&app, &["pull", "accept", &third.to_string(), "--wait"])?;
+    let output = app.chartlift(&["pull", "accept", &third.to_string(), "--wait"])?;
     ensure!(output.status.success(), "{}", says(&output));
     ensure!(app.sandbox.portal().log().len() == asked);
     let accepting: PullId = String::from_utf8_lossy(&output.stdout).trim().parse()?;
@@ -293,7 +285,7 @@ async fn very_many_at_once_wait_for_a_decision() -> Result<()> {
     app.verified().await?;
     let found = tombstones(&app, connections[0], accepting).await?;
     ensure!(found.keys().eq(names.iter()), "{found:?}");
-    let output = chartlift(&app, &["pull", "accept", &third.to_string()])?;
+    let output = app.chartlift(&["pull", "accept", &third.to_string()])?;
     ensure!(
         !output.status.success() && says(&output).contains("accepted already"),
         "{}",

@@ -52,11 +52,7 @@ async fn every_format_holds_exactly_what_the_portal_holds() -> Result<()> {
     let script = repository().join("tests/it/delivery_exact.py");
     let output = Command::new(python)
         .arg(script)
-        .args([
-            app.dir.path().join("files"),
-            oracle,
-            repository().join("sandbox/data"),
-        ])
+        .args([app.files(""), oracle, repository().join("sandbox/data")])
         .output()
         .context("run Python")?;
     let said = String::from_utf8_lossy(&output.stdout);
@@ -88,9 +84,7 @@ async fn resources_without_an_id_or_a_type_are_counted_rejected() -> Result<()> 
         .iter()
         .flat_map(|publication| &publication.parts)
     {
-        lines.extend(lines_of(
-            &std::path::Path::new(&row.location).join(&part.path),
-        )?);
+        lines.extend(lines_of(&app.folder_of(&row.location).join(&part.path))?);
     }
     let expected: BTreeSet<Vec<u8>> = app
         .sandbox

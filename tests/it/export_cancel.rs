@@ -27,7 +27,7 @@ async fn settled(settings: &[(&str, &str)]) -> Result<App> {
 async fn export_at(app: &mut App, id: DestinationId, step: &str) -> Result<ExportId> {
     let begun = format!("step started step=\"{step}\"");
     app.until(LIMIT, step, async |app: &mut App| {
-        Ok(std::fs::read_to_string(app.log())?.contains(&begun))
+        Ok(app.logged()?.contains(&begun))
     })
     .await?;
     Ok(app.core.db.exports(Some(id), None, 1).await?[0].id)

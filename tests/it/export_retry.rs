@@ -12,13 +12,8 @@ use model::{DestinationId, FileFormat, RunState, Trigger};
 const LIMIT: Duration = Duration::from_secs(90);
 
 async fn folder(app: &App, id: DestinationId) -> Result<PathBuf> {
-    Ok(app
-        .core
-        .db
-        .destination(&id.to_string())
-        .await?
-        .location
-        .into())
+    let row = app.core.db.destination(&id.to_string()).await?;
+    Ok(app.folder_of(&row.location))
 }
 
 fn paths(delivered: &Delivered, publication: usize) -> Vec<&str> {
@@ -37,7 +32,7 @@ async fn a_retry_delivers_what_failed_and_nothing_twice() -> Result<()> {
 
     // One connection's batch is damaged: its chunk cannot be read, the other's can.
     let batch = app.core.db.batches(connections[1], 0, 1).await?.remove(0);
-    let batch = PathBuf::from(&app.core.settings.records.location).join(batch.object_key);
+    let batch = app.records().join(batch.object_key);
     let sound = std::fs::read(&batch)?;
     let mut damaged = sound.clone();
     damaged[9] ^= 1;

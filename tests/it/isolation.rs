@@ -60,7 +60,7 @@ async fn whoever_hangs_is_slow_or_refuses_holds_up_nobody_else() -> Result<()> {
     app.pull(&stuck).await?;
     app.pull(&trickling).await?;
     let refusing = app.destination("refusing", FileFormat::Parquet).await?;
-    let owner = app.dir.path().join("files/refusing/_chartlift/owner.json");
+    let owner = app.files("refusing").join("_chartlift/owner.json");
     let other = DestinationId::new().to_string();
     let foreign = std::fs::read_to_string(&owner)?.replace(&refusing.to_string(), &other);
     std::fs::write(&owner, foreign)?;

@@ -6,6 +6,7 @@
 //! longer; `cargo xtask soak kills --seed N` repeats a seed.
 
 mod cancelled;
+mod probed;
 pub(crate) mod scene;
 mod upkeep;
 
@@ -23,6 +24,8 @@ const LAPS_MAX: usize = 60;
 const ROUGH_LAPS: usize = 2;
 /// Kills in the upkeep of a lap.
 const UPKEEP_KILLS: u32 = 4;
+/// Kills in the probes of a lap.
+const PROBE_KILLS: u32 = 1;
 
 /// The servers that are killed in the pulls and in the exports of a lap.
 pub(crate) type Lap = (Vec<Outage>, Vec<Outage>);
@@ -61,7 +64,8 @@ pub(crate) async fn carry_out(trial: Trial, place: Place) -> Result<Value> {
         if rough {
             let counted = scene.cancelled_exports().await?
                 + scene.cancelled_pulls().await?
-                + scene.upkeep(&trial, UPKEEP_KILLS).await?;
+                + scene.upkeep(&trial, UPKEEP_KILLS).await?
+                + scene.probes(&trial, PROBE_KILLS).await?;
             left = left.saturating_sub(u64::from(counted));
         }
         lap += 1;

@@ -81,10 +81,6 @@ async fn rounds(app: &mut App) -> Result<(Vec<ConnectionId>, Output)> {
     Ok((connections, output))
 }
 
-fn records(app: &App) -> PathBuf {
-    PathBuf::from(&app.core.settings.records.location)
-}
-
 fn plant(path: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(path.parent().unwrap_or(path))?;
     std::fs::write(path, "left over")?;
@@ -97,10 +93,10 @@ async fn plant_left_overs(
     app: &App,
     connection: ConnectionId,
 ) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
-    let log = records(app).join(format!("connections/{connection}"));
+    let log = app.records().join(format!("connections/{connection}"));
     let pull = app.core.db.pulls(Some(connection), None, 1).await?[0].id;
     let export = app.core.db.exports(None, None, 1).await?[0].id;
-    let tables = app.dir.path().join("files/late/tables/Observation");
+    let tables = app.files("late").join("tables/Observation");
     let ours = vec![
         plant(&log.join(format!("batches/{:012}-{}.ndjson.zst", 2, BatchId::new())))?,
         plant(&log.join(format!("index/{:012}-{}.index.zst", 2, BatchId::new())))?,
@@ -109,7 +105,7 @@ async fn plant_left_overs(
     ];
     let alien = ConnectionId::new();
     let foreign = vec![
-        plant(&records(app).join(format!(
+        plant(&app.records().join(format!(
             "connections/{alien}/batches/{:012}-{}.ndjson.zst",
             1,
             BatchId::new()

@@ -62,8 +62,12 @@ impl Scene {
         let what = format!("{step} runs");
         self.app
             .until(PUT_RIGHT, &what, async |app: &mut App| {
-                let running = app.node().step_log().running()?;
-                Ok(running.iter().any(|of| of.step == step))
+                for node in app.nodes() {
+                    if node.step_log().running()?.iter().any(|of| of.step == step) {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
             })
             .await
     }
@@ -120,7 +124,9 @@ async fn triggered_often() -> Result<()> {
 async fn killed_before_the_start() -> Result<()> {
     let mut scene = Scene::new().await?;
     scene.app.work(&[])?;
-    scene.app.node().kill()?;
+    for node in scene.app.nodes() {
+        node.kill()?;
+    }
     scene.app.pull(&[scene.connection]).await?;
     scene.app.work(&[])?;
     scene.is_put_right().await

@@ -35,7 +35,7 @@ async fn waiting(step: &str, hangs: &[&str], failpoints: &str) -> Result<(App, P
     app.until(LIMIT, step, async |app: &mut App| {
         let phase = app.core.db.pull(pull).await?.phase;
         let is_there = step != "pull.settle" || phase == RunPhase::Committing;
-        Ok(is_there && std::fs::read_to_string(app.log())?.contains(&begun))
+        Ok(is_there && app.logged()?.contains(&begun))
     })
     .await?;
     Ok((app, pull))

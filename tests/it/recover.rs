@@ -2,17 +2,17 @@
 //! `chartlift recover`, then complete at every destination.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use chartlift_tests::{App, AppOptions, Delivered, binary};
+use anyhow::{Result, ensure};
+use chartlift_tests::{App, AppOptions, Delivered};
 use model::{ConnectionId, DestinationId, FileFormat};
 use worker::{Core, OpenMode};
 
 use crate::delivery_exact::small_patients;
 
+/// What the database of that day is kept as.
+const MONDAY: &str = "monday";
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn observation(id: &str, value: u32) -> String {
@@ -25,8 +25,6 @@ struct Days {
     app: App,
     connections: Vec<ConnectionId>,
     destinations: Vec<DestinationId>,
-    /// Monday's database.
-    monday: PathBuf,
 }
 
 impl Days {
@@ -45,15 +43,13 @@ impl Days {
         }
         app.pull(&connections).await?;
         app.idle(LIMIT).await?;
-        let monday = app.dir.path().join("monday.db");
         let mut days = Self {
             app,
             connections,
             destinations,
-            monday,
         };
         days.close().await?;
-        std::fs::copy(days.database(), &days.monday)?;
+        days.app.keep_database(MONDAY).await?;
 
         days.open().await?;
         days.app.up(&[])?;
@@ -67,21 +63,13 @@ impl Days {
         }
         days.app.all_completed().await?;
         days.close().await?;
-        std::fs::copy(&days.monday, days.database())?;
+        days.app.bring_back_database(MONDAY).await?;
         Ok(days)
-    }
-
-    fn database(&self) -> PathBuf {
-        self.app.core.settings.data.dir.join("chartlift.db")
     }
 
     async fn close(&mut self) -> Result<()> {
         self.app.down()?;
         self.app.core.db.close().await;
-        for ending in ["-wal", "-shm"] {
-            let side = self.database().with_extension(format!("db{ending}"));
-            ensure!(!side.exists(), "{} is in use", side.display());
-        }
         Ok(())
     }
 
@@ -89,10 +77,6 @@ impl Days {
         let settings = (*self.app.core.settings).clone();
         self.app.core = Core::open(settings, OpenMode::RequireCurrent).await?;
         Ok(())
-    }
-
-    fn recover(&self, arguments: &[&str]) -> Result<(Option<i32>, String)> {
-        recover(&self.app.core.settings.data.dir, arguments)
     }
 
     async fn recovers(mut self) -> Result<()> {
@@ -104,16 +88,14 @@ impl Days {
             "{status}: {log}"
         );
 
-        let before = std::fs::read(self.database())?;
-        let (code, said) = self.recover(&[])?;
+        let (code, said) = recover(&self.app, &[])?;
         ensure!(
             code == Some(1) && said.contains("nothing was changed") && said.contains("con_"),
             "{said}"
         );
-        ensure!(std::fs::read(self.database())?.len() == before.len());
-        let (code, said) = self.recover(&["--yes"])?;
+        let (code, said) = recover(&self.app, &["--yes"])?;
         ensure!(code == Some(0) && said.contains("recovered"), "{said}");
-        let (code, said) = self.recover(&["--yes"])?;
+        let (code, said) = recover(&self.app, &["--yes"])?;
         ensure!(code == Some(0) && said.contains("nothing to do"), "{said}");
 
         self.open().await?;
@@ -143,7 +125,7 @@ impl Days {
             ensure!(there.get(&key) != fresh.get(&key), "{id} lacks the change");
         }
         self.app.down()?;
-        let (code, said) = self.recover(&[])?;
+        let (code, said) = recover(&self.app, &[])?;
         ensure!(code == Some(0) && said.contains("nothing to do"), "{said}");
         Ok(())
     }
@@ -151,15 +133,9 @@ impl Days {
 
 /// Runs `chartlift recover` until no worker's lease keeps it from it (a copy has that
 /// of its time, and a killed worker leaves its own): its exit code, and what it says.
-fn recover(data: &Path, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+fn recover(app: &App, arguments: &[&str]) -> Result<(Option<i32>, String)> {
     loop {
-        let output = Command::new(binary())
-            .arg("recover")
-            .args(arguments)
-            .env_remove("TEMPORAL_ADDRESS")
-            .env("CHARTLIFT_DATA__DIR", data)
-            .output()
-            .context("run recover")?;
+        let output = app.chartlift(&[&["recover"], arguments].concat())?;
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said).into_owned();
         if !said.contains("a worker is at work") {
@@ -212,11 +188,12 @@ async fn a_database_that_is_current_needs_no_recovery_and_a_running_one_is_left_
     app.destination("parquet", FileFormat::Parquet).await?;
     app.pull(&connections).await?;
     app.idle(LIMIT).await?;
-    let dir = app.core.settings.data.dir.clone();
-    let (code, said) = recover(&dir, &["--yes"])?;
+    let (code, said) = recover(&app, &["--yes"])?;
     ensure!(code == Some(1) && said.contains("is in use by"), "{said}");
-    app.node().kill()?;
-    let (code, said) = recover(&dir, &["--yes"])?;
+    for node in app.nodes() {
+        node.kill()?;
+    }
+    let (code, said) = recover(&app, &["--yes"])?;
     ensure!(code == Some(0) && said.contains("nothing to do"), "{said}");
     Ok(())
 }

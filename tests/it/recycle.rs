@@ -32,8 +32,10 @@ async fn a_worn_out_worker_is_replaced_in_the_middle_of_its_work() -> Result<()>
         .map(|patient| app.sandbox.portal().expected(patient).len())
         .sum();
     ensure!(app.delivered(destination).await?.all().len() >= held);
-    let log = std::fs::read_to_string(app.log())?;
-    let replaced = log.matches("the worker drains and is replaced").count();
+    let replaced = app
+        .logged()?
+        .matches("the worker drains and is replaced")
+        .count();
     // A worker looks at its count once a second: a quick one begins more than 12.
     ensure!(replaced >= 1, "it was never replaced");
     app.down()

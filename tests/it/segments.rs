@@ -37,7 +37,7 @@ async fn zstdcat_reads_a_batch_as_ndjson() -> Result<()> {
     app.pull(&connections).await?;
     app.idle(Duration::from_secs(60)).await?;
     let batch = app.core.db.batches(connections[0], 0, 1).await?.remove(0);
-    let path = std::path::Path::new(&app.core.settings.records.location).join(&batch.object_key);
+    let path = app.records().join(&batch.object_key);
     let Some(printed) = zstdcat(&path)? else {
         skipped("neither zstdcat nor Python: install zstd, or run `cargo xtask test`");
         return Ok(());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use chartlift_tests::{App, AppOptions};
+use db::SourceChange;
 use db::testing::PostgresDatabase;
 
 use crate::delivery_exact::small_patients;
@@ -22,10 +23,11 @@ async fn two_workers_keep_to_the_rate_of_a_source() -> Result<()> {
     let url = database.url();
     let mut app = App::prepare(AppOptions::with(&[("database.url", url.as_str())])).await?;
     let source = app.core.db.source("sandbox").await?.id;
-    app.core
-        .db
-        .set_source_rate(source, Some(PER_SECOND))
-        .await?;
+    let change = SourceChange {
+        requests_per_second: Some(Some(PER_SECOND)),
+        ..SourceChange::default()
+    };
+    app.core.db.change_source(source, change).await?;
     let patients = small_patients(&app);
     let names: Vec<&str> = patients.iter().take(6).map(String::as_str).collect();
     let connections = app.connect(&names).await?;

@@ -54,29 +54,17 @@ async fn deployment() -> Result<(App, [String; 2])> {
     Ok((app, [ndjson.to_string(), parquet.to_string()]))
 }
 
-fn copy_of(app: &App, ids: &[String; 2]) -> Result<Copy> {
-    let files = app.dir.path().join("files");
-    let [ndjson, parquet] = ids;
-    Copy::of(
-        &app.core.settings.data.dir,
-        [
-            (ndjson, &files.join("ndjson")),
-            (parquet, &files.join("parquet")),
-        ],
-    )
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_planted_fault_is_found_and_named() -> Result<()> {
-    let (app, ids) = deployment().await?;
-    let sound = copy_of(&app, &ids)?;
+    let (mut app, ids) = deployment().await?;
+    let sound = Copy::of(&mut app, &ids).await?;
     let said = sound.verify()?;
     ensure!(said.code == Some(0), "{:#}", said.report);
     ensure!(findings(&said.report).is_empty(), "{:#}", said.report);
     left_over(&sound)?;
 
     for fault in FAULTS {
-        let copy = copy_of(&app, &ids)?;
+        let copy = Copy::of(&mut app, &ids).await?;
         let object = (fault.plant)(&copy).with_context(|| format!("plant: {}", fault.name))?;
         let said = copy.verify().with_context(|| fault.name)?;
         let found = findings(&said.report);

@@ -22,9 +22,9 @@ pub(crate) struct Soak {
     pub(crate) limit_min: u64,
 }
 
-/// The system tests whose name begins like this.
+/// The system tests whose names contain one of these.
 macro_rules! system_tests {
-    ($name:literal) => {
+    ($($name:literal),+ $(,)?) => {
         &[
             "test",
             "--release",
@@ -33,14 +33,27 @@ macro_rules! system_tests {
             "chartlift/failpoints",
             "--test",
             "it",
-            $name,
             "--",
             "--nocapture",
+            $($name,)+
         ]
     };
 }
 
-pub(crate) const SOAKS: [Soak; 10] = [
+/// A run without seeds, of an hour at most, that needs nothing beside Rust.
+const BASE: Soak = Soak {
+    name: "",
+    about: "",
+    arguments: &[],
+    program: None,
+    env: &[],
+    seeds: None,
+    needs: &[],
+    servers: false,
+    limit_min: 60,
+};
+
+pub(crate) const SOAKS: [Soak; 11] = [
     Soak {
         name: "segments-fuzz",
         about: "a million broken segment files: each is read or refused, none panics",
@@ -55,12 +68,9 @@ pub(crate) const SOAKS: [Soak; 10] = [
             "--",
             "--nocapture",
         ],
-        program: None,
         env: &[("CHARTLIFT_FUZZ_EXECUTIONS", "1000000")],
-        seeds: None,
-        needs: &[],
-        servers: false,
         limit_min: 120,
+        ..BASE
     },
     Soak {
         name: "bench",
@@ -74,17 +84,13 @@ pub(crate) const SOAKS: [Soak; 10] = [
             "chartlift/failpoints",
         ],
         program: Some(&["bench", "all", "--json"]),
-        env: &[],
-        seeds: None,
-        needs: &[],
-        servers: false,
         limit_min: 120,
+        ..BASE
     },
     Soak {
         name: "kills",
         about: "workers and the Temporal server killed; 4 seeds of 52 kills",
         arguments: system_tests!("kills::"),
-        program: None,
         env: &[("CHARTLIFT_KILLS", "52")],
         seeds: Some(4),
         needs: &[
@@ -104,6 +110,7 @@ pub(crate) const SOAKS: [Soak; 10] = [
             ("/hits/maintain.sweep_records", 2),
             ("/hits/maintain.sweep_destinations", 2),
             ("/hits/maintain.retention", 2),
+            ("/hits/probe.run", 2),
             ("/temporal_kills_in_pulls_1_s", 2),
             ("/temporal_kills_in_pulls_40_s", 2),
             ("/temporal_kills_in_pulls", 5),
@@ -111,14 +118,13 @@ pub(crate) const SOAKS: [Soak; 10] = [
             ("/temporal_kills_in_exports_40_s", 2),
             ("/temporal_kills_in_exports", 5),
         ],
-        servers: false,
         limit_min: 180,
+        ..BASE
     },
     Soak {
         name: "outages",
         about: "on PostgreSQL and S3 with 3 workers: servers and workers killed; 3 seeds",
         arguments: system_tests!("outages::"),
-        program: None,
         env: &[("CHARTLIFT_KILLS", "8")],
         seeds: Some(3),
         needs: &[
@@ -138,71 +144,82 @@ pub(crate) const SOAKS: [Soak; 10] = [
         ],
         servers: true,
         limit_min: 120,
+        ..BASE
+    },
+    Soak {
+        name: "servers",
+        about: "what is promised of all deployments, on PostgreSQL and S3 with 3 workers",
+        arguments: system_tests!(
+            "zombies::",
+            "one_run::",
+            "deletes::",
+            "isolation::",
+            "pull_cancel::",
+            "export_cancel::",
+            "export_retry::",
+            "resumes::",
+            "recover::",
+            "recycle::",
+            "maintain_merge::",
+            "verify_faults::",
+            "verify_racing::",
+            "delivery_exact::",
+            "delivery_once::",
+            "segments::",
+        ),
+        env: &[("CHARTLIFT_TEST_PLACE", "servers")],
+        servers: true,
+        ..BASE
     },
     Soak {
         name: "memory",
         about: "a patient of 200,000 resources pulled and exported twice: a worker's memory",
         arguments: system_tests!("memory::"),
-        program: None,
         env: &[("CHARTLIFT_PULLED_RESOURCES", "200000")],
-        seeds: None,
-        needs: &[],
-        servers: false,
-        limit_min: 60,
+        ..BASE
     },
     Soak {
         name: "endurance",
         about: "60 minutes of changes, pulls, exports and kills: a worker's memory",
         arguments: system_tests!("endurance::"),
-        program: None,
         env: &[("CHARTLIFT_ENDURANCE_MINUTES", "60")],
-        seeds: None,
-        needs: &[],
-        servers: false,
         limit_min: 90,
+        ..BASE
     },
     Soak {
         name: "api-schema",
         about: "the API asked by Schemathesis after its document; 4 seeds of 200 examples",
         arguments: system_tests!("api_schema::"),
-        program: None,
         env: &[("CHARTLIFT_EXAMPLES", "200")],
         seeds: Some(4),
         needs: &[("/seeds", 4)],
         servers: true,
         limit_min: 120,
+        ..BASE
     },
     Soak {
         name: "idempotency",
         about: "1,000 POSTs sent again and again while the API is killed, on both databases",
         arguments: system_tests!("idempotency::"),
-        program: None,
         env: &[("CHARTLIFT_POSTS", "1000")],
-        seeds: None,
-        needs: &[],
         servers: true,
-        limit_min: 60,
+        ..BASE
     },
     Soak {
         name: "record",
         about: "the record of a patient of 20,000 resources over the API: memory and pages",
         arguments: system_tests!("api_record::"),
-        program: None,
         env: &[("CHARTLIFT_RECORD_RESOURCES", "20000")],
-        seeds: None,
-        needs: &[],
         servers: true,
         limit_min: 30,
+        ..BASE
     },
     Soak {
         name: "throughput",
         about: "what one worker gets through and what two do, five times each in turn",
         arguments: system_tests!("throughput::"),
-        program: None,
         env: &[("CHARTLIFT_ROUNDS", "5"), ("CHARTLIFT_CONNECTIONS", "40")],
-        seeds: None,
-        needs: &[],
         servers: true,
-        limit_min: 60,
+        ..BASE
     },
 ];

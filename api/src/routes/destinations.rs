@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use db::{DestinationChange, NewDestination};
+use db::{Destination, DestinationChange, NewDestination};
 use model::{DestinationId, FileFormat, RunState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,11 +11,10 @@ use utoipa::ToSchema;
 use super::PageQuery;
 use crate::App;
 use crate::auth::{MayRead, MayWrite};
-use crate::checks::Reason;
-use crate::entity::Entity;
+use crate::entity::{Entity, sets_condition};
 use crate::extract::{Body, Id, Params, text};
 use crate::list::{Asked, Page};
-use crate::problem::{INVALID_VALUE, Problem};
+use crate::problem::Problem;
 use crate::views::DestinationView;
 use crate::views::words::{DestinationIdSchema, FileFormatSchema};
 use crate::wait::Wait;
@@ -119,7 +118,7 @@ pub(crate) async fn add(
     let new = NewDestination {
         id: DestinationId::new(),
         name: text("name", &body.name, 100)?.to_owned(),
-        location: checked.await.map_err(refused)?,
+        location: checked.await?,
         format: body.format,
         credentials,
         awaits_test: true,
@@ -160,18 +159,18 @@ pub(crate) async fn change(
     headers: HeaderMap,
     Body(body): Body<ChangeBody>,
 ) -> Result<Response, Problem> {
-    let (_, view) = tested(&app, id).await?;
-    Entity::new(&view).may_change(&headers)?;
+    let seen = seen(&app, id, &headers).await?;
     let credentials = sealed_form(body.credentials.as_ref())?;
     if let Some(text) = &credentials {
-        let checked = app.checks.destination(&view.location, Some(text));
-        checked.await.map_err(refused)?;
+        let checked = app.checks.destination(&seen.location, Some(text));
+        checked.await?;
     }
     let name = body.name.as_deref();
     let change = DestinationChange {
         name: name.map(|name| text("name", name, 100)).transpose()?,
         enabled: body.enabled,
         credentials: credentials.as_deref(),
+        seen: sets_condition(&headers).then_some(&seen),
     };
     caller
         .db("destination.change")
@@ -191,13 +190,20 @@ pub(crate) async fn delete(
     Id(id): Id<DestinationId>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let (_, view) = tested(&app, id).await?;
-    Entity::new(&view).may_change(&headers)?;
+    let seen = seen(&app, id, &headers).await?;
     caller
         .db("destination.delete")
-        .delete_destination(id)
+        .delete_destination(id, sets_condition(&headers).then_some(&seen))
         .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The destination as it is, and as the caller knows it if they say how.
+async fn seen(app: &App, id: DestinationId, headers: &HeaderMap) -> Result<Destination, Problem> {
+    let destination = app.db.destination(&id.to_string()).await?;
+    let test = app.db.latest_test(id).await?;
+    Entity::new(&DestinationView::whole(destination.clone(), test)).may_change(headers)?;
+    Ok(destination)
 }
 
 /// A destination with its latest test, and how far that is; one that was never
@@ -207,10 +213,6 @@ async fn tested(app: &App, id: DestinationId) -> Result<(RunState, DestinationVi
     let test = app.db.latest_test(id).await?;
     let state = test.as_ref().map_or(RunState::Completed, |test| test.state);
     Ok((state, DestinationView::whole(destination, test)))
-}
-
-fn refused(why: Reason) -> Problem {
-    Problem::new(INVALID_VALUE, why)
 }
 
 /// A key as it is stored, before it is sealed.

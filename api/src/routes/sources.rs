@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use super::PageQuery;
 use crate::App;
 use crate::auth::{MayRead, MayWrite};
-use crate::entity::Entity;
+use crate::checks::CheckedBase;
+use crate::entity::{Entity, sets_condition};
 use crate::extract::{Body, Id, Params, text, whole};
 use crate::list::{Asked, Page};
 use crate::problem::{INVALID_VALUE, Problem};
@@ -112,11 +113,7 @@ pub(crate) async fn add(
     Body(body): Body<NewSourceBody>,
 ) -> Result<Response, Problem> {
     let name = text("name", &body.name, 100)?;
-    let base = app
-        .checks
-        .base_url(text("base_url", &body.base_url, 2000)?)
-        .await
-        .map_err(|why| Problem::new(INVALID_VALUE, why))?;
+    let base = base_url_of(&app, &body.base_url).await?;
     let new = NewSource {
         name: name.to_owned(),
         base_url: base.base_url,
@@ -160,21 +157,26 @@ pub(crate) async fn change(
     headers: HeaderMap,
     Body(change): Body<SourceChange>,
 ) -> Result<Response, Problem> {
-    entity(&app, id).await?.may_change(&headers)?;
+    let seen = app.db.source(&id.to_string()).await?;
+    Entity::new(&SourceView::from(seen.clone())).may_change(&headers)?;
     let rate = change.requests_per_second.map(check_rate).transpose()?;
-    let db = caller.db("source.change");
-    if let Some(base_url) = &change.base_url {
-        let base = app.checks.base_url(text("base_url", base_url, 2000)?).await;
-        let base = base.map_err(|why| Problem::new(INVALID_VALUE, why))?;
-        db.set_source_base_url(id, &base.base_url).await?;
-    }
-    if let Some(enabled) = change.enabled {
-        db.set_source_enabled(id, enabled).await?;
-    }
-    if let Some(rate) = rate {
-        db.set_source_rate(id, rate).await?;
-    }
+    let base = match &change.base_url {
+        Some(base_url) => Some(base_url_of(&app, base_url).await?.base_url),
+        None => None,
+    };
+    let change = db::SourceChange {
+        base_url: base.as_deref(),
+        requests_per_second: rate,
+        enabled: change.enabled,
+        seen: sets_condition(&headers).then_some(&seen),
+    };
+    caller.db("source.change").change_source(id, change).await?;
     Ok(entity(&app, id).await?.with(axum::http::StatusCode::OK))
+}
+
+async fn base_url_of(app: &App, given: &str) -> Result<CheckedBase, Problem> {
+    let given = text("base_url", given, 2000)?;
+    Ok(app.checks.base_url(given).await?)
 }
 
 async fn entity(app: &App, id: SourceId) -> Result<Entity, Problem> {

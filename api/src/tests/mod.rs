@@ -28,7 +28,7 @@ struct Lenient;
 impl Checks for Lenient {
     fn base_url<'a>(&'a self, base_url: &'a str) -> BoxFuture<'a, Result<CheckedBase, Reason>> {
         let answer = if base_url.contains("refused") || !base_url.starts_with("https://") {
-            Err("`base_url` is refused".to_owned())
+            Err(Reason::Unusable("`base_url` is refused".to_owned()))
         } else {
             Ok(CheckedBase {
                 base_url: base_url.to_owned(),
@@ -45,7 +45,7 @@ impl Checks for Lenient {
     ) -> BoxFuture<'a, Result<String, Reason>> {
         let refused = location.contains("refused") || !location.starts_with('/');
         let answer = if refused {
-            Err("`location` is refused".to_owned())
+            Err(Reason::Unusable("`location` is refused".to_owned()))
         } else {
             Ok(location.to_owned())
         };

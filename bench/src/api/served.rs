@@ -20,7 +20,7 @@ struct Never;
 
 impl Checks for Never {
     fn base_url<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<CheckedBase, Reason>> {
-        Box::pin(async { Err(String::new()) })
+        Box::pin(async { Err(api::Reason::Unusable(String::new())) })
     }
 
     fn destination<'a>(
@@ -28,7 +28,7 @@ impl Checks for Never {
         _: &'a str,
         _: Option<&'a str>,
     ) -> BoxFuture<'a, Result<String, Reason>> {
-        Box::pin(async { Err(String::new()) })
+        Box::pin(async { Err(api::Reason::Unusable(String::new())) })
     }
 }
 

@@ -134,7 +134,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: DestinationCommand) -
         }
         DestinationCommand::Delete { destination } => {
             let id = db.destination(&destination).await?.id;
-            db.delete_destination(id).await?;
+            db.delete_destination(id, None).await?;
         }
         DestinationCommand::List { json } => {
             let rows: Vec<_> = db

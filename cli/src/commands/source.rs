@@ -6,7 +6,7 @@ use activities::register::add_source;
 use anyhow::Result;
 use api::views::SourceView;
 use clap::Subcommand;
-use db::SourceAuth;
+use db::{Db, SourceAuth, SourceChange};
 use url::Url;
 
 use crate::args::GlobalArguments;
@@ -75,8 +75,12 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
             source,
             requests_per_second,
         } => {
-            let id = db.source(&source).await?.id;
-            db.set_source_rate(id, requests_per_second).await?;
+            let change = SourceChange {
+                requests_per_second: Some(requests_per_second),
+                ..SourceChange::default()
+            };
+            db.change_source(db.source(&source).await?.id, change)
+                .await?;
         }
         SourceCommand::List { json } => {
             let sources: Vec<_> = db
@@ -101,14 +105,18 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
                 },
             )?;
         }
-        SourceCommand::Enable { source } => {
-            db.set_source_enabled(db.source(&source).await?.id, true)
-                .await?
-        }
-        SourceCommand::Disable { source } => {
-            db.set_source_enabled(db.source(&source).await?.id, false)
-                .await?
-        }
+        SourceCommand::Enable { source } => enable(&db, &source, true).await?,
+        SourceCommand::Disable { source } => enable(&db, &source, false).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn enable(db: &Db, source: &str, enabled: bool) -> Result<()> {
+    let change = SourceChange {
+        enabled: Some(enabled),
+        ..SourceChange::default()
+    };
+    Ok(db
+        .change_source(db.source(source).await?.id, change)
+        .await?)
 }

@@ -81,7 +81,11 @@ pub(super) async fn register(
 async fn source(db: &Db, base_url: &Url) -> Result<SourceId> {
     match db.source(SOURCE).await {
         Ok(source) => {
-            db.set_source_base_url(source.id, base_url.as_str()).await?;
+            let change = db::SourceChange {
+                base_url: Some(base_url.as_str()),
+                ..db::SourceChange::default()
+            };
+            db.change_source(source.id, change).await?;
             Ok(source.id)
         }
         Err(db::Error::NotFound { .. }) => {

@@ -3,7 +3,9 @@
 use model::{DestinationId, ProbeKind, Timestamp, Trigger};
 
 use crate::call::Tx;
-use crate::destinations::{MARK, add_pending, credentials_of, not_found};
+use crate::destinations::{
+    COLUMNS, Destination, MARK, add_pending, credentials_of, not_found, read,
+};
 use crate::row::Columns;
 use crate::{Db, Error, Result, lock};
 
@@ -16,6 +18,8 @@ pub struct DestinationChange<'a> {
     pub enabled: Option<bool>,
     /// The key to its object store, as its text; stored sealed.
     pub credentials: Option<&'a str>,
+    /// The destination as the caller has seen it: only then it is changed.
+    pub seen: Option<&'a Destination>,
 }
 
 /// Rows that belong to a destination, children first. The audit log stays: what was
@@ -42,21 +46,17 @@ impl Db {
     /// waiting that failures have brought, and is tried out.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Conflict`] for a name that is taken, and for
-    /// enabling one whose first test has not passed.
+    /// [`Error::NotFound`]; [`Error::Changed`] if it is not as it was seen;
+    /// [`Error::Conflict`] for a name that is taken, and for enabling one whose first
+    /// test has not passed.
     pub async fn change_destination(
         &self,
         id: DestinationId,
         change: DestinationChange<'_>,
     ) -> Result<()> {
         let mut tx = self.writer.begin().await?;
-        lock::destination(&mut tx, id).await?;
-        let row = sqlx::query("SELECT awaits_test FROM destinations WHERE id = $1")
-            .bind(id.to_string())
-            .fetch_optional(&mut *tx)
-            .await?;
-        let row = row.ok_or_else(|| not_found(&id.to_string()))?;
-        if change.enabled == Some(true) && row.flag("awaits_test")? {
+        let row = locked(&mut tx, id, change.seen).await?;
+        if change.enabled == Some(true) && row.awaits_test {
             return Err(Error::Conflict {
                 what: format!(
                     "destination {id} has not passed its test: mend it and test it, which enables it"
@@ -104,15 +104,21 @@ impl Db {
             .map(drop)
     }
 
-    /// Forgets a destination with its exports. What lies at its location stays.
+    /// Forgets a destination with its exports; with `seen`, only if it is still as
+    /// the caller has seen it. What lies at its location stays.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Conflict`] while an export is queued or running.
-    pub async fn delete_destination(&self, id: DestinationId) -> Result<()> {
+    /// [`Error::NotFound`]; [`Error::Changed`]; [`Error::Conflict`] while an export is
+    /// queued or running.
+    pub async fn delete_destination(
+        &self,
+        id: DestinationId,
+        seen: Option<&Destination>,
+    ) -> Result<()> {
         let mut tx = self.writer.begin().await?;
         // Settles mark what each destination lacks: none is under way.
         lock::all_connections(&mut tx).await?;
-        lock::destination(&mut tx, id).await?;
+        locked(&mut tx, id, seen).await?;
         let open = sqlx::query(
             "SELECT id FROM exports WHERE destination_id = $1 AND state IN ('queued', 'running')",
         )
@@ -127,18 +133,32 @@ impl Db {
                 ),
             });
         }
-        let mut gone = 0;
         for text in DELETE {
-            gone = sqlx::query(text)
+            sqlx::query(text)
                 .bind(id.to_string())
                 .execute(&mut *tx)
-                .await?
-                .rows_affected();
-        }
-        if gone == 0 {
-            return Err(not_found(&id.to_string()));
+                .await?;
         }
         self.commit(tx, id).await
+    }
+}
+
+/// Locks a destination that is still as it was seen.
+async fn locked(
+    tx: &mut Tx<'_>,
+    id: DestinationId,
+    seen: Option<&Destination>,
+) -> Result<Destination> {
+    lock::destination(tx, id).await?;
+    let text = format!("SELECT {COLUMNS} FROM destinations WHERE id = $1");
+    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(id.to_string())
+        .fetch_optional(&mut **tx)
+        .await?;
+    let now = read(&row.ok_or_else(|| not_found(&id.to_string()))?)?;
+    match seen {
+        Some(seen) if *seen != now => Err(Error::Changed),
+        _ => Ok(now),
     }
 }
 

@@ -27,7 +27,7 @@ pub struct NewDestination {
 }
 
 /// Where records go.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Destination {
     /// Its id.
     pub id: DestinationId,
@@ -53,10 +53,10 @@ pub struct Destination {
     pub created_at: Timestamp,
 }
 
-const COLUMNS: &str = "id, name, location, format, enabled, awaits_test, epoch, last_publication, failures, not_before, \
+pub(crate) const COLUMNS: &str = "id, name, location, format, enabled, awaits_test, epoch, last_publication, failures, not_before, \
      created_at";
 
-fn read(row: &AnyRow) -> Result<Destination> {
+pub(crate) fn read(row: &AnyRow) -> Result<Destination> {
     Ok(Destination {
         id: row.word("id")?,
         name: row.text("name")?,

@@ -18,6 +18,9 @@ pub enum Error {
         /// What stands in the way, and what to do.
         what: String,
     },
+    /// It is no longer as the caller has seen it; nothing was changed.
+    #[error("it has changed since it was read")]
+    Changed,
     /// The effect of the call's `Idempotency-Key` has happened already; nothing was
     /// changed.
     #[error("this was done already under the same Idempotency-Key")]

@@ -84,7 +84,7 @@ pub use pulls::{Pull, PullType};
 pub use recover::{LogJump, RecoveredDestination, Recovery, SettleNumbers};
 pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};
 pub use slots::Slot;
-pub use sources::{NewSource, Source, SourceAuth};
+pub use sources::{NewSource, Source, SourceAuth, SourceChange};
 pub use steps::{NewStaging, StepClaim, StepRef};
 pub use undecided::UndecidedPlan;
 pub use verify::{

@@ -164,6 +164,7 @@ async fn a_change_is_made_whole_or_not_at_all(database: TestDb) {
         name: Some("sea"),
         enabled: Some(false),
         credentials: Some("hush"),
+        seen: None,
     };
     let error = db.change_destination(id, change).await.unwrap_err();
     assert!(matches!(error, Error::Conflict { .. }), "{error}");
@@ -190,16 +191,28 @@ async fn a_destination_goes_with_all_its_exports_but_not_under_one(database: Tes
     let id = add(db, "lake", false).await;
     let probe = db.request_probe(id, ProbeKind::Test).await.unwrap();
     let export = db.request_export_of(id, &[patient]).await.unwrap();
-    let error = db.delete_destination(id).await.unwrap_err();
+    let error = db.delete_destination(id, None).await.unwrap_err();
     assert!(matches!(error, Error::Conflict { .. }), "{error}");
     db.end_export(export, RunState::Cancelled, None, BackOff::default())
         .await
         .unwrap();
-    db.delete_destination(id).await.unwrap();
+    let seen = db.destination(&id.to_string()).await.unwrap();
+    db.set_destination_enabled(id, !seen.enabled).await.unwrap();
+    let late = db.delete_destination(id, Some(&seen)).await;
+    assert!(matches!(late, Err(Error::Changed)));
+    let rename = DestinationChange {
+        name: Some("late"),
+        seen: Some(&seen),
+        ..DestinationChange::default()
+    };
+    let late = db.change_destination(id, rename).await;
+    assert!(matches!(late, Err(Error::Changed)));
+    let seen = db.destination(&id.to_string()).await.unwrap();
+    db.delete_destination(id, Some(&seen)).await.unwrap();
     for gone in [
         db.destination(&id.to_string()).await.map(drop),
         db.export(export).await.map(drop),
-        db.delete_destination(id).await,
+        db.delete_destination(id, None).await,
     ] {
         assert!(matches!(gone, Err(Error::NotFound { .. })));
     }

@@ -2,9 +2,8 @@
 
 use model::{SourceId, Timestamp};
 use serde::Serialize;
-use sqlx::any::{AnyQueryResult, AnyRow};
+use sqlx::any::AnyRow;
 
-use crate::call::Tx;
 use crate::row::Columns;
 use crate::{Db, Error, Result};
 
@@ -59,7 +58,7 @@ pub struct NewSource {
 }
 
 /// A FHIR R4 server or patient portal.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Source {
     /// Its id.
     pub id: SourceId,
@@ -77,6 +76,20 @@ pub struct Source {
     pub enabled: bool,
     /// When it was added.
     pub created_at: Timestamp,
+}
+
+/// What is to change of a source; what is left out stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SourceChange<'a> {
+    /// Where its API begins; its identity stays.
+    pub base_url: Option<&'a str>,
+    /// How often it may be asked a second, or that workers ask as often as they like.
+    /// A pull at work takes it over with its next step.
+    pub requests_per_second: Option<Option<u32>>,
+    /// Whether it is pulled from.
+    pub enabled: Option<bool>,
+    /// The source as the caller has seen it: only then it is changed.
+    pub seen: Option<&'a Source>,
 }
 
 const COLUMNS: &str =
@@ -157,63 +170,43 @@ impl Db {
             .bind(id_or_name)
             .fetch_optional(&self.reader)
             .await?;
-        read(&row.ok_or_else(|| Error::NotFound {
-            noun: "source",
-            id: id_or_name.to_owned(),
-        })?)
+        read(&row.ok_or_else(|| not_found(id_or_name))?)
     }
 
-    /// Corrects where a source's API begins; its identity stays.
+    /// Changes a source, all of it or nothing.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn set_source_base_url(&self, id: SourceId, base_url: &str) -> Result<()> {
+    /// [`Error::NotFound`]; [`Error::Changed`] if it is not as it was seen.
+    pub async fn change_source(&self, id: SourceId, change: SourceChange<'_>) -> Result<()> {
         let mut tx = self.writer.begin().await?;
-        let done = sqlx::query("UPDATE sources SET base_url = $1 WHERE id = $2")
-            .bind(base_url)
+        // An UPDATE before the read: a lock, as in `lock.rs`.
+        let text =
+            format!("UPDATE sources SET enabled = enabled WHERE id = $1 RETURNING {COLUMNS}");
+        let row = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(id.to_string())
-            .execute(&mut *tx)
+            .fetch_optional(&mut *tx)
             .await?;
-        self.changed(tx, &done, id).await
-    }
-
-    /// Changes how often a source may be asked a second; none: as often as workers
-    /// like. A pull at work takes it over with its next step.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn set_source_rate(&self, id: SourceId, rate: Option<u32>) -> Result<()> {
-        let mut tx = self.writer.begin().await?;
-        let done = sqlx::query("UPDATE sources SET requests_per_second = $1 WHERE id = $2")
-            .bind(rate.map(i64::from))
-            .bind(id.to_string())
-            .execute(&mut *tx)
-            .await?;
-        self.changed(tx, &done, id).await
-    }
-
-    /// Enables or disables pulls from a source.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn set_source_enabled(&self, id: SourceId, enabled: bool) -> Result<()> {
-        let mut tx = self.writer.begin().await?;
-        let done = sqlx::query("UPDATE sources SET enabled = $1 WHERE id = $2")
-            .bind(i64::from(enabled))
-            .bind(id.to_string())
-            .execute(&mut *tx)
-            .await?;
-        self.changed(tx, &done, id).await
-    }
-
-    /// Commits a change of a source, if there is such a source.
-    async fn changed(&self, tx: Tx<'_>, done: &AnyQueryResult, id: SourceId) -> Result<()> {
-        if done.rows_affected() == 0 {
-            return Err(Error::NotFound {
-                noun: "source",
-                id: id.to_string(),
-            });
+        let source = read(&row.ok_or_else(|| not_found(&id.to_string()))?)?;
+        if change.seen.is_some_and(|seen| *seen != source) {
+            return Err(Error::Changed);
         }
+        let rate = change.requests_per_second;
+        sqlx::query(
+            "UPDATE sources SET base_url = $1, requests_per_second = $2, enabled = $3 WHERE id = $4",
+        )
+        .bind(change.base_url.unwrap_or(&source.base_url))
+        .bind(rate.unwrap_or(source.requests_per_second).map(i64::from))
+        .bind(i64::from(change.enabled.unwrap_or(source.enabled)))
+        .bind(id.to_string())
+        .execute(&mut *tx)
+        .await?;
         self.commit(tx, id).await
+    }
+}
+
+fn not_found(id: &str) -> Error {
+    Error::NotFound {
+        noun: "source",
+        id: id.to_owned(),
     }
 }

@@ -1,11 +1,11 @@
 //! A copy of a deployment that has ended, to be damaged: its data folder and its
 //! destinations, and the command that looks at it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use chartlift_tests::binary;
+use chartlift_tests::{App, binary};
 use serde_json::{Value, json};
 use sqlx::Row;
 use tokio::runtime::Handle;
@@ -22,7 +22,13 @@ pub(super) struct Lake {
 
 /// The copy.
 pub(super) struct Copy {
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
+    /// Of its record store.
+    records: PathBuf,
+    /// The URL of its database.
+    database: String,
+    /// What the command is told by variables.
+    environment: Vec<(String, String)>,
     /// The NDJSON destination.
     pub(super) ndjson: Lake,
     /// The Parquet destination.
@@ -38,24 +44,36 @@ pub(super) struct Said {
 }
 
 impl Copy {
-    /// Copies `data` and the two destinations, by id and folder.
-    pub(super) fn of(data: &Path, lakes: [(&str, &Path); 2]) -> Result<Self> {
+    /// Copies all that a deployment has, with its destinations `ndjson` and `parquet`,
+    /// of these ids.
+    pub(super) async fn of(app: &mut App, ids: &[String; 2]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        copy(data, &dir.path().join("data"))?;
-        let [ndjson, parquet] = lakes.map(|(id, folder)| Lake {
-            id: id.to_owned(),
-            folder: dir.path().join(folder.file_name().unwrap_or_default()),
-        });
-        for ((_, from), to) in lakes.iter().zip([&ndjson, &parquet]) {
-            copy(from, &to.folder)?;
-        }
-        let copy = Self {
-            dir,
-            ndjson,
-            parquet,
+        let data = dir.path().join("data");
+        let mut settings = app.copy_to(&data).await?;
+        let of = |settings: &[(String, String)], name: &str| {
+            let mut settings = settings.iter();
+            settings.find_map(|(key, value)| (key == name).then(|| value.clone()))
         };
-        for lake in [&copy.ndjson, &copy.parquet] {
-            let location = lake.folder.display();
+        let records = of(&settings, "records.location").map(|at| app.folder_of(&at));
+        let database = of(&settings, "database.url");
+        settings.push(("data.dir".to_owned(), data.display().to_string()));
+        let mut lakes = Vec::new();
+        for (name, id) in ["ndjson", "parquet"].into_iter().zip(ids) {
+            let (location, folder) = app.copy_files(name, dir.path())?;
+            let id = id.clone();
+            lakes.push((Lake { id, folder }, location));
+        }
+        let (parquet, ndjson) = lakes.pop().zip(lakes.pop()).context("two destinations")?;
+        let copy = Self {
+            records: records.unwrap_or_else(|| data.join("records")),
+            database: database
+                .unwrap_or_else(|| format!("sqlite://{}", data.join("chartlift.db").display())),
+            environment: app.environment(&settings),
+            ndjson: ndjson.0,
+            parquet: parquet.0,
+            _dir: dir,
+        };
+        for (lake, location) in [(&copy.ndjson, ndjson.1), (&copy.parquet, parquet.1)] {
             copy.sql(&format!(
                 "UPDATE destinations SET location = '{location}' WHERE id = '{}'",
                 lake.id
@@ -64,21 +82,17 @@ impl Copy {
         Ok(copy)
     }
 
-    fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
-    }
-
     /// The file of an object of the record store.
     pub(super) fn stored(&self, object: &str) -> PathBuf {
-        self.data().join("records").join(object)
+        self.records.join(object)
     }
 
     /// Runs `chartlift verify --json` on it.
     pub(super) fn verify(&self) -> Result<Said> {
         let output = Command::new(binary())
-            .args(["verify", "--json", "--data-dir"])
-            .arg(self.data())
+            .args(["verify", "--json"])
             .env_remove("TEMPORAL_ADDRESS")
+            .envs(self.environment.iter().cloned())
             .output()?;
         let report = serde_json::from_slice(&output.stdout)
             .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
@@ -113,11 +127,10 @@ impl Copy {
     }
 
     fn database<T>(&self, work: impl AsyncFnOnce(&sqlx::AnyPool) -> Result<T>) -> Result<T> {
-        let file = format!("sqlite://{}", self.data().join("chartlift.db").display());
         block_in_place(|| {
             Handle::current().block_on(async {
                 sqlx::any::install_default_drivers();
-                let pool = sqlx::AnyPool::connect(&file).await?;
+                let pool = sqlx::AnyPool::connect(&self.database).await?;
                 let result = work(&pool).await;
                 pool.close().await;
                 result
@@ -245,18 +258,4 @@ impl Lake {
             other => anyhow::bail!("{path}: {other:?}"),
         }
     }
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }

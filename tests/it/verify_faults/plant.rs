@@ -292,12 +292,14 @@ pub(super) fn batch_count(copy: &Copy) -> Result<String> {
 
 /// Adds to a count of a run, in a JSON text.
 fn add_to(copy: &Copy, table: &str, key: &str, id: &str, counts: &[(&str, i64)]) -> Result<()> {
-    let changes: String = counts
-        .iter()
-        .map(|(name, by)| format!(", '$.{name}', json_extract(counts, '$.{name}') + {by}"))
-        .collect();
+    let text = copy.text(&format!("SELECT counts FROM {table} WHERE {key} = '{id}'"))?;
+    let mut changed: Value = serde_json::from_str(&text)?;
+    for (name, by) in counts {
+        let count = changed[*name].as_i64().context("a count")?;
+        changed[*name] = (count + by).into();
+    }
     copy.sql(&format!(
-        "UPDATE {table} SET counts = json_set(counts{changes}) WHERE {key} = '{id}'"
+        "UPDATE {table} SET counts = '{changed}' WHERE {key} = '{id}'"
     ))
 }
 

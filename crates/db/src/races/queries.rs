@@ -4,14 +4,18 @@
 use std::time::Duration;
 
 use model::{
-    ConnectionId, ConnectionStatus, ExportCounts, ExportId, Part, RunState, Timestamp, Trigger,
+    ConnectionId, ConnectionStatus, ExportCounts, ExportId, Part, RunState, SourceId, Timestamp,
+    Trigger,
 };
 
 use super::exports::{planned, publication};
 use super::pulls::{NOTHING_HELD, settle, settling};
 use super::{Scene, step};
 use crate::testing::TestDb;
-use crate::{BackOff, ChunkCommit, Error, PublicationCommit, RunKind, StepRef, UndecidedPlan};
+use crate::{
+    BackOff, ChunkCommit, Error, PublicationCommit, RunKind, Source, SourceChange, StepRef,
+    UndecidedPlan,
+};
 
 crate::on_both!(
     all_that_is_asked_of_pulls_and_logs,
@@ -89,10 +93,37 @@ async fn all_that_is_asked_of_pulls_and_logs(database: TestDb) {
     assert!(matches!(unknown, Err(Error::NotFound { .. })));
     let source = db.source("portal").await.unwrap();
     assert_eq!(db.sources().await.unwrap().len(), 1);
-    db.set_source_base_url(source.id, "https://new/fhir")
-        .await
-        .unwrap();
-    db.set_source_enabled(source.id, true).await.unwrap();
+    let moved = SourceChange {
+        base_url: Some("https://new/fhir"),
+        requests_per_second: Some(Some(7)),
+        enabled: Some(false),
+        seen: Some(&source),
+    };
+    db.change_source(source.id, moved).await.unwrap();
+    let now = db.source("portal").await.unwrap();
+    let (rate, base_url) = (now.requests_per_second, now.base_url.as_str());
+    assert_eq!(
+        (rate, base_url, now.enabled),
+        (Some(7), "https://new/fhir", false)
+    );
+    // Whoever has not seen that changes nothing.
+    let late = db.change_source(source.id, moved).await;
+    assert!(matches!(late, Err(Error::Changed)));
+    let enabled = SourceChange {
+        enabled: Some(true),
+        ..SourceChange::default()
+    };
+    db.change_source(source.id, enabled).await.unwrap();
+    let then = db.source("portal").await.unwrap();
+    assert_eq!(
+        then,
+        Source {
+            enabled: true,
+            ..now
+        }
+    );
+    let unknown = db.change_source(SourceId::new(), enabled).await;
+    assert!(matches!(unknown, Err(Error::NotFound { .. })));
     assert!(db.lease("x", "one", Duration::from_secs(9)).await.unwrap());
     assert!(!db.lease("x", "two", Duration::from_secs(9)).await.unwrap());
 }
