@@ -42,6 +42,11 @@ pub mod recover;
 pub mod register;
 mod settle_seq;
 mod slot;
+mod token;
+mod token_gate;
+mod token_login;
+#[cfg(test)]
+mod token_tests;
 pub mod verify;
 
 pub use context::{Context, Limits, MaintainLimits};
@@ -53,3 +58,4 @@ pub use probe_rehearsal::{RehearsalError, rehearse};
 pub use probe_test::run as test_destination;
 pub use pull::PullActivities;
 pub use settle_seq::{open_block, restored_from};
+pub use token_login::{JWKS_CACHE, SigningKeyError, first_signing_keys, rotate_signing_keys};

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::PageQuery;
+use super::logins::LoginBody;
 use crate::App;
 use crate::auth::{MayRead, MayWrite};
 use crate::entity::Entity;
@@ -31,9 +32,11 @@ pub(crate) struct NewSourceBody {
         example = "https://ehr.example/fhir/R4"
     )]
     base_url: String,
-    /// Whether each connection brings a bearer token.
+    /// Where its tokens come from.
     #[serde(default)]
     auth: AuthBody,
+    /// How we are known there, where `auth` is `client_credentials`, `backend_services` or `smart`.
+    login: Option<LoginBody>,
     /// How often it may be asked a second, by all workers together; as often as they
     /// like, where it is left out.
     #[serde(default, deserialize_with = "whole")]
@@ -50,6 +53,24 @@ pub(crate) enum AuthBody {
     None,
     /// A bearer token per connection.
     Bearer,
+    /// OAuth 2.0 client credentials: a token of our own, for a secret.
+    ClientCredentials,
+    /// SMART Backend Services: a token of our own, for a signature.
+    BackendServices,
+    /// SMART App Launch: each connection brings a patient's grant.
+    Smart,
+}
+
+impl From<AuthBody> for SourceAuth {
+    fn from(auth: AuthBody) -> Self {
+        match auth {
+            AuthBody::None => Self::None,
+            AuthBody::Bearer => Self::Bearer,
+            AuthBody::ClientCredentials => Self::ClientCredentials,
+            AuthBody::BackendServices => Self::BackendServices,
+            AuthBody::Smart => Self::Smart,
+        }
+    }
 }
 
 /// What may change of a source; what is left out stays.
@@ -66,6 +87,8 @@ pub(crate) struct SourceChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     requests_per_second: Option<Option<u32>>,
+    /// Another login in the place of the one there is.
+    login: Option<LoginBody>,
 }
 
 /// Tells `null` from what is left out.
@@ -117,18 +140,30 @@ pub(crate) async fn add(
         .base_url(text("base_url", &body.base_url, 2000)?)
         .await
         .map_err(|why| Problem::new(INVALID_VALUE, why))?;
+    let auth = SourceAuth::from(body.auth);
+    let login = match body.login {
+        Some(login) => Some(login.checked(&app, &base.base_url, auth).await?),
+        None if auth.has_login() => {
+            let detail =
+                "A source with this `auth` has a `login`: the `client_id` by which it knows us.";
+            return Err(Problem::new(INVALID_VALUE, detail));
+        }
+        None => None,
+    };
     let new = NewSource {
         name: name.to_owned(),
         base_url: base.base_url,
         identity: base.identity,
-        auth: match body.auth {
-            AuthBody::None => SourceAuth::None,
-            AuthBody::Bearer => SourceAuth::Bearer,
-        },
+        auth,
         requests_per_second: check_rate(body.requests_per_second)?,
     };
     let id: SourceId = caller
-        .once("source.add", |db| async move { db.add_source(&new).await })
+        .once("source.add", |db| async move {
+            match &login {
+                Some(login) => db.add_source_with_login(&new, login).await,
+                None => db.add_source(&new).await,
+            }
+        })
         .await?;
     Ok(entity(&app, id)
         .await?
@@ -160,8 +195,15 @@ pub(crate) async fn change(
     headers: HeaderMap,
     Body(change): Body<SourceChange>,
 ) -> Result<Response, Problem> {
-    entity(&app, id).await?.may_change(&headers)?;
+    let source = app.db.source(&id.to_string()).await?;
+    let (auth, base_url) = (source.auth, source.base_url.clone());
+    Entity::new(&SourceView::from(source)).may_change(&headers)?;
     let rate = change.requests_per_second.map(check_rate).transpose()?;
+    let base_url = change.base_url.clone().unwrap_or(base_url);
+    let login = match change.login {
+        Some(login) => Some(login.checked(&app, &base_url, auth).await?),
+        None => None,
+    };
     let db = caller.db("source.change");
     if let Some(base_url) = &change.base_url {
         let base = app.checks.base_url(text("base_url", base_url, 2000)?).await;
@@ -173,6 +215,9 @@ pub(crate) async fn change(
     }
     if let Some(rate) = rate {
         db.set_source_rate(id, rate).await?;
+    }
+    if let Some(login) = login {
+        db.set_source_login(id, &login).await?;
     }
     Ok(entity(&app, id).await?.with(axum::http::StatusCode::OK))
 }
