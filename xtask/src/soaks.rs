@@ -40,7 +40,7 @@ macro_rules! system_tests {
     };
 }
 
-pub(crate) const SOAKS: [Soak; 10] = [
+pub(crate) const SOAKS: [Soak; 11] = [
     Soak {
         name: "segments-fuzz",
         about: "a million broken segment files: each is read or refused, none panics",
@@ -200,6 +200,27 @@ pub(crate) const SOAKS: [Soak; 10] = [
         arguments: system_tests!("throughput::"),
         program: None,
         env: &[("CHARTLIFT_ROUNDS", "5"), ("CHARTLIFT_CONNECTIONS", "40")],
+        seeds: None,
+        needs: &[],
+        servers: true,
+        limit_min: 60,
+    },
+    Soak {
+        name: "tokens",
+        about: "1,000 tokens that end under two workers that are killed, on both databases",
+        arguments: &[
+            "test",
+            "--release",
+            "--workspace",
+            "--features",
+            "chartlift/failpoints",
+            "--lib",
+            "token_tests::storm",
+            "--",
+            "--nocapture",
+        ],
+        program: None,
+        env: &[("CHARTLIFT_TOKEN_EXPIRIES", "1000")],
         seeds: None,
         needs: &[],
         servers: true,
