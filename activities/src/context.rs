@@ -2,19 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use db::{BackOff, Connection, Db, MergeRule};
+use db::{BackOff, Connection, Db, MergeRule, SourceAuth};
 use guard::Guard;
 use model::SourceId;
 use records::Store;
-use source::{Auth, Secret, SourceClient};
+use source::{Auth, Secret, SourceClient, TokenClient, TokenLimits};
 use url::Url;
 
 use crate::Destinations;
 use crate::failure::Failure;
 use crate::pace::SourcePace;
+use crate::token::{Owner, Terms, TokenKeeper};
 
 /// The bounds of a step, from the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,11 @@ pub struct Context {
     clients: Mutex<HashMap<String, SourceClient>>,
     /// The pace of each source that has a rate.
     paces: Mutex<HashMap<SourceId, Arc<SourcePace>>>,
+    /// Who keeps the tokens of a subject, as long as steps use them.
+    keepers: Mutex<HashMap<String, Weak<TokenKeeper>>>,
+    /// One client of a token endpoint a base URL: it knows the endpoint and its clock.
+    token_clients: Mutex<HashMap<String, Arc<TokenClient>>>,
+    pub(crate) token_terms: Terms,
     /// Attempts of steps begun by this worker.
     step_count: AtomicU64,
     /// Whether the worker is asked to end.
@@ -83,6 +89,9 @@ impl Context {
             limits,
             clients: Mutex::default(),
             paces: Mutex::default(),
+            keepers: Mutex::default(),
+            token_clients: Mutex::default(),
+            token_terms: Terms::default(),
             step_count: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }
@@ -125,20 +134,65 @@ impl Context {
         Some(pace)
     }
 
+    /// Who keeps the tokens of a connection, if its source gives out tokens.
+    pub(crate) fn keeper(
+        &self,
+        connection: &Connection,
+    ) -> Result<Option<Arc<TokenKeeper>>, Failure> {
+        let (source, id) = (connection.summary.source_id, connection.summary.id);
+        let (subject, owner) = match connection.auth {
+            SourceAuth::None | SourceAuth::Bearer => return Ok(None),
+            SourceAuth::Smart => {
+                let patient = Secret::new(connection.source_patient_id.clone());
+                (id.to_string(), Owner::Patient(id, patient))
+            }
+            SourceAuth::ClientCredentials | SourceAuth::BackendServices => {
+                (source.to_string(), Owner::Ourselves)
+            }
+        };
+        let client = self.token_client(&connection.base_url)?;
+        let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = keepers.get(&subject).and_then(Weak::upgrade) {
+            return Ok(Some(known));
+        }
+        keepers.retain(|_, keeper| keeper.strong_count() > 0);
+        let keeper = TokenKeeper::new(self.db.clone(), client, source, owner, self.token_terms);
+        let keeper = Arc::new(keeper);
+        keepers.insert(subject, Arc::downgrade(&keeper));
+        Ok(Some(keeper))
+    }
+
+    fn token_client(&self, base_url: &str) -> Result<Arc<TokenClient>, Failure> {
+        let clients = self.token_clients.lock();
+        let mut clients = clients.unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = clients.get(base_url) {
+            return Ok(Arc::clone(known));
+        }
+        let url = parse_base(base_url)?;
+        let limits = TokenLimits {
+            request_timeout: self.token_terms.request * 3 / 4,
+            ..TokenLimits::default()
+        };
+        let client = TokenClient::new(url, limits, &self.guard)
+            .map_err(|error| Failure::last("source_config", error))?;
+        let client = Arc::new(client);
+        clients.insert(base_url.to_owned(), Arc::clone(&client));
+        Ok(client)
+    }
+
     /// The client for a connection, with its token.
     pub(crate) fn client(&self, connection: &Connection) -> Result<SourceClient, Failure> {
         let failed = |error: source::Error| Failure::last("source_config", error);
-        let auth = match &connection.token {
-            Some(token) => Auth::Bearer(Secret::new(token.clone())),
-            None => Auth::None,
+        let auth = match (self.keeper(connection)?, &connection.token) {
+            (Some(keeper), _) => Auth::Tokens(keeper),
+            (None, Some(token)) => Auth::Bearer(Secret::new(token.clone())),
+            (None, None) => Auth::None,
         };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let client = match clients.get(&connection.base_url) {
             Some(client) => client.clone(),
             None => {
-                let url = Url::parse(&connection.base_url).map_err(|_| {
-                    Failure::last("source_config", "the source's base URL cannot be read")
-                })?;
+                let url = parse_base(&connection.base_url)?;
                 let limits = source::Limits {
                     page_size: self.limits.page_count,
                     ..source::Limits::default()
@@ -155,4 +209,9 @@ impl Context {
             None => client,
         })
     }
+}
+
+fn parse_base(base_url: &str) -> Result<Url, Failure> {
+    Url::parse(base_url)
+        .map_err(|_| Failure::last("source_config", "the source's base URL cannot be read"))
 }

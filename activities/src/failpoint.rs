@@ -26,6 +26,13 @@ pub const NAMES: &[&str] = &[
 /// The points of the upkeep.
 pub const UPKEEP: &[&str] = &["merge_commit.before", "merge_commit.after"];
 
+/// The points of a refresh of tokens.
+pub const TOKENS: &[&str] = &[
+    "token_request.before",
+    "token_request.after",
+    "token_stored",
+];
+
 /// Reads `FAILPOINTS`; does nothing without the feature.
 pub fn set_up() {
     #[cfg(feature = "failpoints")]

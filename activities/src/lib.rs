@@ -46,6 +46,11 @@ mod settle_seq;
 mod slot;
 #[cfg(test)]
 mod testing;
+mod token;
+mod token_gate;
+mod token_login;
+#[cfg(test)]
+mod token_tests;
 pub mod verify;
 
 pub use context::{Context, Limits, MaintainLimits};
@@ -57,3 +62,4 @@ pub use probe_rehearsal::{RehearsalError, rehearse};
 pub use probe_test::run as test_destination;
 pub use pull::PullActivities;
 pub use settle_seq::{open_block, restored_from};
+pub use token_login::{JWKS_CACHE, SigningKeyError, first_signing_keys, rotate_signing_keys};

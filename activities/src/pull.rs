@@ -18,6 +18,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use crate::attempt::attempt;
 use crate::failure::Failure;
 use crate::slot::{Turn, with_slot};
+use crate::token_gate::with_token;
 use crate::{Context, pull_pages, pull_plan, pull_references, pull_settle};
 
 /// The activities of pulls.
@@ -75,8 +76,11 @@ impl PullActivities {
     ) -> Result<PullPlan, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            let work = pull_plan::run(&context, &input);
-            let turn = with_slot(&context, input.connection_id, input.pull_id, "plan", work);
+            let work = async {
+                let work = pull_plan::run(&context, &input);
+                with_slot(&context, input.connection_id, input.pull_id, "plan", work).await
+            };
+            let turn = with_token(&context, input.connection_id, work);
             Ok(match turn.await? {
                 Turn::Done(plan) => plan,
                 Turn::Later(wait_ms) => PullPlan {
@@ -151,20 +155,16 @@ impl PullActivities {
     }
 }
 
-/// Does a step that talks to the source with one of its slots; without one, the
-/// step is to be called again.
+/// Does a step that talks to the source with a token and one of its slots; without
+/// either, the step is to be called again.
 async fn in_turn(
     context: &Context,
     input: &PullStep,
     work: impl Future<Output = Result<PullStepReceipt, Failure>>,
 ) -> Result<PullStepReceipt, Failure> {
-    let turn = with_slot(
-        context,
-        input.connection_id,
-        input.pull_id,
-        &input.step,
-        work,
-    );
+    let (connection, pull) = (input.connection_id, input.pull_id);
+    let work = with_slot(context, connection, pull, &input.step, work);
+    let turn = with_token(context, connection, work);
     Ok(match turn.await? {
         Turn::Done(receipt) => receipt,
         Turn::Later(wait_ms) => PullStepReceipt {

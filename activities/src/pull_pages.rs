@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use db::{Connection, NewStaging, RunKind, StepClaim, StepRef};
-use model::{ConnectionStatus, ObjectKey, Timestamp, TypeOutcome};
+use model::{ObjectKey, Timestamp, TypeOutcome};
 use records::StagingWriter;
 use source::{SourceClient, cursor_hash};
 use steps::{PullStep, PullStepReceipt};
@@ -165,7 +165,7 @@ impl<'a> Fetch<'a> {
                         let id = connection.summary.id;
                         self.context
                             .db
-                            .set_connection_status(id, ConnectionStatus::NeedsReconnect)
+                            .set_needs_reconnect(id, "unauthorized")
                             .await?;
                         return Err(Failure::last("unauthorized", error));
                     }

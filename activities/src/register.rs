@@ -1,10 +1,14 @@
 //! Registering sources, connections and destinations: what the command line and
 //! the API do before the database knows them.
 
-use db::{Db, DestinationChange, NewConnection, NewDestination, NewSource, SourceAuth};
+use db::{
+    Db, DestinationChange, GivenLogin, NewConnection, NewDestination, NewSource, NewToken,
+    OpenLogin, SourceAuth,
+};
 use guard::Guard;
 use model::{ConnectionId, DestinationId, FileFormat, SourceId};
 use objects::{Access, Location};
+use source::Granted;
 use url::Url;
 
 use crate::Destinations;
@@ -18,6 +22,12 @@ pub enum Error {
     /// The base URL cannot be used.
     #[error("the source cannot be added: {0}")]
     Source(#[source] source::Error),
+    /// The source cannot be logged in to like that.
+    #[error("the source cannot be logged in to like that: {0}")]
+    Login(String),
+    /// A connection to this source needs something else.
+    #[error("{0}")]
+    Credentials(&'static str),
     /// The destination's folder cannot be used.
     #[error("the destination cannot be added: {0}")]
     Destination(#[source] destination::Error),
@@ -26,11 +36,37 @@ pub enum Error {
     Database(#[from] db::Error),
 }
 
-/// Adds a source; its identity is the normalised base URL from now on.
+/// A source to register.
+#[derive(Debug)]
+pub struct SourceToAdd<'a> {
+    /// A name for people.
+    pub name: &'a str,
+    /// Where its FHIR API begins.
+    pub base_url: &'a Url,
+    /// How it wants to be asked.
+    pub auth: SourceAuth,
+    /// How often it may be asked a second.
+    pub requests_per_second: Option<u32>,
+}
+
+impl SourceToAdd<'_> {
+    fn new_source(&self) -> NewSource {
+        NewSource {
+            name: self.name.to_owned(),
+            base_url: self.base_url.to_string(),
+            identity: source::identity(self.base_url),
+            auth: self.auth,
+            requests_per_second: self.requests_per_second,
+        }
+    }
+}
+
+/// Adds a source that needs no login; its identity is the normalised base URL from
+/// now on.
 ///
 /// # Errors
-/// A base URL that cannot be used or has an address that `guard` refuses, or a
-/// name or identity that is taken.
+/// A base URL that cannot be used or has an address that `guard` refuses, a name or
+/// identity that is taken, or a way to authenticate that needs a login.
 pub async fn add_source(
     db: &Db,
     guard: &Guard,
@@ -39,15 +75,73 @@ pub async fn add_source(
     auth: SourceAuth,
     requests_per_second: Option<u32>,
 ) -> Result<SourceId, Error> {
+    if auth.has_login() {
+        let what = "its clients are known by a `client_id`: give one";
+        return Err(Error::Login(what.to_owned()));
+    }
     check_base_url(guard, base_url).await?;
-    let new = NewSource {
-        name: name.to_owned(),
-        base_url: base_url.to_string(),
-        identity: source::identity(base_url),
+    let new = SourceToAdd {
+        name,
+        base_url,
         auth,
         requests_per_second,
     };
-    Ok(db.add_source(&new).await?)
+    Ok(db.add_source(&new.new_source()).await?)
+}
+
+/// Adds a source that is logged in to.
+///
+/// # Errors
+/// As for [`add_source`], and for a login that cannot work.
+pub async fn add_source_with_login(
+    db: &Db,
+    guard: &Guard,
+    new: &SourceToAdd<'_>,
+    login: GivenLogin,
+) -> Result<SourceId, Error> {
+    check_base_url(guard, new.base_url).await?;
+    let login = check_login(guard, new.base_url, new.auth, login).await?;
+    Ok(db.add_source_with_login(&new.new_source(), &login).await?)
+}
+
+/// Replaces how a source is logged in to.
+///
+/// # Errors
+/// An unknown source, or a login that cannot work.
+pub async fn set_login(
+    db: &Db,
+    guard: &Guard,
+    source: &str,
+    login: GivenLogin,
+) -> Result<(), Error> {
+    let source = db.source(source).await?;
+    let base_url = Url::parse(&source.base_url)
+        .map_err(|_| Error::Login("the base URL cannot be read".to_owned()))?;
+    let login = check_login(guard, &base_url, source.auth, login).await?;
+    Ok(db.set_source_login(source.id, &login).await?)
+}
+
+async fn check_login(
+    guard: &Guard,
+    base_url: &Url,
+    auth: SourceAuth,
+    login: GivenLogin,
+) -> Result<OpenLogin, Error> {
+    if let Some(token_url) = &login.token_url {
+        check_token_url(guard, base_url, token_url).await?;
+    }
+    let checked = login.checked(auth);
+    checked.map_err(|what| Error::Login(what.to_owned()))
+}
+
+/// Checks that the token endpoint of a source can be at a URL.
+///
+/// # Errors
+/// [`Error::Login`] if not, [`Error::Address`] if `guard` refuses its address.
+pub async fn check_token_url(guard: &Guard, base_url: &Url, token_url: &str) -> Result<(), Error> {
+    let url = source::check_token_url(base_url, token_url);
+    let url = url.map_err(|error| Error::Login(error.to_string()))?;
+    guard.admit(&url).await.map_err(Error::Address)
 }
 
 /// Checks that a source can begin at a URL.
@@ -58,6 +152,26 @@ pub async fn check_base_url(guard: &Guard, base_url: &Url) -> Result<(), Error> 
     let (auth, limits) = (source::Auth::None, source::Limits::default());
     source::SourceClient::new(base_url.clone(), auth, limits, guard).map_err(Error::Source)?;
     guard.admit(base_url).await.map_err(Error::Address)
+}
+
+/// What a connection is made with.
+#[derive(Debug, Default)]
+pub struct Credentials {
+    /// A bearer token.
+    pub token: Option<String>,
+    /// The tokens of a patient's grant.
+    pub grant: Option<NewToken>,
+}
+
+impl Credentials {
+    /// Checks that they are those that a source wants.
+    ///
+    /// # Errors
+    /// [`Error::Credentials`], which repeats nothing of them.
+    pub fn check(&self, auth: SourceAuth) -> Result<(), Error> {
+        db::check_credentials(auth, self.token.is_some(), self.grant.as_ref())
+            .map_err(Error::Credentials)
+    }
 }
 
 /// Adds a connection, and its patient if there is none of this external id.
@@ -71,16 +185,52 @@ pub async fn add_connection(
     source_patient_id: String,
     token: Option<String>,
 ) -> Result<ConnectionId, Error> {
-    let source_id = db.source(source).await?.id;
-    let patient_id = db.ensure_patient(external_id).await?;
-    Ok(db
-        .add_connection(&NewConnection {
-            patient_id,
-            source_id,
-            source_patient_id,
-            token,
-        })
-        .await?)
+    let credentials = Credentials { token, grant: None };
+    add_connection_with(db, external_id, source, source_patient_id, credentials).await
+}
+
+/// As [`add_connection`], with what the source wants.
+///
+/// # Errors
+/// As there, and for credentials that the source does not want.
+pub async fn add_connection_with(
+    db: &Db,
+    external_id: &str,
+    source: &str,
+    source_patient_id: String,
+    credentials: Credentials,
+) -> Result<ConnectionId, Error> {
+    let source = db.source(source).await?;
+    credentials.check(source.auth)?;
+    let new = NewConnection {
+        patient_id: db.ensure_patient(external_id).await?,
+        source_id: source.id,
+        source_patient_id,
+        token: credentials.token,
+    };
+    Ok(match &credentials.grant {
+        Some(grant) => db.add_connection_with_grant(&new, grant).await?,
+        None => db.add_connection(&new).await?,
+    })
+}
+
+/// Reads the answer of a token endpoint that somebody else has asked.
+///
+/// # Errors
+/// [`Error::Credentials`], which repeats nothing of it.
+pub fn read_grant(answer: &[u8]) -> Result<NewToken, Error> {
+    let granted = Granted::parse(answer).map_err(|_| {
+        Error::Credentials(
+            "the grant is no answer of a token endpoint: JSON with access_token, refresh_token, expires_in, scope",
+        )
+    })?;
+    Ok(NewToken {
+        access: Some(granted.access.expose().to_owned()),
+        refresh: granted.refresh.map(|token| token.expose().to_owned()),
+        scope: granted.scope,
+        expires_in: granted.expires_in,
+        after_refusal: false,
+    })
 }
 
 /// Adds a destination: probes its folder or object store and puts its name on it first.

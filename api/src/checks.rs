@@ -30,6 +30,16 @@ pub trait Checks: Send + Sync {
     /// Why it cannot be used.
     fn base_url<'a>(&'a self, base_url: &'a str) -> BoxFuture<'a, Result<CheckedBase, Reason>>;
 
+    /// Checks the URL of a token endpoint of the source at `base_url`.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    fn token_url<'a>(
+        &'a self,
+        base_url: &'a str,
+        token_url: &'a str,
+    ) -> BoxFuture<'a, Result<(), Reason>>;
+
     /// Checks that there can be a destination at a location, without reaching for it,
     /// and gives the form in which the location is stored. `credentials` are those of
     /// an object store, as JSON.

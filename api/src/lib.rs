@@ -2,7 +2,7 @@
 //! asked for is a row, and Dispatch, in a worker, starts its workflow. `views` gives
 //! rows their shape on the wire, `problem` gives errors theirs.
 //!
-//! Invariant: every route but health and the OpenAPI document needs a key with the
+//! Invariant: every route but health, our public keys and the OpenAPI document needs a key with the
 //! right scope; no answer holds a token or a source's patient id, and resources
 //! only where the scope is `phi`.
 

@@ -39,6 +39,7 @@ use crate::routes;
         (name = "exports", description = "Runs that deliver to a destination"),
         (name = "keys", description = "Keys to this API"),
         (name = "audit", description = "Who did what, and what was disclosed"),
+        (name = "portals", description = "For the portals that we are a client of"),
         (name = "health", description = "For load balancers and orchestrators"),
     )
 )]

@@ -32,6 +32,22 @@ impl Checks for Register {
         .boxed()
     }
 
+    fn token_url<'a>(
+        &'a self,
+        base_url: &'a str,
+        token_url: &'a str,
+    ) -> BoxFuture<'a, Result<(), Reason>> {
+        async move {
+            let base_url: Url = base_url
+                .parse()
+                .map_err(|error| Reason::Unusable(format!("`base_url` is not a URL: {error}")))?;
+            register::check_token_url(&self.guard, &base_url, token_url)
+                .await
+                .map_err(reason)
+        }
+        .boxed()
+    }
+
     fn destination<'a>(
         &'a self,
         location: &'a str,

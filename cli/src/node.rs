@@ -92,6 +92,10 @@ impl Api {
         let shutdown = async move {
             let _ = stopped.wait_for(|is| *is).await;
         };
+        // Portals want the address of our public keys before they know us as a client.
+        activities::first_signing_keys(&core.db)
+            .await
+            .context("make the signing keys")?;
         let checks = Register {
             guard: core.guard.clone(),
         };

@@ -1,5 +1,5 @@
-//! A fake patient portal: FHIR R4 over HTTP with sample patients, fault knobs
-//! and a log of what it served. The demo and the tests pull from it.
+//! A fake patient portal: FHIR R4 over HTTP with sample patients, fault knobs,
+//! SMART tokens and a log of what it served. The demo and the tests pull from it.
 //!
 //! It owns the sample data (`data/`) and the portal's behaviour. It uses no
 //! other room of this workspace, so that it can judge what they do.
@@ -16,6 +16,7 @@ mod portal;
 mod routes;
 mod sample;
 mod server;
+mod smart;
 
 #[cfg(test)]
 mod portal_tests;
@@ -25,3 +26,4 @@ pub use knobs::Knobs;
 pub use log::{LogEntry, Served};
 pub use portal::{Portal, PortalPatient};
 pub use server::{Sandbox, SandboxOptions};
+pub use smart::{Issued, Smart, SmartClient, SmartKnobs, SmartOptions, TokenRequest};

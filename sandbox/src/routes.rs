@@ -9,6 +9,7 @@ use crate::knobs::Knobs;
 use crate::log::{LogEntry, Served};
 use crate::portal::Portal;
 use crate::server::{SandboxOptions, closing};
+use crate::smart::{self, Smart};
 use axum::body::Bytes;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -26,6 +27,7 @@ use url::Url;
 #[derive(Clone)]
 struct App {
     portal: Portal,
+    smart: Smart,
     options: Arc<SandboxOptions>,
     closed: watch::Receiver<()>,
 }
@@ -36,11 +38,13 @@ struct Contents(Vec<Served>);
 
 pub(crate) fn router(
     portal: Portal,
+    smart: Smart,
     options: SandboxOptions,
     closed: watch::Receiver<()>,
 ) -> Router {
     let app = App {
         portal,
+        smart,
         options: Arc::new(options),
         closed,
     };
@@ -94,14 +98,16 @@ async fn admit(app: &App, request: Request, next: Next) -> Response {
     if let Some(status) = refusal {
         return outcome(status, "Come back later.");
     }
-    if let Some(token) = &app.options.bearer_token
-        && request.uri().path() != "/fhir/metadata"
-    {
+    if !smart::public(request.uri().path()) {
         let given = request
             .headers()
             .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        if given.and_then(|given| given.strip_prefix("Bearer ")) != Some(token) {
+            .and_then(|value| value.to_str().ok())
+            .and_then(|given| given.strip_prefix("Bearer "));
+        let is_wrong = |token: &String| given != Some(token);
+        if app.options.bearer_token.as_ref().is_some_and(is_wrong)
+            || (app.options.smart.is_some() && !app.smart.admits(given))
+        {
             return outcome(401, "A bearer token is needed.");
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::log::Log;
 use crate::portal::{Portal, PortalPatient, read_row};
+use crate::smart::{self, Smart, SmartOptions};
 use crate::{routes, sample};
 use anyhow::Context;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,6 +24,9 @@ pub struct SandboxOptions {
     pub page_size: usize,
     /// What requests under `/fhir`, metadata apart, must carry as `Authorization: Bearer …`.
     pub bearer_token: Option<String>,
+    /// The clients of its authorization server; requests under `/fhir`, metadata apart, then need one of its
+    /// access tokens.
+    pub smart: Option<SmartOptions>,
     /// The log is appended to this file as well, as NDJSON.
     pub log_file: Option<PathBuf>,
     /// Further resources, one JSON object each, beside the sample. Those with a `subject` or `patient`
@@ -37,6 +41,7 @@ impl Default for SandboxOptions {
             latency: Duration::ZERO,
             page_size: 50,
             bearer_token: None,
+            smart: None,
             log_file: None,
             extra: Vec::new(),
         }
@@ -47,6 +52,7 @@ impl Default for SandboxOptions {
 #[derive(Debug)]
 pub struct Sandbox {
     portal: Portal,
+    smart: Smart,
     server: JoinHandle<()>,
     _open: watch::Sender<()>,
 }
@@ -70,7 +76,16 @@ impl Sandbox {
         let base = Url::parse(&format!("http://{address}/fhir")).context("make the base URL")?;
         let portal = Portal::new(base, data, log);
         let (open, closed) = watch::channel(());
-        let router = routes::router(portal.clone(), options, closed.clone());
+        let smart = Smart::new(options.smart.clone().unwrap_or_default());
+        let mut router = routes::router(
+            portal.clone(),
+            smart.clone(),
+            options.clone(),
+            closed.clone(),
+        );
+        if options.smart.is_some() {
+            router = router.merge(smart::router(smart.clone(), portal.clone()));
+        }
         let server = axum::serve(listener, router).with_graceful_shutdown(closing(closed));
         let server = tokio::spawn(async move {
             if let Err(error) = server.await {
@@ -79,6 +94,7 @@ impl Sandbox {
         });
         Ok(Self {
             portal,
+            smart,
             server,
             _open: open,
         })
@@ -92,6 +108,11 @@ impl Sandbox {
     /// The portal's patients.
     pub fn patients(&self) -> Vec<PortalPatient> {
         self.portal.patients()
+    }
+
+    /// The authorization server; nobody asks it unless [`SandboxOptions::smart`] says so.
+    pub fn smart(&self) -> &Smart {
+        &self.smart
     }
 
     /// The data, the knobs and the log.

@@ -24,6 +24,7 @@ mod one_run;
 mod outages;
 mod postgres;
 mod pull_cancel;
+mod pull_smart;
 mod quickstart;
 mod recover;
 mod recycle;

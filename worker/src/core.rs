@@ -177,8 +177,19 @@ fn guard(settings: &Settings) -> Result<Guard> {
     Ok(Guard::new(allow))
 }
 
-/// The configured key, or the one of the data folder, made at the first start.
+/// The key that seals, and the other one that opens, if there is one.
 fn key_ring(settings: &Settings, folder: &Path) -> Result<KeyRing> {
+    let ring = first_key(settings, folder)?;
+    let other = &settings.secrets.other_encryption_key;
+    if other.is_empty() {
+        return Ok(ring);
+    }
+    ring.and_opens(other.expose())
+        .context("`secrets.other_encryption_key`")
+}
+
+/// The configured key, or the one of the data folder, made at the first start.
+fn first_key(settings: &Settings, folder: &Path) -> Result<KeyRing> {
     if !settings.secrets.encryption_key.is_empty() {
         return Ok(KeyRing::from_base64(
             settings.secrets.encryption_key.expose(),

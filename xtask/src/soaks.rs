@@ -53,7 +53,7 @@ const BASE: Soak = Soak {
     limit_min: 60,
 };
 
-pub(crate) const SOAKS: [Soak; 11] = [
+pub(crate) const SOAKS: [Soak; 12] = [
     Soak {
         name: "segments-fuzz",
         about: "a million broken segment files: each is read or refused, none panics",
@@ -219,6 +219,24 @@ pub(crate) const SOAKS: [Soak; 11] = [
         about: "what one worker gets through and what two do, five times each in turn",
         arguments: system_tests!("throughput::"),
         env: &[("CHARTLIFT_ROUNDS", "5"), ("CHARTLIFT_CONNECTIONS", "40")],
+        servers: true,
+        ..BASE
+    },
+    Soak {
+        name: "tokens",
+        about: "1,000 tokens that end under two workers that are killed, on both databases",
+        arguments: &[
+            "test",
+            "--release",
+            "--workspace",
+            "--features",
+            "chartlift/failpoints",
+            "--lib",
+            "token_tests::storm",
+            "--",
+            "--nocapture",
+        ],
+        env: &[("CHARTLIFT_TOKEN_EXPIRIES", "1000")],
         servers: true,
         ..BASE
     },

@@ -4,11 +4,14 @@ use utoipa::openapi::{Components, RefOr, Schema};
 
 /// The bodies whose members of at least one character are such texts.
 const BODIES: &[&str] = &[
+    "GrantBody",
+    "LoginBody",
     "NewConnectionBody",
     "NewDestinationBody",
     "NewKeyBody",
     "NewPatient",
     "NewSourceBody",
+    "ReconnectBody",
 ];
 
 /// No control characters, and no white space at either end. Spelled out, since

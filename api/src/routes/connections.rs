@@ -3,17 +3,18 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use db::NewConnection;
+use db::{NewConnection, SourceAuth};
 use model::{ConnectionId, PatientId, SourceId};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::logins::{GrantBody, credentials};
 use crate::App;
 use crate::auth::{MayRead, MayWrite};
 use crate::entity::Entity;
 use crate::extract::{Body, Id, Params, id, text};
 use crate::list::{Asked, Page};
-use crate::problem::Problem;
+use crate::problem::{INVALID_VALUE, Problem};
 use crate::views::ConnectionView;
 use crate::views::words::{ConnectionIdSchema, PatientIdSchema, SourceIdSchema};
 
@@ -57,6 +58,19 @@ pub(crate) struct NewConnectionBody {
     /// A bearer token for the source. Stored sealed; no answer shows it.
     #[schema(min_length = 1, max_length = 8000, write_only)]
     token: Option<String>,
+    /// The patient's grant, at a source with the auth `smart`.
+    grant: Option<GrantBody>,
+}
+
+/// What a connection is made with anew; the patient is the same.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReconnectBody {
+    /// A bearer token for the source. Stored sealed; no answer shows it.
+    #[schema(min_length = 1, max_length = 8000, write_only)]
+    token: Option<String>,
+    /// The patient's grant, at a source with the auth `smart`.
+    grant: Option<GrantBody>,
 }
 
 /// List connections, newest first
@@ -94,11 +108,9 @@ pub(crate) async fn add(
     Body(body): Body<NewConnectionBody>,
 ) -> Result<Response, Problem> {
     text("source_patient_id", &body.source_patient_id, 1000)?;
-    if let Some(token) = &body.token {
-        text("token", token, 8000)?;
-    }
     app.db.patient(&body.patient_id.to_string()).await?;
-    app.db.source(&body.source_id.to_string()).await?;
+    let source = app.db.source(&body.source_id.to_string()).await?;
+    let grant = credentials(source.auth, body.token.as_ref(), body.grant)?;
     let new = NewConnection {
         patient_id: body.patient_id,
         source_id: body.source_id,
@@ -107,7 +119,10 @@ pub(crate) async fn add(
     };
     let id: ConnectionId = caller
         .once("connection.add", |db| async move {
-            db.add_connection(&new).await
+            match &grant {
+                Some(grant) => db.add_connection_with_grant(&new, grant).await,
+                None => db.add_connection(&new).await,
+            }
         })
         .await?;
     Ok(entity(&app, id)
@@ -140,6 +155,34 @@ pub(crate) async fn revoke(
     caller
         .once("connection.revoke", |db| async move {
             db.revoke_connection(id).await.map(|()| id)
+        })
+        .await?;
+    Ok(entity(&app, id).await?.with(StatusCode::OK))
+}
+
+/// Connect a connection again, with new credentials; it is active then
+#[utoipa::path(post, path = "/v1/connections/{id}/reconnect", operation_id = "reconnectConnection",
+    tag = "connections", params(("id" = inline(ConnectionIdSchema), Path, description = "The connection.")),
+    request_body = ReconnectBody, security(("key" = ["write"])),
+    responses((status = 200, description = "As it is now.", body = ConnectionView)))]
+pub(crate) async fn reconnect(
+    MayWrite(caller): MayWrite,
+    State(app): State<App>,
+    Id(id): Id<ConnectionId>,
+    Body(body): Body<ReconnectBody>,
+) -> Result<Response, Problem> {
+    let connection = app.db.connection_summary(id).await?;
+    let source = app.db.source(&connection.source_id.to_string()).await?;
+    let (token, grant) = (body.token, body.grant);
+    let grant = credentials(source.auth, token.as_ref(), grant)?;
+    if source.auth == SourceAuth::Bearer && token.is_none() {
+        let detail = "A connection to this source is made with a bearer `token`.";
+        return Err(Problem::new(INVALID_VALUE, detail));
+    }
+    caller
+        .once("connection.reconnect", |db| async move {
+            let done = db.reconnect(id, token.as_deref(), grant.as_ref()).await;
+            done.map(|()| id)
         })
         .await?;
     Ok(entity(&app, id).await?.with(StatusCode::OK))

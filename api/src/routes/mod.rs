@@ -5,7 +5,9 @@ mod connections;
 mod destinations;
 mod exports;
 mod health;
+mod jwks;
 mod keys;
+mod logins;
 mod patients;
 mod probes;
 mod pulls;
@@ -38,6 +40,7 @@ pub(crate) fn all() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
+        .routes(routes!(jwks::read))
         .routes(routes!(sources::list, sources::add))
         .routes(routes!(sources::read, sources::change))
         .routes(routes!(patients::list, patients::add))
@@ -47,6 +50,7 @@ pub(crate) fn all() -> OpenApiRouter<App> {
         .routes(routes!(connections::list, connections::add))
         .routes(routes!(connections::read))
         .routes(routes!(connections::revoke))
+        .routes(routes!(connections::reconnect))
         .routes(routes!(pulls::list, pulls::start))
         .routes(routes!(pulls::read))
         .routes(routes!(pulls::cancel))

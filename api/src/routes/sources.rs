@@ -9,6 +9,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::PageQuery;
+use super::logins::LoginBody;
 use crate::App;
 use crate::auth::{MayRead, MayWrite};
 use crate::checks::CheckedBase;
@@ -32,9 +33,11 @@ pub(crate) struct NewSourceBody {
         example = "https://ehr.example/fhir/R4"
     )]
     base_url: String,
-    /// Whether each connection brings a bearer token.
+    /// Where its tokens come from.
     #[serde(default)]
     auth: AuthBody,
+    /// How we are known there, where `auth` is `client_credentials`, `backend_services` or `smart`.
+    login: Option<LoginBody>,
     /// How often it may be asked a second, by all workers together; as often as they
     /// like, where it is left out.
     #[serde(default, deserialize_with = "whole")]
@@ -51,6 +54,24 @@ pub(crate) enum AuthBody {
     None,
     /// A bearer token per connection.
     Bearer,
+    /// OAuth 2.0 client credentials: a token of our own, for a secret.
+    ClientCredentials,
+    /// SMART Backend Services: a token of our own, for a signature.
+    BackendServices,
+    /// SMART App Launch: each connection brings a patient's grant.
+    Smart,
+}
+
+impl From<AuthBody> for SourceAuth {
+    fn from(auth: AuthBody) -> Self {
+        match auth {
+            AuthBody::None => Self::None,
+            AuthBody::Bearer => Self::Bearer,
+            AuthBody::ClientCredentials => Self::ClientCredentials,
+            AuthBody::BackendServices => Self::BackendServices,
+            AuthBody::Smart => Self::Smart,
+        }
+    }
 }
 
 /// What may change of a source; what is left out stays.
@@ -67,6 +88,8 @@ pub(crate) struct SourceChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     requests_per_second: Option<Option<u32>>,
+    /// Another login in the place of the one there is.
+    login: Option<LoginBody>,
 }
 
 /// Tells `null` from what is left out.
@@ -114,18 +137,30 @@ pub(crate) async fn add(
 ) -> Result<Response, Problem> {
     let name = text("name", &body.name, 100)?;
     let base = base_url_of(&app, &body.base_url).await?;
+    let auth = SourceAuth::from(body.auth);
+    let login = match body.login {
+        Some(login) => Some(login.checked(&app, &base.base_url, auth).await?),
+        None if auth.has_login() => {
+            let detail =
+                "A source with this `auth` has a `login`: the `client_id` by which it knows us.";
+            return Err(Problem::new(INVALID_VALUE, detail));
+        }
+        None => None,
+    };
     let new = NewSource {
         name: name.to_owned(),
         base_url: base.base_url,
         identity: base.identity,
-        auth: match body.auth {
-            AuthBody::None => SourceAuth::None,
-            AuthBody::Bearer => SourceAuth::Bearer,
-        },
+        auth,
         requests_per_second: check_rate(body.requests_per_second)?,
     };
     let id: SourceId = caller
-        .once("source.add", |db| async move { db.add_source(&new).await })
+        .once("source.add", |db| async move {
+            match &login {
+                Some(login) => db.add_source_with_login(&new, login).await,
+                None => db.add_source(&new).await,
+            }
+        })
         .await?;
     Ok(entity(&app, id)
         .await?
@@ -164,10 +199,16 @@ pub(crate) async fn change(
         Some(base_url) => Some(base_url_of(&app, base_url).await?.base_url),
         None => None,
     };
+    let base_url = base.as_deref().unwrap_or(&seen.base_url);
+    let login = match change.login {
+        Some(login) => Some(login.checked(&app, base_url, seen.auth).await?),
+        None => None,
+    };
     let change = db::SourceChange {
         base_url: base.as_deref(),
         requests_per_second: rate,
         enabled: change.enabled,
+        login: login.as_ref(),
         seen: sets_condition(&headers).then_some(&seen),
     };
     caller.db("source.change").change_source(id, change).await?;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{JsonBody, Reply, Server, assert_problem, new_key, send};
 
 /// What may be asked without a key.
-const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+const OPEN: [&str; 3] = ["/.well-known/jwks.json", "/healthz", "/readyz"];
 
 /// An operation of the document.
 #[derive(Debug)]

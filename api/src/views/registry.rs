@@ -1,15 +1,18 @@
 //! Sources, patients, connections and destinations.
 
-use db::{ConnectionSummary, Destination, Patient, Probe, Source};
-use model::{ConnectionId, ConnectionStatus, DestinationId, FileFormat, PatientId, SourceId};
+use db::{ConnectionSummary, Destination, Patient, Probe, Source, SourceLogin};
+use model::{
+    ClientMethod, ConnectionId, ConnectionStatus, DestinationId, FileFormat, PatientId,
+    SigningAlgorithm, SourceId,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::probe::ProbeView;
 use super::text;
 use super::words::{
-    ConnectionIdSchema, ConnectionStatusSchema, DestinationIdSchema, FileFormatSchema,
-    PatientIdSchema, SourceIdSchema,
+    ClientMethodSchema, ConnectionIdSchema, ConnectionStatusSchema, DestinationIdSchema,
+    FileFormatSchema, PatientIdSchema, SigningAlgorithmSchema, SourceIdSchema,
 };
 
 /// A source.
@@ -24,13 +27,42 @@ pub struct SourceView {
     pub base_url: String,
     /// Its normalised base, which stays when `base_url` is corrected.
     pub identity: String,
-    /// `none`, or `bearer`: each connection brings a token.
+    /// `none`; `bearer`: each connection brings a token; `client_credentials` or `backend_services`:
+    /// the source gives us tokens; `smart`: each connection brings a patient's grant.
     pub auth: &'static str,
+    /// How we are known where it gives out tokens. Never the secret.
+    pub login: Option<LoginView>,
     /// How often it may be asked a second, by all workers together.
     pub requests_per_second: Option<u32>,
     pub enabled: bool,
     #[schema(format = DateTime)]
     pub created_at: String,
+}
+
+/// How we are known where a source gives out tokens.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = SourceLogin)]
+pub struct LoginView {
+    pub client_id: String,
+    /// The token endpoint; null where the source's smart-configuration names it.
+    pub token_url: Option<String>,
+    pub scope: Option<String>,
+    #[schema(value_type = ClientMethodSchema)]
+    pub method: ClientMethod,
+    #[schema(value_type = Option<SigningAlgorithmSchema>)]
+    pub signing_algorithm: Option<SigningAlgorithm>,
+}
+
+impl From<SourceLogin> for LoginView {
+    fn from(login: SourceLogin) -> Self {
+        Self {
+            client_id: login.client_id,
+            token_url: login.token_url,
+            scope: login.scope,
+            method: login.method,
+            signing_algorithm: login.algorithm,
+        }
+    }
 }
 
 /// A person of the operator's.
@@ -149,6 +181,7 @@ impl From<Source> for SourceView {
             base_url: source.base_url,
             identity: source.identity,
             auth: source.auth.as_str(),
+            login: source.login.map(LoginView::from),
             requests_per_second: source.requests_per_second,
             enabled: source.enabled,
             created_at: text(source.created_at),

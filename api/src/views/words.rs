@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 
 use model::{
-    AuditId, Check, ConnectionId, ConnectionStatus, DestinationId, ExportId, FileFormat, HeldState,
-    KeyId, PatientId, ProbeId, ProbeKind, PullId, PullKind, RunPhase, RunState, Scope, SourceId,
-    Trigger, TypeOutcome, Verdict,
+    AuditId, Check, ClientMethod, ConnectionId, ConnectionStatus, DestinationId, ExportId,
+    FileFormat, HeldState, KeyId, PatientId, ProbeId, ProbeKind, PullId, PullKind, RunPhase,
+    RunState, Scope, SigningAlgorithm, SourceId, Trigger, TypeOutcome, Verdict,
 };
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -78,6 +78,7 @@ ids! {
 
 words! {
     CheckSchema for Check;
+    ClientMethodSchema for ClientMethod;
     ConnectionStatusSchema for ConnectionStatus;
     FileFormatSchema for FileFormat;
     HeldStateSchema for HeldState;
@@ -86,6 +87,7 @@ words! {
     RunPhaseSchema for RunPhase;
     RunStateSchema for RunState;
     ScopeSchema for Scope;
+    SigningAlgorithmSchema for SigningAlgorithm;
     TriggerSchema for Trigger;
     TypeOutcomeSchema for TypeOutcome;
     VerdictSchema for Verdict;

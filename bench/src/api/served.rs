@@ -23,6 +23,10 @@ impl Checks for Never {
         Box::pin(async { Err(api::Reason::Unusable(String::new())) })
     }
 
+    fn token_url<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<(), Reason>> {
+        Box::pin(async { Err(api::Reason::Unusable(String::new())) })
+    }
+
     fn destination<'a>(
         &'a self,
         _: &'a str,

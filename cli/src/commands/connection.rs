@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use activities::register::add_connection;
+use activities::register::{Credentials, add_connection_with, read_grant};
 use anyhow::{Context, Result, ensure};
 use api::views::ConnectionView;
 use clap::Subcommand;
@@ -26,7 +26,8 @@ pub(crate) enum ConnectionCommand {
     /// Connect a patient to a source and ask for the first pull; prints the connection's id
     #[command(after_help = "Examples:\n  \
         chartlift connection add --patient mrs-doe --source clinic --source-patient-id 12345 --token-file token.txt\n  \
-        pass show clinic | chartlift connection add … --token-file -")]
+        pass show clinic | chartlift connection add … --token-file -\n  \
+        chartlift connection add --patient mrs-doe --source portal --source-patient-id 12345 --grant-file grant.json")]
     Add {
         /// Your own name for the patient; added if there is none of it
         #[arg(long, value_name = "EXTERNAL_ID")]
@@ -40,9 +41,31 @@ pub(crate) enum ConnectionCommand {
         /// The file that holds the bearer token, `-` for standard input; stored encrypted
         #[arg(long, value_name = "FILE")]
         token_file: Option<PathBuf>,
+        /// The file that holds the answer of the source's token endpoint (JSON with
+        /// access_token, refresh_token, expires_in, scope), `-` for standard input, at a
+        /// source with the auth smart; stored encrypted
+        #[arg(long, value_name = "FILE", conflicts_with = "token_file")]
+        grant_file: Option<PathBuf>,
         /// Do not ask for the first pull
         #[arg(long)]
         no_pull: bool,
+    },
+    /// Connect a connection again, with a new token or grant, and ask for a pull
+    Reconnect {
+        /// Its id
+        connection: ConnectionId,
+        /// The file that holds the bearer token, `-` for standard input; stored encrypted
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
+        /// The file that holds the answer of the source's token endpoint, `-` for standard
+        /// input; stored encrypted
+        #[arg(
+            long,
+            value_name = "FILE",
+            conflicts_with = "token_file",
+            required_unless_present = "token_file"
+        )]
+        grant_file: Option<PathBuf>,
     },
     /// List the connections
     List {
@@ -70,20 +93,35 @@ pub(crate) async fn run(global: &GlobalArguments, command: ConnectionCommand) ->
             source,
             source_patient_id,
             token_file,
+            grant_file,
             no_pull,
         } => {
-            let token = token_file.as_deref().map(read_token).transpose()?;
+            let credentials = read_credentials(token_file.as_deref(), grant_file.as_deref())?;
             let wants_token = db.source(&source).await?.auth == SourceAuth::Bearer;
             ensure!(
-                token.is_some() || !wants_token,
+                credentials.token.is_some() || !wants_token,
                 "source `{source}` wants a bearer token: give --token-file"
             );
-            let id = add_connection(&db, &patient, &source, source_patient_id, token).await?;
+            let added = add_connection_with(&db, &patient, &source, source_patient_id, credentials);
+            let id = added.await?;
             print_line(&id.to_string());
             if !no_pull {
                 let pull = db.request_pull(id, Trigger::ConnectionAdded).await?;
                 eprintln!("queued {pull}: a running worker starts it within seconds");
             }
+        }
+        ConnectionCommand::Reconnect {
+            connection,
+            token_file,
+            grant_file,
+        } => {
+            let credentials = read_credentials(token_file.as_deref(), grant_file.as_deref())?;
+            let source = db.connection_summary(connection).await?.source_id;
+            credentials.check(db.source(&source.to_string()).await?.auth)?;
+            let (token, grant) = (credentials.token.as_deref(), credentials.grant.as_ref());
+            db.reconnect(connection, token, grant).await?;
+            let pull = db.request_pull(connection, Trigger::Manual).await?;
+            eprintln!("queued {pull}: a running worker starts it within seconds");
         }
         ConnectionCommand::List { json } => {
             let connections = all(&db).await?;
@@ -129,8 +167,18 @@ async fn all(db: &Db) -> Result<Vec<ConnectionView>> {
     }
 }
 
+/// Reads what a connection is made with. No error repeats what was read.
+fn read_credentials(token: Option<&Path>, grant: Option<&Path>) -> Result<Credentials> {
+    let grant = grant.map(|file| read_secret(file).context("read the grant"));
+    let grant = grant.transpose()?.map(|text| read_grant(text.as_bytes()));
+    Ok(Credentials {
+        token: token.map(read_token).transpose()?,
+        grant: grant.transpose()?,
+    })
+}
+
 /// Reads a token. No error repeats what was read.
-fn read_token(file: &Path) -> Result<String> {
+pub(crate) fn read_token(file: &Path) -> Result<String> {
     let text = read_secret(file).context("read the token")?;
     let token = text.trim();
     ensure!(!token.is_empty(), "the token is empty");

@@ -50,6 +50,21 @@ pub(crate) enum KeysCommand {
         #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=720))]
         overlap_hours: u32,
     },
+    /// Make new keys to sign with as a client of portals (/.well-known/jwks.json). Portals
+    /// that keep our public keys see the new ones first: these sign after an hour, and the
+    /// old ones stay published for two more
+    RotateSigning {
+        /// The old keys are known to somebody else: withdraw them now. Portals that keep
+        /// our public keys may refuse us until they ask for them again
+        #[arg(long)]
+        at_once: bool,
+    },
+    /// Seal everything in the database with `secrets.encryption_key` that is sealed with
+    /// another key, while workers and API go on; stopped, it goes on when called again
+    #[command(after_help = "First give every process both keys, the new one as \
+        `secrets.encryption_key` and the old one as\n`secrets.other_encryption_key`, and start it again \
+        (docs/authentication.md). Remove the old key when this says that nothing is left.")]
+    RotateEncryption,
 }
 
 pub(crate) async fn run(global: &GlobalArguments, command: KeysCommand) -> Result<ExitCode> {
@@ -74,7 +89,44 @@ pub(crate) async fn run(global: &GlobalArguments, command: KeysCommand) -> Resul
         KeysCommand::Rotate { key, overlap_hours } => {
             print_line(&db.rotate_api_key(key, in_hours(overlap_hours)).await?.1);
         }
+        KeysCommand::RotateSigning { at_once } => {
+            activities::rotate_signing_keys(&db, at_once).await?;
+        }
+        KeysCommand::RotateEncryption => return rotate_encryption(&db).await,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Passes that find what others have written meanwhile with the old key.
+const PASSES_MAX: u32 = 3;
+
+async fn rotate_encryption(db: &Db) -> Result<ExitCode> {
+    let mut resealed = 0;
+    for _ in 0..PASSES_MAX {
+        let pass = db.reseal().await?;
+        resealed += pass.resealed;
+        if pass.unreadable > 0 {
+            eprintln!(
+                "{} values are sealed with a key that is not here: give it as `secrets.other_encryption_key`",
+                pass.unreadable
+            );
+            return Ok(ExitCode::FAILURE);
+        }
+        if pass.resealed == 0 && pass.replaced_meanwhile == 0 {
+            break;
+        }
+    }
+    let left = db.sealed_otherwise().await?;
+    if left > 0 {
+        eprintln!(
+            "{left} values are sealed with another key again: a process still seals with it. Start every process with \
+             the new `secrets.encryption_key`, then call this again"
+        );
+        return Ok(ExitCode::FAILURE);
+    }
+    print_line(&format!(
+        "{resealed} values sealed anew; nothing is sealed with another key"
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

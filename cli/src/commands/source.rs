@@ -1,15 +1,18 @@
 //! `chartlift source …`
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use activities::register::add_source;
-use anyhow::Result;
+use activities::register::{SourceToAdd, add_source, add_source_with_login, set_login};
+use anyhow::{Result, ensure};
 use api::views::SourceView;
-use clap::Subcommand;
-use db::{Db, SourceAuth, SourceChange};
+use clap::{Args, Subcommand};
+use db::{Db, GivenLogin, SourceAuth, SourceChange};
+use model::{ClientMethod, SigningAlgorithm};
 use url::Url;
 
 use crate::args::GlobalArguments;
+use crate::commands::connection::read_token;
 use crate::deployment;
 use crate::output::{print_line, print_list, yes_no};
 
@@ -17,20 +20,32 @@ use crate::output::{print_line, print_list, yes_no};
 #[derive(Debug, Subcommand)]
 pub(crate) enum SourceCommand {
     /// Add a FHIR R4 server; prints its id
-    #[command(
-        after_help = "Example:\n  chartlift source add clinic https://ehr.example/fhir/r4 --auth bearer"
-    )]
+    #[command(after_help = "Examples:\n  \
+        chartlift source add clinic https://ehr.example/fhir/r4 --auth bearer\n  \
+        chartlift source add portal https://ehr.example/fhir/r4 --auth smart --client-id 9f3 --client-secret-file s.txt\n  \
+        chartlift source add system https://ehr.example/fhir/r4 --auth backend_services --client-id 9f3 --scope 'system/*.rs'")]
     Add {
         /// A name of your choice
         name: String,
         /// Where its FHIR API begins; ids are derived from it, so choose the lasting one
         base_url: Url,
-        /// How it is asked: none, or bearer (a token per connection)
+        /// How it is asked: none; bearer (a token per connection); client_credentials or
+        /// backend_services (a token of our own, for a secret or a signature); smart (a
+        /// patient's grant per connection)
         #[arg(long, default_value = "none")]
         auth: SourceAuth,
+        #[command(flatten)]
+        login: LoginArguments,
         /// How often it may be asked a second, by all workers together
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
         requests_per_second: Option<u32>,
+    },
+    /// Change how a source is logged in to
+    Login {
+        /// Its name or id
+        source: String,
+        #[command(flatten)]
+        login: LoginArguments,
     },
     /// Change how often a source may be asked a second, by all workers together
     Rate {
@@ -58,6 +73,48 @@ pub(crate) enum SourceCommand {
     },
 }
 
+/// How we are known where a source gives out tokens.
+#[derive(Debug, Args)]
+pub(crate) struct LoginArguments {
+    /// Our client's id at the source
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+    /// The file that holds the client's secret, `-` for standard input; stored encrypted
+    #[arg(long, value_name = "FILE", requires = "client_id")]
+    client_secret_file: Option<PathBuf>,
+    /// The token endpoint [default: the one that the source's smart-configuration names]
+    #[arg(long, value_name = "URL", requires = "client_id")]
+    token_url: Option<String>,
+    /// What to ask for, where tokens are our own
+    #[arg(long, requires = "client_id")]
+    scope: Option<String>,
+    /// How the client proves itself: none, client_secret_basic, client_secret_post or
+    /// private_key_jwt [default: as is usual]
+    #[arg(long, value_name = "METHOD", requires = "client_id")]
+    client_method: Option<ClientMethod>,
+    /// What to sign with: RS384 or ES384 [default: what the source can verify]
+    #[arg(long, value_name = "ALGORITHM", requires = "client_id")]
+    signing_algorithm: Option<SigningAlgorithm>,
+}
+
+impl LoginArguments {
+    /// The login, if one is given.
+    fn given(self) -> Result<Option<GivenLogin>> {
+        let Some(client_id) = self.client_id else {
+            return Ok(None);
+        };
+        let secret = self.client_secret_file.as_deref().map(read_token);
+        Ok(Some(GivenLogin {
+            client_id,
+            client_secret: secret.transpose()?,
+            token_url: self.token_url,
+            scope: self.scope,
+            method: self.client_method,
+            algorithm: self.signing_algorithm,
+        }))
+    }
+}
+
 pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Result<ExitCode> {
     let core = deployment::open(global).await?;
     let db = core.db;
@@ -66,10 +123,36 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
             name,
             base_url,
             auth,
+            login,
             requests_per_second: rate,
         } => {
-            let id = add_source(&db, &core.guard, &name, &base_url, auth, rate).await?;
+            let id = match login.given()? {
+                Some(login) => {
+                    let new = SourceToAdd {
+                        name: &name,
+                        base_url: &base_url,
+                        auth,
+                        requests_per_second: rate,
+                    };
+                    // Its keys are there before it is asked for the first time.
+                    activities::first_signing_keys(&db).await?;
+                    add_source_with_login(&db, &core.guard, &new, login).await?
+                }
+                None => {
+                    ensure!(
+                        !auth.has_login(),
+                        "a source with the auth `{}` knows us by a client id: give --client-id",
+                        auth.as_str()
+                    );
+                    add_source(&db, &core.guard, &name, &base_url, auth, rate).await?
+                }
+            };
             print_line(&id.to_string());
+        }
+        SourceCommand::Login { source, login } => {
+            let login = login.given()?;
+            let login = login.ok_or_else(|| anyhow::anyhow!("give --client-id"))?;
+            set_login(&db, &core.guard, &source, login).await?;
         }
         SourceCommand::Rate {
             source,
@@ -89,7 +172,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
                 .into_iter()
                 .map(SourceView::from)
                 .collect();
-            let headers = ["NAME", "ID", "BASE URL", "ENABLED"];
+            let headers = ["NAME", "ID", "BASE URL", "AUTH", "ENABLED"];
             print_list(
                 json,
                 &sources,
@@ -100,6 +183,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
                         source.name.clone(),
                         source.id.to_string(),
                         source.base_url.clone(),
+                        source.auth.to_owned(),
                         yes_no(source.enabled),
                     ]
                 },

@@ -193,13 +193,20 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
     {
         return refuse(key, "is also `api.port`; use another port");
     }
-    if !settings.secrets.encryption_key.is_empty()
-        && !is_key(settings.secrets.encryption_key.expose())
-    {
-        return refuse(
-            "secrets.encryption_key",
-            "is not 32 bytes in base64; make one with `openssl rand -base64 32`",
-        );
+    let secrets = &settings.secrets;
+    for (name, key) in [
+        ("secrets.encryption_key", &secrets.encryption_key),
+        (
+            "secrets.other_encryption_key",
+            &secrets.other_encryption_key,
+        ),
+    ] {
+        if !key.is_empty() && !is_key(key.expose()) {
+            return refuse(
+                name,
+                "is not 32 bytes in base64; make one with `openssl rand -base64 32`",
+            );
+        }
     }
     if let Err(error) = EnvFilter::builder().parse(&settings.log.level) {
         return refuse(

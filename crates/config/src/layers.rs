@@ -15,11 +15,12 @@ pub const DEFAULT: &str = include_str!("default.toml");
 const FILE_NAME: &str = "chartlift.toml";
 
 /// Keys whose value may also be given as a file.
-const SECRET_KEYS: [&str; 4] = [
+const SECRET_KEYS: [&str; 5] = [
     "database.url",
     "s3.access_key_id",
     "s3.secret_access_key",
     "secrets.encryption_key",
+    "secrets.other_encryption_key",
 ];
 
 /// What [`Settings::load`] reads.

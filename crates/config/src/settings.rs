@@ -277,6 +277,8 @@ impl MaintainSettings {
 pub struct SecretsSettings {
     /// 32 bytes in base64, or empty: then the key of the data folder.
     pub encryption_key: Secret,
+    /// 32 bytes in base64 of a key that opens and does not seal, or empty.
+    pub other_encryption_key: Secret,
 }
 
 /// `[log]`

@@ -249,6 +249,7 @@ fn a_value_of_the_wrong_kind_is_refused_with_its_place() {
         ("log.format", "xml", "use text or json"),
         ("log.level", "chatty=loud=x", "use error, warn"),
         ("secrets.encryption_key", "hush", "32 bytes in base64"),
+        ("secrets.other_encryption_key", "hush", "32 bytes in base64"),
     ] {
         let text = refusal(None, &[], &[(key, value)]);
         assert!(text.contains(expected), "{key}: {text}");

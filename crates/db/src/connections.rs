@@ -5,9 +5,11 @@ use seal::Place;
 use serde::Serialize;
 use sqlx::any::AnyRow;
 
+use crate::call::Tx;
 use crate::page;
 use crate::row::Columns;
-use crate::{Db, Error, Result};
+use crate::tokens::{forget_token, needs_reconnect};
+use crate::{Db, Error, Result, SourceAuth, lock};
 
 /// A connection to add.
 #[derive(Debug, Clone)]
@@ -57,6 +59,8 @@ pub struct Connection {
     pub requests_per_second: Option<u32>,
     /// The patient's id at the source.
     pub source_patient_id: String,
+    /// How the source wants to be asked.
+    pub auth: SourceAuth,
     /// The bearer token.
     pub token: Option<String>,
 }
@@ -91,6 +95,19 @@ impl Db {
     /// [`Error::Conflict`] if the patient is connected to the source already.
     pub async fn add_connection(&self, new: &NewConnection) -> Result<ConnectionId> {
         let id = ConnectionId::new();
+        let mut tx = self.writer.begin().await?;
+        self.insert_connection(&mut tx, id, new).await?;
+        self.commit(tx, id).await?;
+        Ok(id)
+    }
+
+    /// Writes the row of a connection.
+    pub(crate) async fn insert_connection(
+        &self,
+        tx: &mut Tx<'_>,
+        id: ConnectionId,
+        new: &NewConnection,
+    ) -> Result<()> {
         let row = id.to_string();
         let patient = self.keys.seal(
             Place {
@@ -112,7 +129,6 @@ impl Db {
                 )
             })
             .transpose()?;
-        let mut tx = self.writer.begin().await?;
         sqlx::query(
             "INSERT INTO connections (id, patient_id, source_id, status, enabled, source_patient_id_sealed, \
              token_sealed, log_version, head_seq, pull_failures, pull_not_before, created_at) \
@@ -124,13 +140,12 @@ impl Db {
         .bind(patient)
         .bind(token)
         .bind(Timestamp::now().0)
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await
         .map_err(|error| {
             Error::unique(error, || format!("patient {} is connected to {} already", new.patient_id, new.source_id))
         })?;
-        self.commit(tx, id).await?;
-        Ok(id)
+        Ok(())
     }
 
     /// Connections in the order they were added, after `after`, at most `limit`.
@@ -202,6 +217,7 @@ impl Db {
                 id: id.to_string(),
             });
         }
+        forget_token(&mut tx, &id.to_string()).await?;
         self.commit(tx, id).await
     }
 
@@ -232,7 +248,7 @@ impl Db {
     pub async fn connection(&self, id: ConnectionId) -> Result<Connection> {
         let text = format!(
             "SELECT {SUMMARY}, sources.base_url AS base_url, sources.identity AS identity, \
-             sources.requests_per_second AS requests_per_second, \
+             sources.requests_per_second AS requests_per_second, sources.auth AS auth, \
              connections.source_patient_id_sealed AS source_patient_id_sealed, connections.token_sealed AS token_sealed \
              FROM connections JOIN patients ON patients.id = connections.patient_id \
              JOIN sources ON sources.id = connections.source_id WHERE connections.id = $1"
@@ -261,6 +277,7 @@ impl Db {
             base_url: row.text("base_url")?,
             source_identity: row.text("identity")?,
             requests_per_second: crate::sources::rate(&row)?,
+            auth: row.word("auth")?,
             source_patient_id: open(
                 "connections.source_patient_id",
                 &row.text("source_patient_id_sealed")?,
@@ -291,49 +308,15 @@ impl Db {
         Ok(())
     }
 
-    /// Sets whether a connection's grant works.
+    /// Notes that a connection's grant is not honoured, with an event; one that was
+    /// given up stays so.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn set_connection_status(
-        &self,
-        id: ConnectionId,
-        status: ConnectionStatus,
-    ) -> Result<()> {
-        sqlx::query("UPDATE connections SET status = $1 WHERE id = $2")
-            .bind(status.as_str())
-            .bind(id.to_string())
-            .execute(&self.writer)
-            .await?;
-        Ok(())
-    }
-
-    /// Replaces a connection's token, which makes it active again.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn set_connection_token(&self, id: ConnectionId, token: &str) -> Result<()> {
-        let row = id.to_string();
-        let sealed = self.keys.seal(
-            Place {
-                column: "connections.token",
-                row: &row,
-            },
-            token.as_bytes(),
-        )?;
-        let done = sqlx::query(
-            "UPDATE connections SET token_sealed = $1, status = 'active' WHERE id = $2",
-        )
-        .bind(sealed)
-        .bind(&row)
-        .execute(&self.writer)
-        .await?;
-        if done.rows_affected() == 0 {
-            return Err(Error::NotFound {
-                noun: "connection",
-                id: row,
-            });
-        }
-        Ok(())
+    pub async fn set_needs_reconnect(&self, id: ConnectionId, error_code: &str) -> Result<()> {
+        let mut tx = self.writer.begin().await?;
+        lock::connection(&mut tx, id).await?;
+        needs_reconnect(&mut tx, id, error_code).await?;
+        Ok(tx.commit().await?)
     }
 }

@@ -29,6 +29,7 @@ mod holds;
 mod keys;
 mod lacking;
 mod lock;
+mod logins;
 mod maintain;
 #[cfg(test)]
 mod maintain_tests;
@@ -49,14 +50,21 @@ mod pulls;
 mod races;
 mod rates;
 mod recover;
+mod reseal;
+#[cfg(test)]
+mod reseal_tests;
 mod retention;
 mod row;
 mod settle;
+mod signing_keys;
 mod slots;
 mod sources;
 mod steps;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod token_tests;
+mod tokens;
 mod undecided;
 mod verify;
 
@@ -73,6 +81,7 @@ pub use held::{HeldChange, HeldDeletes, NewHold};
 pub use holds::BackOff;
 pub use keys::{ApiKey, NewApiKey};
 pub use lacking::{Candidate, ChunkSpan};
+pub use logins::{GivenLogin, OpenLogin, SourceLogin, check_credentials};
 pub use maintain::{MergeCommit, MergeRule};
 pub use open::{Db, MigrationState};
 pub use patients::Patient;
@@ -82,10 +91,13 @@ pub use progress::{ExportProgress, PullProgress};
 pub use publish::{PublicationCommit, PublicationRow};
 pub use pulls::{Pull, PullType};
 pub use recover::{LogJump, RecoveredDestination, Recovery, SettleNumbers};
+pub use reseal::Resealed;
 pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};
+pub use signing_keys::{KeyOverlap, NewSigningKey, StoredSigningKey};
 pub use slots::Slot;
 pub use sources::{NewSource, Source, SourceAuth, SourceChange};
 pub use steps::{NewStaging, StepClaim, StepRef};
+pub use tokens::{NewToken, StoredToken, TOKEN_LIFE_DEFAULT, TokenLease};
 pub use undecided::UndecidedPlan;
 pub use verify::{
     DestinationProgress, DestinationState, ExportAccount, ExportTotals, HeldObject, LogState,

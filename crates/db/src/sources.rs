@@ -4,6 +4,8 @@ use model::{SourceId, Timestamp};
 use serde::Serialize;
 use sqlx::any::AnyRow;
 
+use crate::call::Tx;
+use crate::logins::{OpenLogin, SourceLogin, read_login};
 use crate::row::Columns;
 use crate::{Db, Error, Result};
 
@@ -15,15 +17,30 @@ pub enum SourceAuth {
     None,
     /// A bearer token per connection.
     Bearer,
+    /// OAuth 2.0 client credentials: a token of our own, for a secret.
+    ClientCredentials,
+    /// SMART Backend Services: a token of our own, for a signature.
+    BackendServices,
+    /// SMART App Launch: each patient's grant, with a refresh token.
+    Smart,
 }
 
 impl SourceAuth {
+    /// Whether tokens are given out by the source, so that it is logged in to.
+    #[must_use]
+    pub fn has_login(self) -> bool {
+        !matches!(self, Self::None | Self::Bearer)
+    }
+
     /// The word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Bearer => "bearer",
+            Self::ClientCredentials => "client_credentials",
+            Self::BackendServices => "backend_services",
+            Self::Smart => "smart",
         }
     }
 }
@@ -35,8 +52,12 @@ impl std::str::FromStr for SourceAuth {
         match word {
             "none" => Ok(Self::None),
             "bearer" => Ok(Self::Bearer),
+            "client_credentials" => Ok(Self::ClientCredentials),
+            "backend_services" => Ok(Self::BackendServices),
+            "smart" => Ok(Self::Smart),
             _ => Err(format!(
-                "`{word}` is not a way to authenticate; valid values are none, bearer"
+                "`{word}` is not a way to authenticate; valid values are none, bearer, client_credentials, \
+                 backend_services, smart"
             )),
         }
     }
@@ -70,6 +91,8 @@ pub struct Source {
     pub identity: String,
     /// How it wants to be asked.
     pub auth: SourceAuth,
+    /// How it is logged in to, where it gives out tokens.
+    pub login: Option<SourceLogin>,
     /// How often it may be asked a second, by all workers together.
     pub requests_per_second: Option<u32>,
     /// Whether it is pulled from.
@@ -88,12 +111,15 @@ pub struct SourceChange<'a> {
     pub requests_per_second: Option<Option<u32>>,
     /// Whether it is pulled from.
     pub enabled: Option<bool>,
+    /// How it is logged in to. Tokens that it has given stay, and an endpoint that was
+    /// to be left alone is asked again.
+    pub login: Option<&'a OpenLogin>,
     /// The source as the caller has seen it: only then it is changed.
     pub seen: Option<&'a Source>,
 }
 
 const COLUMNS: &str =
-    "id, name, base_url, identity, auth, requests_per_second, enabled, created_at";
+    "id, name, base_url, identity, auth, login, requests_per_second, enabled, created_at";
 
 fn read(row: &AnyRow) -> Result<Source> {
     Ok(Source {
@@ -102,6 +128,7 @@ fn read(row: &AnyRow) -> Result<Source> {
         base_url: row.text("base_url")?,
         identity: row.text("identity")?,
         auth: row.word("auth")?,
+        login: read_login(row)?,
         requests_per_second: rate(row)?,
         enabled: row.flag("enabled")?,
         created_at: row.time("created_at")?,
@@ -115,6 +142,32 @@ pub(crate) fn rate(row: &AnyRow) -> Result<Option<u32>> {
         .transpose()
 }
 
+/// Writes the row of a source.
+pub(crate) async fn insert(tx: &mut Tx<'_>, id: SourceId, new: &NewSource) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO sources (id, name, base_url, identity, auth, enabled, created_at, requests_per_second) \
+         VALUES ($1, $2, $3, $4, $5, 1, $6, $7)",
+    )
+    .bind(id.to_string())
+    .bind(&new.name)
+    .bind(&new.base_url)
+    .bind(&new.identity)
+    .bind(new.auth.as_str())
+    .bind(Timestamp::now().0)
+    .bind(new.requests_per_second.map(i64::from))
+    .execute(&mut **tx)
+    .await
+    .map_err(|error| {
+        Error::unique(error, || {
+            format!(
+                "there is a source named `{}`, or one at {}, already",
+                new.name, new.identity
+            )
+        })
+    })?;
+    Ok(())
+}
+
 impl Db {
     /// Adds a source.
     ///
@@ -123,27 +176,7 @@ impl Db {
     pub async fn add_source(&self, new: &NewSource) -> Result<SourceId> {
         let id = SourceId::new();
         let mut tx = self.writer.begin().await?;
-        sqlx::query(
-            "INSERT INTO sources (id, name, base_url, identity, auth, enabled, created_at, requests_per_second) \
-             VALUES ($1, $2, $3, $4, $5, 1, $6, $7)",
-        )
-        .bind(id.to_string())
-        .bind(&new.name)
-        .bind(&new.base_url)
-        .bind(&new.identity)
-        .bind(new.auth.as_str())
-        .bind(Timestamp::now().0)
-        .bind(new.requests_per_second.map(i64::from))
-        .execute(&mut *tx)
-        .await
-        .map_err(|error| {
-            Error::unique(error, || {
-                format!(
-                    "there is a source named `{}`, or one at {}, already",
-                    new.name, new.identity
-                )
-            })
-        })?;
+        insert(&mut tx, id, new).await?;
         self.commit(tx, id).await?;
         Ok(id)
     }
@@ -200,6 +233,9 @@ impl Db {
         .bind(id.to_string())
         .execute(&mut *tx)
         .await?;
+        if let Some(login) = change.login {
+            self.replace_login(&mut tx, id, login).await?;
+        }
         self.commit(tx, id).await
     }
 }

@@ -2,7 +2,7 @@
 //! `CHARTLIFT_TEST_POSTGRES` names by a URL, removed when the test ends.
 
 use seal::KeyRing;
-use sqlx::{AssertSqlSafe, Connection, Executor};
+use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
 use crate::Db;
 
@@ -115,6 +115,19 @@ impl TestDb {
             _kept: kept,
         }
     }
+}
+
+/// The events of a type, in their order: subject and body.
+///
+/// # Panics
+/// If they cannot be read.
+pub async fn events(db: &Db, kind: &str) -> Vec<(String, String)> {
+    let rows = sqlx::query("SELECT subject_id, body FROM events WHERE type = $1 ORDER BY id")
+        .bind(kind)
+        .fetch_all(&db.reader)
+        .await
+        .expect("read the events");
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
 /// Makes two tests of an `async fn` that takes a [`TestDb`]: `name::sqlite` and

@@ -102,6 +102,11 @@ impl Client {
         self.http.get(url)
     }
 
+    /// A POST to `url`, to be completed and given to [`Client::send`].
+    pub fn post(&self, url: Url) -> reqwest::RequestBuilder {
+        self.http.post(url)
+    }
+
     /// Sends a request, whatever client made it.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! Invariant: pure. No I/O, no async, no database; every other room may depend
 //! on this one and it depends on none.
 
+mod auth;
 mod counts;
 mod format;
 mod hash;
@@ -19,6 +20,7 @@ mod scope;
 mod state;
 mod time;
 
+pub use auth::{ClientMethod, SigningAlgorithm};
 pub use counts::{ExportCounts, PullCounts};
 pub use format::FileFormat;
 pub use hash::{ContentHash, content_hash};

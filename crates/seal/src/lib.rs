@@ -27,6 +27,9 @@ pub enum Error {
     /// The key is not 32 bytes of base64.
     #[error("the encryption key must be 32 bytes in base64 (`openssl rand -base64 32` makes one)")]
     Key,
+    /// Two keys whose names begin alike: one in hundreds of millions does.
+    #[error("two encryption keys cannot be told apart: make another one")]
+    Alike,
     /// The value was sealed with a key that is not in the ring.
     #[error(
         "{column} was sealed with another encryption key: configure the key this database was made with"
@@ -52,10 +55,38 @@ pub struct Place<'a> {
     pub row: &'a str,
 }
 
-/// The key that seals and opens.
+/// The characters of a sealed value that name its key: 36 of the 40 bits of version
+/// and key id, as base64.
+const MARK_LEN: usize = 6;
+
+/// The key that seals, and those that open besides.
 pub struct KeyRing {
+    first: Key,
+    others: Vec<Key>,
+}
+
+struct Key {
     id: [u8; KEY_ID_LEN],
     key: RandomizedNonceKey,
+}
+
+impl Key {
+    fn from_base64(text: &str) -> Result<Self, Error> {
+        let bytes = BASE64
+            .decode(text.trim().as_bytes())
+            .map_err(|_| Error::Key)?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| Error::Key)?;
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+        let mut id = [0; KEY_ID_LEN];
+        id.copy_from_slice(&digest.as_ref()[..KEY_ID_LEN]);
+        Ok(Self { id, key })
+    }
+
+    fn mark(&self) -> String {
+        let mut text = BASE64.encode(&[&[VERSION], &self.id[..]].concat());
+        text.truncate(MARK_LEN);
+        text
+    }
 }
 
 impl fmt::Debug for KeyRing {
@@ -70,14 +101,36 @@ impl KeyRing {
     /// # Errors
     /// [`Error::Key`] if it is not 32 bytes.
     pub fn from_base64(text: &str) -> Result<Self, Error> {
-        let bytes = BASE64
-            .decode(text.trim().as_bytes())
-            .map_err(|_| Error::Key)?;
-        let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| Error::Key)?;
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-        let mut id = [0; KEY_ID_LEN];
-        id.copy_from_slice(&digest.as_ref()[..KEY_ID_LEN]);
-        Ok(Self { id, key })
+        Ok(Self {
+            first: Key::from_base64(text)?,
+            others: Vec::new(),
+        })
+    }
+
+    /// The same ring with another key that opens, given in base64: the one of before,
+    /// or the one to come. The first key again changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Key`] if it is not 32 bytes; [`Error::Alike`] if values of the two
+    /// could not be told apart.
+    pub fn and_opens(mut self, text: &str) -> Result<Self, Error> {
+        let key = Key::from_base64(text)?;
+        let known = || std::iter::once(&self.first).chain(&self.others);
+        if known().any(|known| known.id == key.id) {
+            return Ok(self);
+        }
+        if known().any(|known| known.mark() == key.mark()) {
+            return Err(Error::Alike);
+        }
+        self.others.push(key);
+        Ok(self)
+    }
+
+    /// What every value begins with that was sealed with the first key, and no other
+    /// value of this ring.
+    #[must_use]
+    pub fn mark(&self) -> String {
+        self.first.mark()
     }
 
     /// A new random key, in base64.
@@ -88,13 +141,14 @@ impl KeyRing {
         BASE64.encode(&bytes)
     }
 
-    /// Seals `plain` for `place`.
+    /// Seals `plain` for `place`, with the first key.
     ///
     /// # Errors
     /// [`Error::Damaged`] if the value is too large for one message (64 GiB).
     pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<String, Error> {
         let mut text = plain.to_vec();
         let nonce = self
+            .first
             .key
             .seal_in_place_append_tag(Aad::from(associated(place)), &mut text)
             .map_err(|_| Error::Damaged {
@@ -102,13 +156,14 @@ impl KeyRing {
             })?;
         let mut sealed = Vec::with_capacity(HEADER_LEN + text.len());
         sealed.push(VERSION);
-        sealed.extend_from_slice(&self.id);
+        sealed.extend_from_slice(&self.first.id);
         sealed.extend_from_slice(nonce.as_ref());
         sealed.extend_from_slice(&text);
         Ok(BASE64.encode(&sealed))
     }
 
-    /// Opens what [`KeyRing::seal`] sealed for the same place.
+    /// Opens what [`KeyRing::seal`] of a ring with one of these keys sealed for the
+    /// same place.
     ///
     /// # Errors
     /// [`Error::UnknownKey`] or [`Error::Damaged`].
@@ -120,15 +175,15 @@ impl KeyRing {
         if bytes.len() < HEADER_LEN || bytes[0] != VERSION {
             return Err(damaged());
         }
-        if bytes[1..=KEY_ID_LEN] != self.id {
-            return Err(Error::UnknownKey {
-                column: place.column.to_owned(),
-            });
-        }
+        let mut known = std::iter::once(&self.first).chain(&self.others);
+        let key = known.find(|key| bytes[1..=KEY_ID_LEN] == key.id);
+        let key = key.ok_or_else(|| Error::UnknownKey {
+            column: place.column.to_owned(),
+        })?;
         let nonce = Nonce::try_assume_unique_for_key(&bytes[1 + KEY_ID_LEN..HEADER_LEN])
             .map_err(|_| damaged())?;
         let mut text = bytes.split_off(HEADER_LEN);
-        let plain = self
+        let plain = key
             .key
             .open_in_place(nonce, Aad::from(associated(place)), &mut text)
             .map_err(|_| damaged())?
@@ -174,6 +229,24 @@ mod tests {
             Err(Error::Damaged { .. })
         ));
         assert!(matches!(ring.open(PLACE, "%"), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_ring_opens_with_all_its_keys_and_seals_with_the_first() {
+        let (old, new) = (KeyRing::generate(), KeyRing::generate());
+        let before = KeyRing::from_base64(&old).unwrap();
+        let sealed = before.seal(PLACE, b"secret").unwrap();
+        let ring = KeyRing::from_base64(&new).unwrap();
+        let ring = ring.and_opens(&old).unwrap().and_opens(&new).unwrap();
+        assert_eq!(ring.open(PLACE, &sealed).unwrap(), b"secret");
+        let again = ring.seal(PLACE, b"secret").unwrap();
+        assert!(again.starts_with(&ring.mark()) && !sealed.starts_with(&ring.mark()));
+        assert!(sealed.starts_with(&before.mark()));
+        assert!(matches!(
+            before.open(PLACE, &again),
+            Err(Error::UnknownKey { .. })
+        ));
+        assert!(before.and_opens("c2hvcnQ=").is_err());
     }
 
     #[test]

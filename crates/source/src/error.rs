@@ -93,9 +93,30 @@ pub enum Error {
         /// The limit in bytes, after decompression.
         limit: usize,
     },
-    /// Ask again later: the rate that all workers share could not be asked.
-    #[error("the source was not asked: its rate could not be looked up")]
+    /// Ask again later: the rate that all workers share, or the token, could not be
+    /// looked up.
+    #[error("the source was not asked: its rate or its token could not be looked up")]
     NoTurn,
+    /// Ask again later: there is no token to ask with.
+    #[error("{host} was not asked: its token endpoint gives no token now")]
+    NoToken {
+        /// The source.
+        host: Host,
+        /// How long until there may be one.
+        after: Duration,
+    },
+    /// Final until the patient connects again.
+    #[error("{host} no longer honours the patient's grant: connect the patient again")]
+    GrantLost {
+        /// The source.
+        host: Host,
+    },
+    /// Final until somebody sees to how this source is logged in to.
+    #[error("{host} does not accept this client: correct the source's login")]
+    LoginRefused {
+        /// The source.
+        host: Host,
+    },
     /// Final: the source's settings cannot work.
     #[error("the source cannot be used: {what}")]
     Config {

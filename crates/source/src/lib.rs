@@ -8,8 +8,9 @@
 //! event or `Debug` here carries a path, a query, a body, an id or a token (I9).
 //!
 //! Beside the plain search per type stand, later: fan-out by category
-//! (`compartment.rs`), OAuth ([`Auth`]) and Bulk Data.
+//! (`compartment.rs`) and Bulk Data.
 
+mod auth;
 mod base;
 mod capability;
 mod client;
@@ -21,6 +22,10 @@ mod reference;
 mod request;
 mod transport;
 
+pub use auth::{
+    Grant, Granted, KeyError, Login, NoToken, Proof, SigningKey, Token, TokenClient, TokenError,
+    TokenFuture, TokenLimits, TokenSource, check_token_url,
+};
 pub use base::identity;
 pub use capability::{Capabilities, TypeCapability};
 pub use client::{ReadOutcome, SourceClient};

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::auth::TokenSource;
 
 /// A secret text. `Debug` shows that there is one, and nothing of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -16,7 +19,9 @@ impl Secret {
         Self(text.into())
     }
 
-    pub(crate) fn expose(&self) -> &str {
+    /// The text, to be sent or sealed and nothing else.
+    #[must_use]
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }
@@ -28,13 +33,15 @@ impl fmt::Debug for Secret {
 }
 
 /// How requests are authorised.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Auth {
     /// Not at all: an open server.
     None,
-    /// With a bearer token. A refreshed one is given to
-    /// [`crate::SourceClient::with_auth`].
+    /// With a bearer token.
     Bearer(Secret),
+    /// With tokens that are renewed: a request that is refused with 401 is made again
+    /// once, with another token.
+    Tokens(Arc<dyn TokenSource>),
 }
 
 /// Waits until the next request may be sent: a rate that others share.

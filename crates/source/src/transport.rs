@@ -14,10 +14,11 @@ use reqwest::Response;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION};
 use url::Url;
 
+use crate::auth::{NoToken, Token, TokenSource};
 use crate::base::Base;
 use crate::error::Error;
 use crate::header;
-use crate::request::{Auth, Limits, NoTurn, Pace};
+use crate::request::{Auth, Limits, NoTurn, Pace, Secret};
 
 /// Redirects followed within the origin.
 const REDIRECTS_MAX: usize = 5;
@@ -34,12 +35,20 @@ pub(crate) enum Answer {
     Refused(u16),
 }
 
+/// What a request carries to be let through.
+#[derive(Clone)]
+enum Credentials {
+    None,
+    Fixed(HeaderValue),
+    Tokens(Arc<dyn TokenSource>),
+}
+
 /// Sends requests to one source. Clones share connections.
 #[derive(Clone)]
 pub(crate) struct Transport {
     http: Client,
     base: Arc<Base>,
-    credentials: Option<HeaderValue>,
+    credentials: Credentials,
     pace: Option<Arc<dyn Pace>>,
     pub(crate) limits: Limits,
 }
@@ -86,13 +95,32 @@ impl Transport {
     }
 
     pub(crate) async fn get(&self, url: Url) -> Result<Answer, Error> {
+        let tokens = match &self.credentials {
+            Credentials::None => return self.ask(url, None).await,
+            Credentials::Fixed(header) => return self.ask(url, Some(header.clone())).await,
+            Credentials::Tokens(tokens) => tokens,
+        };
+        let asked = |token: &Token| bearer(&token.secret);
+        let token = tokens.token().await.map_err(|why| self.no_token(why))?;
+        let answer = self.ask(url.clone(), Some(asked(&token)?)).await;
+        if !matches!(answer, Err(Error::Unauthorized { .. })) {
+            return answer;
+        }
+        let renewed = tokens.renewed(&token).await;
+        match renewed.map_err(|why| self.no_token(why))? {
+            Some(token) => self.ask(url, Some(asked(&token)?)).await,
+            None => answer,
+        }
+    }
+
+    async fn ask(&self, url: Url, credentials: Option<HeaderValue>) -> Result<Answer, Error> {
         if let Some(pace) = &self.pace {
             pace.turn().await.map_err(|NoTurn| Error::NoTurn)?;
         }
         let started = Instant::now();
         let mut request = self.http.get(url).header(ACCEPT, "application/fhir+json");
-        if let Some(credentials) = &self.credentials {
-            request = request.header(AUTHORIZATION, credentials.clone());
+        if let Some(credentials) = credentials {
+            request = request.header(AUTHORIZATION, credentials);
         }
         let request = request
             .build()
@@ -176,6 +204,17 @@ impl Transport {
         }
     }
 
+    fn no_token(&self, why: NoToken) -> Error {
+        let host = Arc::clone(&self.base.host);
+        match why {
+            NoToken::Later(after) => Error::NoToken { host, after },
+            NoToken::Lost => Error::GrantLost { host },
+            NoToken::Refused => Error::LoginRefused { host },
+            NoToken::AddressRefused(refused) => Error::AddressRefused { host, refused },
+            NoToken::Unavailable => Error::NoTurn,
+        }
+    }
+
     pub(crate) fn unavailable(&self, status: Option<u16>, source: Option<reqwest::Error>) -> Error {
         let timeout = source.as_ref().is_some_and(reqwest::Error::is_timeout)
             || matches!(status, Some(408 | 504));
@@ -189,14 +228,19 @@ impl Transport {
     }
 }
 
-fn credentials(auth: &Auth) -> Result<Option<HeaderValue>, Error> {
-    let Auth::Bearer(token) = auth else {
-        return Ok(None);
-    };
+fn credentials(auth: &Auth) -> Result<Credentials, Error> {
+    Ok(match auth {
+        Auth::None => Credentials::None,
+        Auth::Bearer(token) => Credentials::Fixed(bearer(token)?),
+        Auth::Tokens(tokens) => Credentials::Tokens(Arc::clone(tokens)),
+    })
+}
+
+fn bearer(token: &Secret) -> Result<HeaderValue, Error> {
     let mut value =
         HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| Error::Config {
             what: "its token holds characters that no header can carry",
         })?;
     value.set_sensitive(true);
-    Ok(Some(value))
+    Ok(value)
 }

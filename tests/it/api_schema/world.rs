@@ -183,6 +183,12 @@ async fn more(app: &App, there: &mut BTreeMap<&'static str, Vec<String>>) -> Res
                 .await?
                 .to_string(),
         );
+        add(
+            "reconnectable_connections",
+            connection(app, &format!("reconnected-{number}"))
+                .await?
+                .to_string(),
+        );
         let queued = connection(app, &format!("queued-{number}")).await?;
         add(
             "queued_pulls",

@@ -83,12 +83,16 @@ async fn all_that_is_asked_of_pulls_and_logs(database: TestDb) {
     let found = db.connection(connection).await.unwrap();
     assert_eq!((found.source_patient_id.as_str(), found.token), ("1", None));
     db.set_connection_enabled(connection, true).await.unwrap();
-    db.set_connection_status(connection, ConnectionStatus::Active)
+    db.set_needs_reconnect(connection, "unauthorized")
         .await
         .unwrap();
-    db.set_connection_token(connection, "t").await.unwrap();
-    let token = db.connection(connection).await.unwrap().token;
-    assert_eq!(token.as_deref(), Some("t"));
+    let lost = db.connection(connection).await.unwrap().summary.status;
+    assert_eq!(lost, ConnectionStatus::NeedsReconnect);
+    db.reconnect(connection, Some("t"), None).await.unwrap();
+    let found = db.connection(connection).await.unwrap();
+    assert_eq!(found.token.as_deref(), Some("t"));
+    assert_eq!(found.summary.status, ConnectionStatus::Active);
+    assert_eq!(db.granted_scope(connection).await.unwrap(), None);
     let unknown = db.connection(ConnectionId::new()).await;
     assert!(matches!(unknown, Err(Error::NotFound { .. })));
     let source = db.source("portal").await.unwrap();
@@ -97,6 +101,7 @@ async fn all_that_is_asked_of_pulls_and_logs(database: TestDb) {
         base_url: Some("https://new/fhir"),
         requests_per_second: Some(Some(7)),
         enabled: Some(false),
+        login: None,
         seen: Some(&source),
     };
     db.change_source(source.id, moved).await.unwrap();
