@@ -13,6 +13,7 @@ mod endurance;
 mod export_cancel;
 mod export_retry;
 mod guard;
+mod hapi;
 mod histories;
 mod idempotency;
 mod isolation;

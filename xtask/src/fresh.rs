@@ -121,6 +121,7 @@ fn settle_in(home: &Path) -> Result<()> {
             old.join(".config/pip/pip.conf"),
             home.join(".config/pip/pip.conf"),
         ),
+        (old.join(".m2/settings.xml"), home.join(".m2/settings.xml")),
     ];
     for (from, to) in files {
         let dir = to.parent().context("find the file's folder")?;

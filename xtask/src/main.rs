@@ -5,6 +5,7 @@
 //! started here has a time limit, and only processes started here are ended.
 
 mod fresh;
+mod hapi;
 mod machine;
 mod outcome;
 mod postgres;

@@ -60,6 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         Ended::Failed
     };
     let (_server, mut env) = postgres(tools.as_ref().ok());
+    env.extend(hapi());
     rows.push(Row {
         name: "tools",
         ended,
@@ -147,6 +148,21 @@ pub(crate) fn postgres(tools: Option<&Tools>) -> (Option<Server>, Vec<Variable>)
         env.push(("CHARTLIFT_TEST_POSTGRES", server.url().into()));
     }
     (server.ok(), env)
+}
+
+/// Where tests of a real FHIR server find it. Without it, they say that they are
+/// skipped.
+fn hapi() -> Option<Variable> {
+    match tools::hapi() {
+        Ok(program) => {
+            println!("hapi: {}", program.display());
+            Some(("CHARTLIFT_HAPI", program.into()))
+        }
+        Err(error) => {
+            println!("no HAPI FHIR: {error:#}");
+            None
+        }
+    }
 }
 
 /// Where tests that kill a server of their own find its programs.

@@ -1,10 +1,10 @@
 //! What the tests need beside Rust: the Temporal CLI, VersityGW (a store that speaks
-//! S3), Toxiproxy (a bad network), PostgreSQL and a Python with the packages of `tests/requirements.txt`. All are
-//! kept in one cache by version, so that a second run installs nothing. Two runs at
-//! once wait for each other.
+//! S3), Toxiproxy (a bad network), PostgreSQL, a Python with the packages of
+//! `tests/requirements.txt`, and HAPI FHIR (`hapi.rs`). All are kept in one cache by
+//! version, so that a second run installs nothing. Two runs at once wait for each other.
 
 use crate::machine::output;
-use crate::stage;
+use crate::{hapi, stage};
 use anyhow::{Context, Result, bail, ensure};
 use postgres_server::Programs;
 use std::fs::File;
@@ -89,6 +89,11 @@ pub(crate) fn install() -> Result<Tools> {
     })
 }
 
+/// Finds HAPI FHIR, or makes it.
+pub(crate) fn hapi() -> Result<PathBuf> {
+    hapi::install(&cache()?)
+}
+
 /// Finds PostgreSQL (`CHARTLIFT_POSTGRES_BIN`, PATH, where Debian keeps it), or
 /// installs it into the cache.
 pub(crate) fn postgres(python: &Path) -> Result<Programs> {
@@ -145,7 +150,7 @@ fn cache() -> Result<PathBuf> {
 }
 
 /// The tool at the path in `variable`: the caller's own choice.
-fn chosen(variable: &str) -> Result<Option<PathBuf>> {
+pub(crate) fn chosen(variable: &str) -> Result<Option<PathBuf>> {
     let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) else {
         return Ok(None);
     };
@@ -159,7 +164,7 @@ fn chosen(variable: &str) -> Result<Option<PathBuf>> {
 }
 
 /// Holds other runs off a tool until dropped.
-fn lock(cache: &Path, name: &str) -> Result<File> {
+pub(crate) fn lock(cache: &Path, name: &str) -> Result<File> {
     let path = cache.join(format!("{name}.lock"));
     let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
     file.lock()
@@ -167,7 +172,7 @@ fn lock(cache: &Path, name: &str) -> Result<File> {
     Ok(file)
 }
 
-fn runs(program: &Path, args: &[&str]) -> bool {
+pub(crate) fn runs(program: &Path, args: &[&str]) -> bool {
     output(&program.to_string_lossy(), args).is_some()
 }
 
@@ -279,7 +284,7 @@ fn python(cache: &Path) -> Result<PathBuf> {
 }
 
 /// FNV-1a: a name that is the same on every machine and toolchain.
-fn hash(bytes: &[u8]) -> u64 {
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
     let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix)
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use guard::{BodyError, Bounds, Client, Guard, Redirects};
 use model::Timestamp;
 use reqwest::Response;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, HeaderValue, LOCATION};
 use url::Url;
 
 use crate::auth::{NoToken, Token, TokenSource};
@@ -118,7 +118,13 @@ impl Transport {
             pace.turn().await.map_err(|NoTurn| Error::NoTurn)?;
         }
         let started = Instant::now();
-        let mut request = self.http.get(url).header(ACCEPT, "application/fhir+json");
+        // HAPI answers a search that it was asked a minute ago with what it found then,
+        // without what is new, and caches on the way would do as much.
+        let mut request = self
+            .http
+            .get(url)
+            .header(ACCEPT, "application/fhir+json")
+            .header(CACHE_CONTROL, "no-cache");
         if let Some(credentials) = credentials {
             request = request.header(AUTHORIZATION, credentials);
         }

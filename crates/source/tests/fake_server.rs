@@ -132,6 +132,7 @@ async fn fake_server_is_pulled_from_capabilities_to_last_page() {
     assert_eq!(ids, ["p", "a", "b"]);
     for (_, headers) in seen.lock().unwrap().iter() {
         assert_eq!(headers["accept"], "application/fhir+json");
+        assert_eq!(headers["cache-control"], "no-cache");
         assert_eq!(headers["authorization"], "Bearer hush-token");
         assert_eq!(headers.get("referer"), None);
     }

@@ -1,0 +1,266 @@
+//! A patient comes home from a real FHIR server, HAPI FHIR, as it stands there: whole,
+//! then what changed, what was deleted, and also when cursors expire half-way.
+//!
+//! One function: the server takes half a minute to start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use chartlift_tests::{App, AppOptions, Hapi, skipped};
+use db::{Pull, SourceAuth};
+use model::{Change, ConnectionId, DestinationId, FileFormat, Reason, compact, content_hash};
+use records::SegmentReader;
+
+const LIMIT: Duration = Duration::from_secs(240);
+/// A patient of the sample data, with 320 resources of 15 types.
+const PATIENT: &str = "470b62b3-049e-d377-ed25-28633dcc9e81";
+
+type Key = (String, String);
+
+fn key(resource_type: &str, id: &str) -> Key {
+    (resource_type.to_owned(), id.to_owned())
+}
+
+/// A patient at a HAPI server, what the server was given of it, and its connection.
+struct Home {
+    app: App,
+    hapi: Hapi,
+    keys: BTreeSet<Key>,
+    connection: ConnectionId,
+    destination: DestinationId,
+}
+
+/// What the sample data leave out for this patient: a drug that is referred to, and a
+/// role.
+fn added() -> [(Key, String); 3] {
+    [
+        (
+            key("Medication", "drug"),
+            r#"{"resourceType":"Medication","id":"drug","code":{"text":"a drug"}}"#.to_owned(),
+        ),
+        (
+            key("PractitionerRole", "role"),
+            r#"{"resourceType":"PractitionerRole","id":"role","active":true}"#.to_owned(),
+        ),
+        (
+            key("MedicationRequest", "given"),
+            format!(
+                r#"{{"resourceType":"MedicationRequest","id":"given","status":"active","intent":"order","medicationReference":{{"reference":"Medication/drug"}},"subject":{{"reference":"Patient/{PATIENT}"}},"requester":{{"reference":"PractitionerRole/role"}},"dispenseRequest":{{"quantity":{{"value":1.10}}}}}}"#
+            ),
+        ),
+    ]
+}
+
+impl Home {
+    /// Starts both; none without the server.
+    async fn start() -> Result<Option<Self>> {
+        // Small pages: of most types there are several.
+        let mut options = AppOptions::with(&[("worker.page_count", "20")]);
+        options.no_source = true;
+        let (hapi, app) = tokio::try_join!(Hapi::start(), App::start(options))?;
+        let Some(hapi) = hapi else {
+            return Ok(None);
+        };
+        let mut resources = BTreeMap::from(added());
+        for (key, text) in app.sandbox.portal().expected(PATIENT) {
+            resources.insert(key, String::from_utf8(text)?);
+        }
+        let started = Instant::now();
+        let texts = resources.iter().map(|(key, text)| (key, text.as_str()));
+        hapi.load(texts).await?;
+        println!("{} resources in {:?}", resources.len(), started.elapsed());
+        let (db, guard) = (&app.core.db, &app.core.guard);
+        let (url, auth) = (hapi.base_url(), SourceAuth::None);
+        activities::register::add_source(db, guard, "hapi", url, auth, None).await?;
+        let destination = app.destination("lake", FileFormat::Ndjson).await?;
+        let patient = PATIENT.to_owned();
+        let connection = activities::register::add_connection(db, "one", "hapi", patient, None);
+        let connection = connection.await?;
+        Ok(Some(Self {
+            app,
+            hapi,
+            keys: resources.into_keys().collect(),
+            connection,
+            destination,
+        }))
+    }
+
+    /// Pulls, delivers and verifies; everything must be complete.
+    async fn pull(&mut self) -> Result<Pull> {
+        let started = Instant::now();
+        let id = self.app.pull(&[self.connection]).await?[0];
+        self.app.idle(LIMIT).await?;
+        self.app.all_completed().await?;
+        self.app.verified().await?;
+        let pull = self.app.core.db.pull(id).await?;
+        println!("pulled in {:?}: {:?}", started.elapsed(), pull.counts);
+        ensure!(pull.counts.is_true(), "{:?}", pull.counts);
+        Ok(pull)
+    }
+
+    /// What a pull's batch says of each of its resources.
+    async fn changes(&self, pull: &Pull) -> Result<BTreeMap<Key, (Change, Reason)>> {
+        let seq = pull.batch_seq.context("nothing was found")?;
+        let rows = self.rows(seq - 1, seq).await?.into_iter();
+        Ok(rows
+            .map(|(key, (change, reason, _))| (key, (change, reason)))
+            .collect())
+    }
+
+    /// The newest row of each key in a span of the log.
+    async fn rows(&self, from: u64, to: u64) -> Result<BTreeMap<Key, (Change, Reason, String)>> {
+        let (db, store) = (&self.app.core.db, &self.app.core.store);
+        let mut newest = BTreeMap::new();
+        for batch in db.batches(self.connection, from, to).await? {
+            let reader = SegmentReader::open(store, &batch.object_key).await?;
+            for row in reader.footer().rows() {
+                let hash = row.content_hash.to_string();
+                let of = key(row.resource_type, row.id);
+                newest.insert(of, (row.change, row.reason, hash));
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Fails unless the log and the destination hold exactly what the server gives for
+    /// a read of each resource.
+    async fn is_as_there(&self) -> Result<()> {
+        let mut there = BTreeMap::new();
+        for of in &self.keys {
+            let text = self.hapi.read(&of.0, &of.1).await?;
+            let hash = content_hash(&compact(text.as_bytes())).to_string();
+            there.insert(of.clone(), hash);
+        }
+        let connection = self.app.core.db.connection(self.connection).await?;
+        let log = self.rows(0, connection.summary.head_seq).await?;
+        let here: BTreeMap<Key, String> = log
+            .into_iter()
+            .filter(|(_, (change, ..))| *change != Change::Deleted)
+            .map(|(key, (_, _, hash))| (key, hash))
+            .collect();
+        same("the log", &there, &here)?;
+        let mut delivered = BTreeMap::new();
+        for rows in self.app.delivered(self.destination).await?.rows {
+            for row in rows {
+                let of = key(&row.resource_type, &row.id);
+                if row.content_hash.is_empty() {
+                    delivered.remove(&of);
+                } else {
+                    delivered.insert(of, row.content_hash);
+                }
+            }
+        }
+        same("the destination", &there, &delivered)
+    }
+
+    /// Changes a resource at the server: an extension more.
+    async fn change(&self, resource_type: &str, id: &str) -> Result<()> {
+        let mut resource: serde_json::Value =
+            serde_json::from_str(&self.hapi.read(resource_type, id).await?)?;
+        resource["extension"] = serde_json::json!([
+            {"url": "http://example.org/changed", "valueBoolean": true}
+        ]);
+        let text = resource.to_string();
+        self.hapi.put(resource_type, id, &text).await
+    }
+
+    /// One of the resources of a type.
+    fn any(&self, resource_type: &str) -> Result<String> {
+        let mut of_type = self.keys.iter().filter(|key| key.0 == resource_type);
+        let (_, id) = of_type.next_back().context("one of this type")?;
+        Ok(id.clone())
+    }
+}
+
+fn same(what: &str, there: &BTreeMap<Key, String>, here: &BTreeMap<Key, String>) -> Result<()> {
+    let missing: Vec<&Key> = there
+        .keys()
+        .filter(|key| !here.contains_key(*key))
+        .collect();
+    let beyond: Vec<&Key> = here
+        .keys()
+        .filter(|key| !there.contains_key(*key))
+        .collect();
+    ensure!(
+        missing.is_empty() && beyond.is_empty(),
+        "{what} misses {missing:?} and has {beyond:?} beyond"
+    );
+    let other: Vec<&Key> = there
+        .keys()
+        .filter(|key| there[*key] != here[*key])
+        .collect();
+    ensure!(other.is_empty(), "{what} has another content of {other:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patient_comes_home_from_hapi_as_it_is_there() -> Result<()> {
+    let Some(mut home) = Home::start().await? else {
+        skipped("CHARTLIFT_HAPI names no program that starts HAPI FHIR");
+        return Ok(());
+    };
+    // Whole, with what its resources refer to.
+    let count = home.keys.len() as u64;
+    let counts = home.pull().await?.counts;
+    ensure!(counts.new == count, "{counts:?}");
+    home.is_as_there().await?;
+
+    // Three changes, one of them of a shared resource, and nothing else.
+    let mut changed = BTreeSet::new();
+    for resource_type in ["Observation", "Encounter", "Practitioner"] {
+        let id = home.any(resource_type)?;
+        home.change(resource_type, &id).await?;
+        changed.insert(key(resource_type, &id));
+    }
+    let pull = home.pull().await?;
+    let counts = pull.counts;
+    ensure!(
+        (counts.changed, counts.unchanged) == (3, count - 3) && counts.deleted == 0,
+        "{counts:?}"
+    );
+    let found: BTreeSet<Key> = home.changes(&pull).await?.into_keys().collect();
+    ensure!(found == changed, "{found:?}");
+    home.is_as_there().await?;
+
+    // One deleted; and one that is new, although the same search was answered a moment
+    // ago, and HAPI gives an answer again for a minute unless it is told not to.
+    let gone = key("Condition", &home.any("Condition")?);
+    home.hapi.delete(&gone.0, &gone.1).await?;
+    ensure!(home.hapi.status_of(&gone.0, &gone.1).await? == 410);
+    home.keys.remove(&gone);
+    let new = key("Condition", "new");
+    let text = format!(
+        r#"{{"resourceType":"Condition","id":"new","subject":{{"reference":"Patient/{PATIENT}"}}}}"#
+    );
+    home.hapi.put(&new.0, &new.1, &text).await?;
+    home.keys.insert(new.clone());
+    let pull = home.pull().await?;
+    ensure!(
+        (pull.counts.new, pull.counts.changed, pull.counts.deleted) == (1, 0, 1),
+        "{:?}",
+        pull.counts
+    );
+    let expected = BTreeMap::from([
+        (gone, (Change::Deleted, Reason::SourceDeleted)),
+        (new, (Change::New, Reason::None)),
+    ]);
+    let found = home.changes(&pull).await?;
+    ensure!(found == expected, "{found:?}");
+    home.is_as_there().await?;
+
+    // The cursors expire in the middle: those streams begin anew, and have all.
+    home.hapi.expire_at_page(4).await?;
+    let counts = home.pull().await?.counts;
+    let expired = home.hapi.expired_count().await?;
+    println!("{expired} cursors had expired");
+    ensure!(expired > 0 && counts.repeated > 0, "{expired}, {counts:?}");
+    ensure!(
+        counts.unchanged == count && counts.new + counts.changed + counts.deleted == 0,
+        "{counts:?}"
+    );
+    home.is_as_there().await?;
+
+    home.app.down()?;
+    home.hapi.orphan().await
+}
