@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use model::TypeOutcome;
 use temporalio_common::error::ApplicationFailure;
 use temporalio_sdk::activities::ActivityError;
 
@@ -164,50 +163,5 @@ impl From<destination::Error> for Failure {
 impl From<formats::Error> for Failure {
     fn from(error: formats::Error) -> Self {
         Self::last("encode", error)
-    }
-}
-
-/// What a pull step does about a source's answer.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum SourceVerdict {
-    /// The grant is not honoured.
-    Unauthorized,
-    /// This type is not to be had.
-    EndStream(TypeOutcome, &'static str),
-    /// The cursor is void: the stream begins anew.
-    Restart,
-    /// The source wants to be left alone so long.
-    Wait(Duration),
-    /// Worth another attempt, a few times.
-    Retry(&'static str),
-    /// It was not asked: a fault of ours, worth another attempt.
-    NotAsked(&'static str),
-    /// Nothing of this source is to be had until somebody changes the settings.
-    Fail(&'static str),
-}
-
-/// How long to leave a source alone that throttles without saying how long.
-const THROTTLE_DEFAULT: Duration = Duration::from_secs(2);
-
-/// The verdict on a source's answer.
-pub(crate) fn on_source(error: &source::Error) -> SourceVerdict {
-    use source::Error as E;
-    match error {
-        E::Unauthorized { .. } => SourceVerdict::Unauthorized,
-        E::Refused { .. } => SourceVerdict::EndStream(TypeOutcome::Refused, "refused"),
-        E::Throttled { retry_after, .. } => {
-            SourceVerdict::Wait(retry_after.unwrap_or(THROTTLE_DEFAULT))
-        }
-        E::CursorExpired { .. } => SourceVerdict::Restart,
-        E::Unavailable { .. } => SourceVerdict::Retry("source_unavailable"),
-        E::Protocol { .. } => SourceVerdict::Retry("source_protocol"),
-        E::NoTurn => SourceVerdict::NotAsked("database_unavailable"),
-        E::NoToken { after, .. } => SourceVerdict::Wait(*after),
-        E::GrantLost { .. } => SourceVerdict::Fail("needs_reconnect"),
-        E::LoginRefused { .. } => SourceVerdict::Fail("login_refused"),
-        E::ForeignLink { .. } => SourceVerdict::EndStream(TypeOutcome::Truncated, "foreign_link"),
-        E::AddressRefused { .. } => SourceVerdict::Fail(guard::ADDRESS_REFUSED),
-        E::TooLarge { .. } => SourceVerdict::EndStream(TypeOutcome::GaveUp, "page_too_large"),
-        E::Config { .. } => SourceVerdict::EndStream(TypeOutcome::GaveUp, "source_config"),
     }
 }

@@ -33,17 +33,23 @@ mod probe_rehearsal;
 mod probe_test;
 mod pull;
 mod pull_absences;
+mod pull_closure;
 mod pull_pages;
 mod pull_plan;
+#[cfg(test)]
+mod pull_portal_tests;
 mod pull_progress;
+mod pull_queries;
 mod pull_references;
 mod pull_settle;
+mod pull_stream;
 #[cfg(test)]
 mod pull_tests;
 pub mod recover;
 pub mod register;
 mod settle_seq;
 mod slot;
+mod source_verdicts;
 #[cfg(test)]
 mod testing;
 mod token;

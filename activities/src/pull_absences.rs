@@ -12,10 +12,12 @@ use records::{Absences, Index, IndexEntry, StagingWriter};
 use source::{ReadOutcome, SourceClient};
 use steps::{HeldReceipt, PullStepReceipt};
 
-use crate::failure::{Failure, SourceVerdict, on_source};
-use crate::pull_pages::{Fetch, WAIT_HERE_MAX, WAITS_MAX};
+use crate::failure::Failure;
+use crate::pull_pages::Fetch;
 use crate::pull_progress::ReferenceProgress;
 use crate::pull_references::{READS_IN_FLIGHT, save};
+use crate::pull_stream::{WAIT_HERE_MAX, WAITS_MAX};
+use crate::source_verdicts::{Asked, SourceVerdict, on_source};
 
 /// A type's absences are held from this many on, if they are more than this
 /// share of its live resources: a source that loses its data, or a search that
@@ -194,14 +196,14 @@ async fn confirm(client: &SourceClient, entry: &IndexEntry<'_>) -> Confirmed {
             Err(error) => error,
         };
         attempts += 1;
-        let pause = match on_source(&error) {
+        let pause = match on_source(Asked::Read, &error) {
             SourceVerdict::Wait(wait) if wait <= WAIT_HERE_MAX && waits < READ_WAITS_MAX => {
                 waits += 1;
                 attempts -= 1;
                 wait
             }
             SourceVerdict::Wait(wait) => return Confirmed::Wait(wait),
-            SourceVerdict::Retry(_) if attempts < READ_ATTEMPTS_MAX => {
+            SourceVerdict::Retry(..) if attempts < READ_ATTEMPTS_MAX => {
                 Duration::from_secs(attempts.into())
             }
             SourceVerdict::NotAsked(_) => return Confirmed::Wait(WAIT_HERE_MAX),

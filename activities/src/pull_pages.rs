@@ -1,29 +1,18 @@
-//! `pull.pages`: fetch the streams of a step, page by page, into staging. The
+//! `pull.pages`: fetch the streams of a step (`pull_stream.rs`) into staging. The
 //! cursor is saved only after the staging object before it is durable, and the
 //! save names that object: a retry goes on at the last saved cursor.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use db::{Connection, NewStaging, RunKind, StepClaim, StepRef};
-use model::{ObjectKey, Timestamp, TypeOutcome};
+use db::{NewStaging, RunKind, StepClaim, StepRef};
+use model::ObjectKey;
 use records::StagingWriter;
-use source::{SourceClient, cursor_hash};
 use steps::{PullStep, PullStepReceipt};
 
-use crate::failure::{Failure, SourceVerdict, on_source};
+use crate::failure::Failure;
 use crate::pull_progress::{StepProgress, Stream, decode, encode};
+use crate::pull_stream::Stop;
 use crate::{Context, failpoint};
-
-/// Pages of one stream at most: a portal that never ends must not keep a pull.
-const STREAM_PAGES_MAX: u64 = 10_000;
-/// New starts of a stream whose cursor expired.
-const RESTARTS_MAX: u32 = 3;
-/// Requests to wait in a row before a stream is given up.
-pub(crate) const WAITS_MAX: u32 = 60;
-/// Failures of the source in a row before a stream is given up.
-pub(crate) const FAILURES_MAX: u32 = 6;
-/// A wait up to this long is spent in the step; a longer one on a timer.
-pub(crate) const WAIT_HERE_MAX: Duration = Duration::from_secs(5);
 
 /// A step at work.
 pub(crate) struct Fetch<'a> {
@@ -34,16 +23,6 @@ pub(crate) struct Fetch<'a> {
     pub(crate) staging: StagingWriter,
     started: Instant,
     pub(crate) pages: u64,
-}
-
-/// Why a stream stopped for now.
-enum Stop {
-    /// It ended; the next one follows.
-    Ended,
-    /// The step has used up its pages or its time.
-    Budget,
-    /// The source wants to be left alone.
-    Wait(Duration),
 }
 
 pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepReceipt, Failure> {
@@ -134,108 +113,8 @@ impl<'a> Fetch<'a> {
             || self.started.elapsed() >= self.context.limits.step_duration_max
     }
 
-    /// Fetches one stream until it ends or the step must return.
-    async fn stream(
-        &mut self,
-        client: &SourceClient,
-        connection: &Connection,
-        progress: &mut StepProgress,
-        at: usize,
-    ) -> Result<Stop, Failure> {
-        while !progress.streams[at].is_done() {
-            if self.is_spent() {
-                return Ok(Stop::Budget);
-            }
-            let stream = &mut progress.streams[at];
-            let url = match &stream.cursor {
-                Some(cursor) => cursor.clone(),
-                None => client.first_page_url(&stream.plan, &connection.source_patient_id),
-            };
-            match client.page(&url).await {
-                Ok(page) => {
-                    (stream.waits, stream.failures) = (0, 0);
-                    self.take(stream, &url, page)?;
-                    if self.staging.ready() {
-                        self.save(progress, None).await?;
-                    }
-                }
-                Err(error) => match on_source(&error) {
-                    SourceVerdict::Unauthorized if stream.plan.resource_type == "Patient" => {
-                        // Not even the patient: the grant itself is not honoured.
-                        let id = connection.summary.id;
-                        self.context
-                            .db
-                            .set_needs_reconnect(id, "unauthorized")
-                            .await?;
-                        return Err(Failure::last("unauthorized", error));
-                    }
-                    SourceVerdict::Unauthorized => {
-                        stream.end(TypeOutcome::Refused, Some("unauthorized"))
-                    }
-                    SourceVerdict::EndStream(outcome, code) => stream.end(outcome, Some(code)),
-                    SourceVerdict::Fail(code) => return Err(Failure::last(code, error)),
-                    SourceVerdict::Restart if stream.restarts < RESTARTS_MAX => stream.restart(),
-                    SourceVerdict::Restart => {
-                        stream.end(TypeOutcome::GaveUp, Some("cursor_expired"))
-                    }
-                    SourceVerdict::Wait(_) if stream.waits >= WAITS_MAX => {
-                        stream.end(TypeOutcome::GaveUp, Some("throttled"));
-                    }
-                    SourceVerdict::Wait(duration) => {
-                        stream.waits += 1;
-                        if duration > WAIT_HERE_MAX {
-                            return Ok(Stop::Wait(duration));
-                        }
-                        tokio::time::sleep(duration).await;
-                    }
-                    SourceVerdict::NotAsked(code) => return Err(Failure::retry(code, error)),
-                    SourceVerdict::Retry(code) => {
-                        stream.failures += 1;
-                        if stream.failures >= FAILURES_MAX {
-                            stream.end(TypeOutcome::GaveUp, Some(code));
-                            continue;
-                        }
-                        // The count is saved with the pages read before: attempts that
-                        // something else cuts off are not the source's failures.
-                        self.save(progress, None).await?;
-                        return Err(Failure::retry(code, error));
-                    }
-                },
-            }
-        }
-        Ok(Stop::Ended)
-    }
-
-    /// Stages a page and moves the stream on.
-    fn take(&mut self, stream: &mut Stream, url: &str, page: source::Page) -> Result<(), Failure> {
-        self.pages += 1;
-        let now = Timestamp::now();
-        for resource in &page.resources {
-            self.staging.push(resource, now)?;
-        }
-        let line = &mut stream.line;
-        line.pages += 1;
-        line.ignored += page.ignored;
-        line.rejected += page.rejected;
-        line.fetched += page.resources.len() as u64 + page.ignored + page.rejected;
-        stream.suppressed |= page.suppressed;
-        stream.visited.insert(cursor_hash(url));
-        match page.next {
-            None if stream.suppressed => stream.end(TypeOutcome::Suppressed, Some("suppressed")),
-            None => stream.end(TypeOutcome::Complete, None),
-            Some(next) if stream.visited.contains(&cursor_hash(&next)) => {
-                stream.end(TypeOutcome::Truncated, Some("cursor_loop"));
-            }
-            Some(_) if stream.line.pages >= STREAM_PAGES_MAX => {
-                stream.end(TypeOutcome::Truncated, Some("too_many_pages"))
-            }
-            Some(next) => stream.cursor = Some(next),
-        }
-        Ok(())
-    }
-
     /// Makes what was staged durable, then saves the cursors that follow it.
-    async fn save(
+    pub(crate) async fn save(
         &mut self,
         progress: &mut StepProgress,
         receipt: Option<&PullStepReceipt>,

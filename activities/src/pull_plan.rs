@@ -1,13 +1,16 @@
 //! `pull.plan`: the source's capabilities become streams, grouped into a handful
 //! of steps whose rows hold the streams' progress from the start.
 
+use std::collections::BTreeMap;
+
 use db::{RunKind, StepClaim, StepRef};
-use source::{Capabilities, StreamPlan};
+use source::{Capabilities, StreamPlan, Wanted};
 use steps::{PlanPull, PullPlan, StepTitle};
 
 use crate::Context;
-use crate::failure::{Failure, SourceVerdict, on_source};
-use crate::pull_progress::{StepProgress, Stream, encode};
+use crate::failure::Failure;
+use crate::pull_progress::{StepProgress, Stream, decode, encode};
+use crate::source_verdicts::{Asked, SourceVerdict, on_source};
 
 /// Attempts at the capabilities before the whole compartment is asked for
 /// instead: a source that does not answer `metadata` may still answer searches.
@@ -34,7 +37,7 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
     let client = context.client(&connection)?;
     let capabilities = match client.capabilities().await {
         Ok(capabilities) => capabilities,
-        Err(error) => match on_source(&error) {
+        Err(error) => match on_source(Asked::Metadata, &error) {
             SourceVerdict::Wait(after) if idle_attempts < CAPABILITY_ATTEMPTS_MAX => {
                 return Err(Failure::Retry {
                     code: "source_throttled",
@@ -42,14 +45,24 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
                     after: Some(after),
                 });
             }
-            SourceVerdict::Retry(code) if idle_attempts < CAPABILITY_ATTEMPTS_MAX => {
+            SourceVerdict::NotAsked(code) => return Err(Failure::retry(code, error)),
+            SourceVerdict::Retry(code, _) if idle_attempts < CAPABILITY_ATTEMPTS_MAX => {
                 return Err(Failure::retry(code, error));
             }
             SourceVerdict::Fail(code) => return Err(Failure::last(code, error)),
             _ => Capabilities::default(),
         },
     };
-    let groups = group(client.plan(&capabilities), input.step_count.max(1) as usize);
+    let wanted = Wanted {
+        scopes: None,
+        types: connection.types.as_deref(),
+    };
+    let plan = client.plan(&capabilities, wanted);
+    let learned = context
+        .db
+        .source_plans(connection.summary.source_id)
+        .await?;
+    let groups = group(plan, input.step_count.max(1) as usize);
     let mut plan = PullPlan {
         steps: Vec::new(),
         types: 0,
@@ -64,7 +77,10 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
             title: title(&streams),
         });
         let progress = StepProgress {
-            streams: streams.into_iter().map(Stream::new).collect(),
+            streams: streams
+                .into_iter()
+                .map(|plan| stream(plan, &learned))
+                .collect(),
             staging_count: 0,
         };
         planned.push((name, encode(&progress)));
@@ -74,6 +90,19 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
         .save_pull_plan(&step, &token, &planned, &plan)
         .await?;
     Ok(plan)
+}
+
+/// A stream that asks as an earlier pull of the source learned, if one did; values
+/// that the grant names come before.
+fn stream(plan: StreamPlan, learned: &BTreeMap<String, Vec<u8>>) -> Stream {
+    let known = learned.get(&plan.resource_type);
+    let known = known.and_then(|known| decode::<StreamPlan>(known).ok());
+    match known {
+        Some(known) if known.access == plan.access && plan.fan_out.is_none() => {
+            Stream::remembered(known)
+        }
+        _ => Stream::new(plan),
+    }
 }
 
 /// Deals the streams out to `count` steps, in turn: big types, which stand apart

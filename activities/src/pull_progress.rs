@@ -2,13 +2,24 @@
 //! and the source's ids, so it is stored sealed and goes nowhere else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use model::{TypeOutcome, content_hash};
+use model::{Timestamp, TypeNote, TypeOutcome, content_hash};
 use serde::{Deserialize, Serialize};
-use source::StreamPlan;
+use source::{Access, StreamPlan};
 use steps::TypeProgress;
 
 use crate::failure::Failure;
+use crate::pull_queries::Queries;
+use crate::source_verdicts::Asked;
+
+/// New starts of a stream whose cursor expired.
+const RESTARTS_MAX: u32 = 3;
+/// A cursor that has waited so long may have expired at the source, however that
+/// says so: servers keep searches for some ten minutes.
+const CURSOR_AGE_MAX: Duration = Duration::from_secs(600);
+/// Pages are not made smaller than this.
+const COUNT_MIN: u32 = 1;
 
 /// Where the streams of a step stand.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -37,6 +48,18 @@ pub(crate) struct Stream {
     pub(crate) failures: u32,
     pub(crate) suppressed: bool,
     pub(crate) line: Line,
+    /// Where it stands among the searches of its type.
+    #[serde(default)]
+    pub(crate) queries: Queries,
+    /// `_count`, where it had to be made smaller.
+    #[serde(default)]
+    pub(crate) count: Option<u32>,
+    /// When the cursor was given, by our clock.
+    #[serde(default)]
+    pub(crate) cursor_at: Option<Timestamp>,
+    /// How often in a row the source did not answer in time.
+    #[serde(default)]
+    pub(crate) timeouts: u32,
 }
 
 /// The counts of a type, and how it ended.
@@ -47,6 +70,8 @@ pub(crate) struct Line {
     pub(crate) fetched: u64,
     pub(crate) ignored: u64,
     pub(crate) rejected: u64,
+    /// Of the rejected, how many for which reason, by its code.
+    pub(crate) reasons: BTreeMap<String, u64>,
     pub(crate) outcome: Option<TypeOutcome>,
     pub(crate) error_code: Option<String>,
 }
@@ -62,14 +87,20 @@ impl Stream {
             failures: 0,
             suppressed: false,
             line: Line::default(),
+            queries: Queries::default(),
+            count: None,
+            cursor_at: None,
+            timeouts: 0,
         }
     }
 
     /// The line of its type, which says how it is asked for.
     pub(crate) fn progress(&self) -> TypeProgress {
+        let mut line = self.line.progress(&self.plan.resource_type);
+        line.notes.splice(0..0, self.notes());
         TypeProgress {
             plan_hash: Some(plan_hash(&self.plan)),
-            ..self.line.progress(&self.plan.resource_type)
+            ..line
         }
     }
 
@@ -78,16 +109,60 @@ impl Stream {
     }
 
     pub(crate) fn end(&mut self, outcome: TypeOutcome, error_code: Option<&str>) {
-        self.cursor = None;
-        self.visited.clear();
+        self.begin_search();
         self.line.outcome = Some(outcome);
         self.line.error_code = error_code.map(str::to_owned);
     }
 
-    pub(crate) fn restart(&mut self) {
-        self.cursor = None;
-        self.visited.clear();
+    /// What the stream asks for next.
+    pub(crate) fn asked(&self) -> Asked {
+        match (&self.cursor, &self.plan.access) {
+            (Some(_), _) => Asked::NextPage,
+            (None, Access::Read) => Asked::Patient,
+            (None, Access::Search { .. }) => Asked::FirstPage,
+        }
+    }
+
+    pub(crate) fn advance(&mut self, next: String, now: Timestamp) {
+        self.cursor = Some(next);
+        self.cursor_at = Some(now);
+    }
+
+    /// Whether the cursor is so old that the source may have forgotten the search.
+    pub(crate) fn is_suspect(&self, now: Timestamp) -> bool {
+        self.cursor.is_some()
+            && self
+                .cursor_at
+                .is_some_and(|at| now.since(at) >= CURSOR_AGE_MAX)
+    }
+
+    /// The cursor is void: begins the search anew, a few times.
+    pub(crate) fn expire(&mut self) {
+        if self.restarts >= RESTARTS_MAX {
+            return self.stop(TypeOutcome::GaveUp, "cursor_expired");
+        }
         self.restarts += 1;
+        self.begin_search();
+    }
+
+    /// Begins the search anew with pages half as large; false where they cannot be
+    /// smaller.
+    pub(crate) fn shrink(&mut self, count_max: u32) -> bool {
+        let count = self.count.unwrap_or(count_max);
+        if self.plan.without_count || self.plan.access == Access::Read || count <= COUNT_MIN {
+            return false;
+        }
+        self.count = Some((count / 2).max(COUNT_MIN));
+        self.timeouts = 0;
+        self.begin_search();
+        true
+    }
+
+    /// Goes back to the first page.
+    pub(crate) fn begin_search(&mut self) {
+        self.cursor = None;
+        self.cursor_at = None;
+        self.visited.clear();
     }
 }
 
@@ -107,6 +182,11 @@ impl Line {
             outcome: self.outcome,
             error_code: self.error_code.clone(),
             plan_hash: None,
+            notes: self
+                .reasons
+                .iter()
+                .map(|(code, count)| TypeNote::counted(code, *count))
+                .collect(),
         }
     }
 }
@@ -121,8 +201,14 @@ fn plan_hash(plan: &StreamPlan) -> String {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ReferenceProgress {
-    /// The last reference read, in the order of (type, id).
+    /// The last reference read in the round at work, in the order of (type, id).
     pub(crate) last: Option<(String, String)>,
+    /// Rounds that are done.
+    pub(crate) round: u32,
+    /// Hashes of what was asked for, found or not.
+    pub(crate) asked: BTreeSet<u64>,
+    /// Reads of a type in a row that were refused.
+    pub(crate) refused: BTreeMap<String, u32>,
     pub(crate) staging_count: u64,
     pub(crate) lines: BTreeMap<String, Line>,
     /// Whether all references were read, and absent resources are.

@@ -1,28 +1,36 @@
 //! `pull.references`: read by id what the fetched resources refer to and no
-//! search gives: practitioners, their roles, organizations, locations,
-//! medications. One level. Then what has gone (`pull_absences.rs`).
+//! search gave (`pull_closure.rs`), in a few rounds. Then what has gone
+//! (`pull_absences.rs`).
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use db::{RunKind, StepClaim, StepRef};
 use futures::StreamExt;
 use model::{Reason, Timestamp, TypeOutcome};
-use records::{Index, SegmentReader};
-use source::{CLOSURE_TYPES, ReadOutcome, SourceClient, reference_target};
+use records::Index;
+use source::{ReadOutcome, SourceClient};
 use steps::{HeldReceipt, PullStep, PullStepReceipt};
 use url::Url;
 
-use crate::failure::{Failure, SourceVerdict, on_source};
+use crate::failure::Failure;
 use crate::pull_absences::Pause;
-use crate::pull_pages::{FAILURES_MAX, Fetch};
+use crate::pull_closure::{ROUNDS_MAX, TARGETS_MAX, Target, target_hash, targets};
+use crate::pull_pages::Fetch;
 use crate::pull_progress::{ReferenceProgress, decode, encode};
+use crate::pull_stream::FAILURES_MAX;
+use crate::source_verdicts::{Asked, SourceVerdict, on_source};
 use crate::{Context, pull_absences, pull_settle};
 
 /// Reads in flight at once.
 pub(crate) const READS_IN_FLIGHT: usize = 4;
 
-/// A referenced resource: type and id.
-type Target = (String, String);
+/// Between two attempts at the same resource, times the attempts made.
+const READ_AGAIN: Duration = Duration::from_millis(100);
+/// So many reads of a type in a row that were refused, and the rest of the type is
+/// left alone: it is not granted.
+const REFUSED_MAX: u32 = 5;
 
 pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepReceipt, Failure> {
     let step = StepRef {
@@ -79,7 +87,8 @@ async fn read(
     Ok(receipt)
 }
 
-/// Reads the references that are left, in order.
+/// Reads the references that are left: those of what the searches gave, then those
+/// of what was read, a few rounds deep.
 async fn read_references(
     fetch: &mut Fetch<'_>,
     progress: &mut ReferenceProgress,
@@ -87,15 +96,62 @@ async fn read_references(
     base: &Url,
     index: &Index,
 ) -> Result<Option<Pause>, Failure> {
-    let targets = targets(fetch.context, fetch.input, base, progress.last.as_ref()).await?;
+    while progress.round < ROUNDS_MAX {
+        let mut found = targets(fetch.context, fetch.input, base, progress.round).await?;
+        found.retain(|target| {
+            !progress.asked.contains(&target_hash(&target.0, &target.1))
+                && progress.last.as_ref().is_none_or(|last| target > last)
+        });
+        if found.is_empty() && progress.last.is_none() {
+            return Ok(None);
+        }
+        let cut = found.iter().nth(TARGETS_MAX).cloned();
+        for (resource_type, _) in cut.map(|cut| found.split_off(&cut)).unwrap_or_default() {
+            let line = progress.lines.entry(resource_type).or_default();
+            line.outcome = Some(TypeOutcome::Truncated);
+            line.error_code = Some("too_many_references".to_owned());
+        }
+        if let Some(pause) = read_round(fetch, progress, client, found, index).await? {
+            return Ok(Some(pause));
+        }
+        progress.round += 1;
+        progress.last = None;
+        // The next round looks into what this one staged.
+        save(fetch, progress, None).await?;
+    }
+    Ok(None)
+}
+
+/// Reads the targets of one round, in order.
+async fn read_round(
+    fetch: &mut Fetch<'_>,
+    progress: &mut ReferenceProgress,
+    client: &SourceClient,
+    targets: BTreeSet<Target>,
+    index: &Index,
+) -> Result<Option<Pause>, Failure> {
     let mut left = targets.len();
+    // What is not granted is found out once.
+    let hopeless: Mutex<BTreeSet<String>> = Mutex::default();
+    let is_hopeless = |name: &str| lock(&hopeless).contains(name);
     let mut reads = futures::stream::iter(targets)
-        .map(|target| async { (client_read(client, &target).await, target) })
+        .map(|target| async {
+            let read = match is_hopeless(&target.0) {
+                true => None,
+                false => Some(read_one(client, &target).await),
+            };
+            (read, target)
+        })
         .buffered(READS_IN_FLIGHT);
     while let Some((read, target)) = reads.next().await {
-        if let Err(failure) = take(fetch, progress, read, &target, index) {
+        if let Some(read) = read
+            && let Err(failure) = take(fetch, progress, read, &target, index)
+        {
             save(fetch, progress, None).await?;
             return Err(failure);
+        }
+        if progress.refused.get(&target.0) >= Some(&REFUSED_MAX) {
+            lock(&hopeless).insert(target.0.clone());
         }
         progress.last = Some(target);
         left -= 1;
@@ -109,36 +165,35 @@ async fn read_references(
     Ok(None)
 }
 
-async fn client_read(client: &SourceClient, target: &Target) -> Result<ReadOutcome, source::Error> {
-    client.read(&target.0, &target.1).await
-}
-
-/// The references of everything staged, but for what was staged itself and what
-/// an earlier attempt has read.
-async fn targets(
-    context: &Context,
-    input: &PullStep,
-    base: &Url,
-    last: Option<&Target>,
-) -> Result<BTreeSet<Target>, Failure> {
-    let mut found = BTreeSet::new();
-    let mut staged = BTreeSet::new();
-    for object in context.db.staging(input.pull_id).await? {
-        let reader = SegmentReader::open(&context.store, &object.object_key).await?;
-        for row in reader.footer().rows() {
-            if CLOSURE_TYPES.contains(&row.resource_type) {
-                staged.insert((row.resource_type.to_owned(), row.id.to_owned()));
+/// Reads one resource. What the server itself says it fails at, and what is no FHIR,
+/// is asked for a few times here: it concerns this one alone.
+async fn read_one(client: &SourceClient, target: &Target) -> Result<ReadOutcome, source::Error> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let error = match client.read(&target.0, &target.1).await {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        match on_source(Asked::Read, &error) {
+            SourceVerdict::Retry(_, tries) if is_of_one(&error) && attempts < tries => {
+                tokio::time::sleep(READ_AGAIN * attempts).await;
             }
-        }
-        for frame in 0..reader.footer().frames().len() {
-            let text = reader.read_frame(frame).await?;
-            let targets =
-                model::references(&text).filter_map(|reference| reference_target(&reference, base));
-            found.extend(targets.filter(|(name, _)| CLOSURE_TYPES.contains(&name.as_str())));
+            _ => return Err(error),
         }
     }
-    found.retain(|target| !staged.contains(target) && last.is_none_or(|last| target > last));
-    Ok(found)
+}
+
+/// Whether an error says nothing about other resources.
+fn is_of_one(error: &source::Error) -> bool {
+    matches!(
+        error,
+        source::Error::Failed { .. } | source::Error::Protocol { .. }
+    )
+}
+
+fn lock(names: &Mutex<BTreeSet<String>>) -> MutexGuard<'_, BTreeSet<String>> {
+    names.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Stages what a read gave and counts it. A reference that leads nowhere is
@@ -155,6 +210,12 @@ fn take(
         progress.failures = 0;
     }
     let line = progress.lines.entry(target.0.clone()).or_default();
+    let was_refused = matches!(
+        read,
+        Ok(ReadOutcome::Refused { .. }) | Err(source::Error::Unauthorized { .. })
+    );
+    let refused = progress.refused.entry(target.0.clone()).or_default();
+    *refused = if was_refused { *refused + 1 } else { 0 };
     match read {
         Ok(ReadOutcome::Found(resource)) => {
             fetch.staging.push(&resource, Timestamp::now())?;
@@ -170,9 +231,10 @@ fn take(
         }
         Ok(ReadOutcome::NotFound) => {}
         Ok(ReadOutcome::Refused { .. }) => line.error_code = Some("reads_refused".to_owned()),
+        Err(error) if is_of_one(&error) => line.error_code = Some("reads_failed".to_owned()),
         Err(error) => {
-            let verdict = on_source(&error);
-            if let SourceVerdict::Wait(_) | SourceVerdict::Retry(_) = verdict {
+            let verdict = on_source(Asked::Read, &error);
+            if let SourceVerdict::Wait(_) | SourceVerdict::Retry(..) = verdict {
                 progress.failures += 1;
             }
             let gives_up = progress.failures >= FAILURES_MAX;
@@ -184,15 +246,19 @@ fn take(
                         after: Some(after),
                     });
                 }
-                SourceVerdict::Retry(code) if !gives_up => return Err(Failure::retry(code, error)),
+                SourceVerdict::Retry(code, _) if !gives_up => {
+                    return Err(Failure::retry(code, error));
+                }
                 SourceVerdict::NotAsked(code) => return Err(Failure::retry(code, error)),
                 SourceVerdict::Fail(code) => return Err(Failure::last(code, error)),
-                SourceVerdict::Retry(code) => line.give_up(code),
+                SourceVerdict::Retry(code, _) => line.give_up(code),
                 SourceVerdict::Wait(_) => line.give_up("throttled"),
                 _ => line.error_code = Some("reads_refused".to_owned()),
             }
         }
     }
+    // Found or not, it is not asked for again.
+    progress.asked.insert(target_hash(&target.0, &target.1));
     line.pages += 1;
     fetch.pages += 1;
     Ok(())

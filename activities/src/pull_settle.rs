@@ -218,6 +218,7 @@ async fn coverage(
                 known.fetched += line.fetched;
                 known.ignored += line.ignored;
                 known.rejected += line.rejected;
+                known.notes.extend(line.notes);
                 if known.outcome == Some(TypeOutcome::Complete) {
                     known.outcome = line.outcome;
                     known.error_code = line.error_code;
@@ -288,6 +289,7 @@ fn sum_up(
                 .unwrap_or(TypeOutcome::Complete),
             error_code: line.and_then(|line| line.error_code.clone()),
             pages: line.map_or(0, |line| line.pages),
+            notes: line.map(|line| line.notes.clone()).unwrap_or_default(),
             counts,
         };
         types.insert(name.clone(), of);

@@ -10,7 +10,7 @@ use sandbox::{Knobs, Sandbox, SandboxOptions};
 use steps::{PlanPull, PullStep, PullStepReceipt, TypeProgress};
 
 use crate::failure::Failure;
-use crate::pull_pages::FAILURES_MAX;
+use crate::pull_stream::FAILURES_MAX;
 use crate::{Context, pull_pages, pull_plan, pull_references, testing};
 
 /// A patient of the sandbox whose pull has begun.
@@ -130,7 +130,7 @@ fn fails_with(result: Result<PullStepReceipt, Failure>, expected: &str) {
 async fn an_error_after_attempts_cut_off_by_others_gives_no_type_up() {
     let scene = Scene::new().await;
     scene.cut_off(&scene.pages, 2 * FAILURES_MAX).await;
-    scene.set_status("Observation", Some(500));
+    scene.set_status("Observation", Some(502));
     let failed = pull_pages::run(&scene.context, &scene.pages).await;
     fails_with(failed, "source_unavailable");
     scene.set_status("Observation", None);
@@ -145,7 +145,7 @@ async fn an_error_after_attempts_cut_off_by_others_gives_no_type_up() {
 #[tokio::test]
 async fn a_type_that_fails_again_and_again_is_given_up_alone() {
     let scene = Scene::new().await;
-    scene.set_status("Observation", Some(500));
+    scene.set_status("Observation", Some(502));
     for _ in 1..FAILURES_MAX {
         let failed = pull_pages::run(&scene.context, &scene.pages).await;
         fails_with(failed, "source_unavailable");
@@ -170,7 +170,7 @@ async fn a_reference_is_given_up_after_as_many_failures_of_the_source() {
     pull_pages::run(&scene.context, &scene.pages).await.unwrap();
     let references = scene.references();
     scene.cut_off(&references, 2 * FAILURES_MAX).await;
-    scene.set_status("Practitioner", Some(500));
+    scene.set_status("Practitioner", Some(502));
     for _ in 1..FAILURES_MAX {
         let failed = pull_references::run(&scene.context, &references).await;
         fails_with(failed, "source_unavailable");

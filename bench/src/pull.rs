@@ -12,7 +12,7 @@ use model::{ConnectionId, Timestamp};
 use records::{SegmentReader, Store, frame_texts};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use source::{Auth, Limits, SourceClient};
+use source::{Auth, FirstPage, Limits, SourceClient, Wanted};
 use url::Url;
 
 use crate::compare::Ratio;
@@ -50,20 +50,26 @@ impl Work {
         // The portal of a comparison is a process beside this one.
         let guard = Guard::new(Allow::parse(&["127.0.0.1/32"])?);
         let client = SourceClient::new(self.base_url.clone(), Auth::None, limits, &guard)?;
-        let plan = client.plan(&client.capabilities().await?);
+        let plan = client.plan(&client.capabilities().await?, Wanted::default());
         let mut stager = Stager::new(Store::open_local(&self.store)?, ConnectionId::new())?;
         let mut pulled = Pulled::default();
         let value_client = value::Client::new()?;
         for _ in 0..self.rounds {
             for patient in &self.patients {
                 for stream in &plan {
-                    let mut cursor = Some(client.first_page_url(stream, patient));
+                    let at = FirstPage::default();
+                    let first = client.first_page_url(stream, patient, at);
+                    let mut cursor = Some(first.clone());
                     while let Some(url) = cursor {
                         let now = Timestamp::now();
                         let (resources, next, bytes) = if self.through_value {
                             value_client.page(&url).await?
                         } else {
-                            let page = client.page(&url).await?;
+                            let page = if url == first {
+                                client.first_page(stream, patient, at).await?
+                            } else {
+                                client.page(&url).await?
+                            };
                             (page.resources, page.next, page.bytes)
                         };
                         pulled.page_bytes += bytes;

@@ -3,6 +3,7 @@
 //! string or a number.
 
 use crate::data::Row;
+use crate::knobs::Knobs;
 use url::Url;
 
 /// Types whose entries carry no `search.mode`, as at several vendors.
@@ -15,6 +16,13 @@ const OUTCOME: &str = concat!(
     r#"{"resourceType":"OperationOutcome","issue":[{"severity":"warning","code":"processing","#,
     r#""details":{"coding":[{"system":"urn:oid:1.2.840.114350.1.13.0.1.7.2.657369","code":"4119"}],"#,
     r#""text":"This response may not contain the entire record available in the system."}}]}"#
+);
+
+/// The entry of a search from which something was left out, as at Epic.
+const SUPPRESSED: &str = concat!(
+    r#"{"resourceType":"OperationOutcome","issue":[{"severity":"warning","code":"suppressed","#,
+    r#""details":{"coding":[{"system":"urn:oid:1.2.840.114350.1.13.0.1.7.2.657369","code":"59204"}],"#,
+    r#""text":"Client not authorized for a part of this type. Search results of it have not been included."}}]}"#
 );
 
 /// Every third page of a search is indented.
@@ -30,10 +38,11 @@ pub(crate) struct Page<'a> {
     pub(crate) self_url: String,
     pub(crate) next_url: Option<String>,
     pub(crate) rows: &'a [std::sync::Arc<Row>],
+    pub(crate) knobs: &'a Knobs,
 }
 
 impl Page<'_> {
-    /// The page as JSON text. It says no `total`, which portals get wrong or leave out.
+    /// The page as JSON text. Its `total` is wrong or left out, as at portals.
     pub(crate) fn to_json(&self) -> Vec<u8> {
         let mut out =
             br#"{"resourceType":"Bundle","type":"searchset","link":[{"relation":"self","url":"#
@@ -44,17 +53,24 @@ impl Page<'_> {
             push_string(&mut out, next);
         }
         out.extend_from_slice(b"}]");
-        let with_outcome = self.ty == WITH_OUTCOME;
+        if self.knobs.counts_the_page {
+            out.extend_from_slice(format!(r#","total":{}"#, self.rows.len()).as_bytes());
+        }
+        let outcome = if self.knobs.suppressed.contains(self.ty) {
+            Some(SUPPRESSED)
+        } else {
+            (self.ty == WITH_OUTCOME).then_some(OUTCOME)
+        };
         // FHIR's JSON forbids empty arrays.
-        if with_outcome || !self.rows.is_empty() {
+        if outcome.is_some() || !self.rows.is_empty() {
             out.extend_from_slice(br#","entry":["#);
             for row in self.rows {
                 self.push_entry(&mut out, row);
                 out.push(b',');
             }
-            if with_outcome {
+            if let Some(outcome) = outcome {
                 out.extend_from_slice(br#"{"resource":"#);
-                out.extend_from_slice(OUTCOME.as_bytes());
+                out.extend_from_slice(outcome.as_bytes());
                 out.extend_from_slice(br#","search":{"mode":"outcome"}}"#);
             } else {
                 out.pop();
@@ -81,7 +97,10 @@ impl Page<'_> {
             out.push(b',');
         }
         out.extend_from_slice(br#""resource":"#);
-        out.extend_from_slice(&row.raw);
+        match self.knobs.broken(row) {
+            Some(way) => out.extend_from_slice(&way.apply(&row.raw)),
+            None => out.extend_from_slice(&row.raw),
+        }
         if !WITHOUT_MODE.contains(&self.ty) {
             out.extend_from_slice(br#","search":{"mode":"match"}"#);
         }

@@ -14,6 +14,9 @@ pub(crate) struct Cursor {
     pub(crate) search: u64,
     pub(crate) ty: String,
     pub(crate) patient: String,
+    /// A parameter beside the patient, and its value.
+    #[serde(default)]
+    pub(crate) filter: Option<(String, String)>,
     pub(crate) count: usize,
     /// The page's number, counted from 1.
     pub(crate) page: usize,
@@ -66,6 +69,7 @@ mod tests {
             search: 7,
             ty: "Observation".into(),
             patient: "odd/id %".into(),
+            filter: Some(("category".into(), "x|y".into())),
             count: 50,
             page: 2,
             from: 50,

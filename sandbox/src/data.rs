@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// (type, id)
@@ -20,6 +20,8 @@ pub(crate) struct Row {
     pub(crate) raw: Bytes,
     ty: Option<String>,
     last_updated: Option<jiff::Timestamp>,
+    /// (search parameter, code): what searches by category, intent and status match.
+    tokens: Vec<(&'static str, String)>,
 }
 
 #[derive(Deserialize, Default)]
@@ -33,6 +35,11 @@ struct Head {
     patient: Value,
     beneficiary: Value,
     target: Value,
+    category: Value,
+    intent: Value,
+    status: Value,
+    #[serde(rename = "lifecycleStatus")]
+    lifecycle_status: Value,
 }
 
 impl Row {
@@ -64,13 +71,36 @@ impl Row {
         let last_updated = head.meta["lastUpdated"]
             .as_str()
             .and_then(|at| at.parse().ok());
+        let mut tokens = Vec::new();
+        for (parameter, value) in [
+            ("category", &head.category),
+            ("intent", &head.intent),
+            ("status", &head.status),
+            ("lifecycle-status", &head.lifecycle_status),
+        ] {
+            codes_in(value, &mut |code| tokens.push((parameter, code.to_owned())));
+        }
         Self {
             key: ty.clone().zip(id),
             owners,
             raw,
             ty,
             last_updated,
+            tokens,
         }
+    }
+
+    /// Whether a search by this parameter and value (`code` or `system|code`) finds it.
+    pub(crate) fn matches(&self, parameter: &str, value: &str) -> bool {
+        let code = value.rsplit('|').next().unwrap_or(value);
+        self.tokens
+            .iter()
+            .any(|(name, token)| *name == parameter && token == code)
+    }
+
+    /// Whether a search by this parameter can find it.
+    pub(crate) fn has(&self, parameter: &str) -> bool {
+        self.tokens.iter().any(|(name, _)| *name == parameter)
     }
 
     pub(crate) fn ty(&self) -> Option<&str> {
@@ -88,6 +118,23 @@ impl Row {
             (Some(mine), Some(other)) => mine >= other,
             _ => true,
         }
+    }
+}
+
+/// The codes in a code, a CodeableConcept or several.
+fn codes_in(value: &Value, take: &mut impl FnMut(&str)) {
+    match value {
+        Value::String(code) => take(code),
+        Value::Array(items) => items.iter().for_each(|item| codes_in(item, take)),
+        Value::Object(concept) => {
+            let codings = concept.get("coding").and_then(Value::as_array);
+            for coding in codings.into_iter().flatten() {
+                if let Some(code) = coding["code"].as_str() {
+                    take(code);
+                }
+            }
+        }
+        _ => {}
     }
 }
 
@@ -226,6 +273,26 @@ impl Data {
             .filter_map(|row| row.key.as_ref());
         keys.filter(|(ty, _)| ty == "Patient")
             .map(|(_, id)| id.as_str())
+    }
+
+    /// The codes of a type's rows by a search parameter.
+    pub(crate) fn codes(&self, ty: &str, parameter: &str) -> BTreeSet<String> {
+        let rows = self.slots.iter().flatten();
+        rows.filter(|row| row.ty() == Some(ty))
+            .flat_map(|row| &row.tokens)
+            .filter(|(name, _)| *name == parameter)
+            .map(|(_, code)| code.clone())
+            .collect()
+    }
+
+    /// The keys of a type's rows, oldest first.
+    pub(crate) fn keys_of(&self, ty: &str) -> impl Iterator<Item = &Key> {
+        let keys = self
+            .slots
+            .iter()
+            .flatten()
+            .filter_map(|row| row.key.as_ref());
+        keys.filter(move |key| key.0 == ty)
     }
 
     pub(crate) fn types(&self) -> &BTreeMap<String, bool> {

@@ -13,7 +13,11 @@ pub(crate) fn fhir(status: StatusCode, body: impl Into<bytes::Bytes>) -> Respons
 
 /// An OperationOutcome with one issue of severity `error`.
 pub(crate) fn outcome(status: u16, diagnostics: &str) -> Response {
-    let code = match status {
+    issue(status, code_of(status), diagnostics)
+}
+
+fn code_of(status: u16) -> &'static str {
+    match status {
         401 => "login",
         403 => "forbidden",
         404 => "not-found",
@@ -23,7 +27,11 @@ pub(crate) fn outcome(status: u16, diagnostics: &str) -> Response {
         503 | 504 => "transient",
         500.. => "exception",
         _ => "invalid",
-    };
+    }
+}
+
+/// An OperationOutcome with one issue of severity `error` and this code.
+pub(crate) fn issue(status: u16, code: &str, diagnostics: &str) -> Response {
     let body = json!({
         "resourceType": "OperationOutcome",
         "issue": [{ "severity": "error", "code": code, "diagnostics": diagnostics }],

@@ -1,5 +1,7 @@
 //! The faults a test or a person can turn on while the portal runs.
 
+use crate::data::Row;
+use crate::faults::{Answer, Break, Links};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -27,6 +29,74 @@ pub struct Knobs {
     pub repeat_pages: bool,
     /// The next request for a further page is answered with 410, then and ever after; turns itself off.
     pub expire_cursor_once: bool,
+    /// What searches of these types must name beside the patient; others are refused.
+    pub demands: BTreeMap<String, Demand>,
+    /// Searches of these types that name `_count` are refused with 400.
+    pub refuses_count: BTreeSet<String>,
+    /// Searches and reads of these types are answered so.
+    pub answers: BTreeMap<String, Answer>,
+    /// Further pages of these types are answered so.
+    pub next_answers: BTreeMap<String, Answer>,
+    /// How next links of these types are written, and where they lead.
+    pub next_links: BTreeMap<String, Links>,
+    /// Each page of these types says that something was left out (code `suppressed`, 59204).
+    pub suppressed: BTreeSet<String>,
+    /// Each page says as its `total` how many entries it has itself.
+    pub counts_the_page: bool,
+    /// Entries a page at most, below the sandbox's own.
+    pub page_size: Option<usize>,
+    /// Searches of these types for more entries a page than this are answered with 504.
+    pub times_out_above_count: BTreeMap<String, usize>,
+    /// These resources (`Type/id`) are broken on their way out.
+    pub breaks: BTreeMap<String, Break>,
+}
+
+/// What a search must name beside the patient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Demand {
+    /// The parameter: `category`, `intent`, `status` or `lifecycle-status`.
+    pub parameter: String,
+    /// Values that are granted: another is refused with 400. Empty: all.
+    #[serde(default)]
+    pub values: Vec<String>,
+    /// The status of the refusal of a plain search.
+    pub status: u16,
+    /// Its issue's code.
+    pub code: String,
+    /// Its issue's text.
+    pub text: String,
+}
+
+impl Knobs {
+    /// Whether a client that asks often enough is answered about a type, and gets
+    /// this row whole.
+    pub(crate) fn serves(&self, row: &Row) -> bool {
+        let answer = self.answers.get(row.searched_as());
+        answer.is_none_or(|answer| !answer.is_lasting()) && self.broken(row).is_none()
+    }
+
+    pub(crate) fn broken(&self, row: &Row) -> Option<Break> {
+        let (ty, id) = row.key.as_ref()?;
+        // Formatting a name for every row would be most of a page's work.
+        if self.breaks.is_empty() {
+            return None;
+        }
+        self.breaks.get(&format!("{ty}/{id}")).copied()
+    }
+}
+
+impl Demand {
+    /// Whether a search by the parameter and some value finds the row.
+    pub(crate) fn reveals(&self, row: &Row) -> bool {
+        if self.values.is_empty() {
+            row.has(&self.parameter)
+        } else {
+            self.values
+                .iter()
+                .any(|value| row.matches(&self.parameter, value))
+        }
+    }
 }
 
 /// The knobs and what they count.
@@ -58,6 +128,18 @@ impl KnobState {
             return Some(503);
         }
         None
+    }
+
+    /// The answer to give instead of a type's right one, if one is due now.
+    pub(crate) fn answer(&mut self, ty: &str, is_next: bool) -> Option<Answer> {
+        let answers = match is_next {
+            true => &mut self.knobs.next_answers,
+            false => &mut self.knobs.answers,
+        };
+        let answer = answers.get_mut(ty).filter(|answer| answer.is_given())?;
+        let given = answer.clone();
+        answer.times = answer.times.map(|times| times - 1);
+        Some(given)
     }
 
     /// Whether the cursors of this search have expired, now or before.

@@ -10,11 +10,14 @@ mod bundle;
 mod cursor;
 mod data;
 mod errors;
+mod faults;
 mod knobs;
 mod log;
 mod portal;
+mod profiles;
 mod routes;
 mod sample;
+mod search;
 mod server;
 mod smart;
 
@@ -22,8 +25,10 @@ mod smart;
 mod portal_tests;
 
 pub use bundle::compact;
-pub use knobs::Knobs;
+pub use faults::{Answer, Body, Break, Links};
+pub use knobs::{Demand, Knobs};
 pub use log::{LogEntry, Served};
 pub use portal::{Portal, PortalPatient};
+pub use profiles::Profile;
 pub use server::{Sandbox, SandboxOptions};
 pub use smart::{Issued, Smart, SmartClient, SmartKnobs, SmartOptions, TokenRequest};

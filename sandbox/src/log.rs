@@ -3,6 +3,7 @@
 
 use crate::bundle::compact;
 use crate::data::Row;
+use crate::knobs::Knobs;
 use anyhow::Context;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -42,7 +43,20 @@ pub struct Served {
 }
 
 impl Served {
-    pub(crate) fn of(row: &Row) -> Self {
+    /// What of a row leaves: a broken one has no usable type and id.
+    pub(crate) fn under(knobs: &Knobs, row: &Row) -> Self {
+        let served = Self::of(row);
+        match knobs.broken(row) {
+            Some(_) => Self {
+                ty: String::new(),
+                id: String::new(),
+                ..served
+            },
+            None => served,
+        }
+    }
+
+    fn of(row: &Row) -> Self {
         let (ty, id) = row.key.clone().unwrap_or_default();
         Self {
             ty,

@@ -5,6 +5,7 @@ use crate::bundle::compact;
 use crate::data::{Data, Key, Row};
 use crate::knobs::{KnobState, Knobs};
 use crate::log::{Log, LogEntry};
+use crate::profiles::Profile;
 use anyhow::ensure;
 use bytes::Bytes;
 use serde::Serialize;
@@ -14,14 +15,22 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 use url::Url;
 
-/// Types outside the patients' compartments that a pull fetches by reference.
-const SHARED_TYPES: [&str; 5] = [
+/// Types that a pull fetches by reference, wherever the reference stands.
+const CLOSURE_TYPES: [&str; 7] = [
     "Location",
     "Medication",
     "Organization",
     "Practitioner",
     "PractitionerRole",
+    "Questionnaire",
+    "Specimen",
 ];
+
+/// The types whose references to observations a pull follows.
+const REPORTING_TYPES: [&str; 2] = ["DiagnosticReport", "Observation"];
+
+/// How many references away from what searches find a pull goes.
+const DEPTH: usize = 3;
 
 /// A patient of the portal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,14 +76,20 @@ impl Portal {
 
     /// What a whole pull of a patient must deliver: (type, id) to the compact text of the newest version.
     ///
-    /// All rows of the patient with a usable type and id, and one level of references from them to
-    /// practitioners, their roles, organizations, locations and medications. A reference counts when it is
-    /// `Type/id`, relative or under the sandbox's own base, and its target exists.
+    /// All rows of the patient with a usable type and id that a search can find, by the values that the
+    /// knob `demands` grants where it does, and what is at most three references away from them:
+    /// practitioners, their roles, organizations, locations, medications, specimens and questionnaires, and
+    /// observations that a report or another observation names. A reference counts when it is `Type/id`,
+    /// relative or under the sandbox's own base, and its target exists.
     pub fn expected(&self, patient_id: &str) -> BTreeMap<(String, String), Vec<u8>> {
-        let data = self.data();
+        let (data, knobs) = (self.data(), self.knobs());
         let mut newest: BTreeMap<Key, Arc<Row>> = BTreeMap::new();
         for row in data.owned(patient_id) {
             let Some(key) = &row.key else { continue };
+            let demand = knobs.demands.get(row.searched_as());
+            if demand.is_some_and(|demand| !demand.reveals(row)) || !knobs.serves(row) {
+                continue;
+            }
             if newest
                 .get(key)
                 .is_none_or(|earlier| row.supersedes(earlier))
@@ -82,14 +97,22 @@ impl Portal {
                 newest.insert(key.clone(), Arc::clone(row));
             }
         }
-        let mut referenced = BTreeSet::new();
-        for row in newest.values() {
-            let resource: Value = serde_json::from_slice(&row.raw).unwrap_or_default();
-            self.collect_references(&resource, &mut referenced);
-        }
-        for key in referenced {
-            if let Some(row) = data.newest(&key) {
-                newest.insert(key, row);
+        let mut reached: Vec<Arc<Row>> = newest.values().map(Arc::clone).collect();
+        for _ in 0..DEPTH {
+            let mut referenced = BTreeSet::new();
+            for row in &reached {
+                let resource: Value = serde_json::from_slice(&row.raw).unwrap_or_default();
+                let reports = row.ty().is_some_and(|ty| REPORTING_TYPES.contains(&ty));
+                self.collect_references(&resource, reports, &mut referenced);
+            }
+            reached.clear();
+            for key in referenced {
+                if !newest.contains_key(&key)
+                    && let Some(row) = data.newest(&key).filter(|row| knobs.serves(row))
+                {
+                    reached.push(Arc::clone(&row));
+                    newest.insert(key, row);
+                }
             }
         }
         newest
@@ -98,16 +121,22 @@ impl Portal {
             .collect()
     }
 
-    fn collect_references(&self, value: &Value, found: &mut BTreeSet<Key>) {
+    fn collect_references(&self, value: &Value, reports: bool, found: &mut BTreeSet<Key>) {
         match value {
             Value::Array(items) => items
                 .iter()
-                .for_each(|item| self.collect_references(item, found)),
+                .for_each(|item| self.collect_references(item, reports, found)),
             Value::Object(members) => {
                 for (name, member) in members {
-                    match member.as_str() {
-                        Some(text) if name == "reference" => found.extend(self.shared_key(text)),
-                        _ => self.collect_references(member, found),
+                    let reference = match name.as_str() {
+                        "reference" => member.as_str(),
+                        // A canonical, with or without a version.
+                        "questionnaire" => member.as_str().and_then(|text| text.split('|').next()),
+                        _ => None,
+                    };
+                    match reference {
+                        Some(text) => found.extend(self.followed_key(text, reports)),
+                        None => self.collect_references(member, reports, found),
                     }
                 }
             }
@@ -115,12 +144,13 @@ impl Portal {
         }
     }
 
-    fn shared_key(&self, reference: &str) -> Option<Key> {
+    fn followed_key(&self, reference: &str, reports: bool) -> Option<Key> {
         let under_base = reference
             .strip_prefix(self.base().as_str())
             .and_then(|rest| rest.strip_prefix('/'));
         let (ty, id) = under_base.unwrap_or(reference).split_once('/')?;
-        (SHARED_TYPES.contains(&ty) && !id.contains('/')).then(|| (ty.to_owned(), id.to_owned()))
+        let is_followed = CLOSURE_TYPES.contains(&ty) || (reports && ty == "Observation");
+        (is_followed && !id.contains('/')).then(|| (ty.to_owned(), id.to_owned()))
     }
 
     /// Creates a resource, or replaces all its versions by this one. A resource that names no patient stays
@@ -158,6 +188,16 @@ impl Portal {
                 has_history: has_history(id),
             })
             .collect()
+    }
+
+    /// Replaces all knobs by those of a profile.
+    pub fn set_profile(&self, profile: Profile) {
+        self.set_knobs(self.knobs_of(profile));
+    }
+
+    /// The knobs of a profile, to change some of them.
+    pub fn knobs_of(&self, profile: Profile) -> Knobs {
+        profile.knobs(&self.data())
     }
 
     /// Replaces all knobs.

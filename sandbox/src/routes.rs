@@ -1,40 +1,37 @@
 //! The portal's HTTP: FHIR under `/fhir`, and the sandbox's own doors, which
 //! need no token and appear in no log: `/_knobs`, `/_log`, `/_resources`.
 
-use crate::bundle::Page;
-use crate::cursor::Cursor;
-use crate::data::Row;
 use crate::errors::{fhir, outcome};
 use crate::knobs::Knobs;
 use crate::log::{LogEntry, Served};
 use crate::portal::Portal;
+use crate::search::{next_page, search};
 use crate::server::{SandboxOptions, closing};
 use crate::smart::{self, Smart};
 use axum::body::Bytes;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use serde_json::json;
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use url::Url;
 
 #[derive(Clone)]
-struct App {
-    portal: Portal,
+pub(crate) struct App {
+    pub(crate) portal: Portal,
     smart: Smart,
-    options: Arc<SandboxOptions>,
+    pub(crate) options: Arc<SandboxOptions>,
     closed: watch::Receiver<()>,
 }
 
 /// What an answer holds, handed from a route to the log.
 #[derive(Clone)]
-struct Contents(Vec<Served>);
+pub(crate) struct Contents(pub(crate) Vec<Served>);
 
 pub(crate) fn router(
     portal: Portal,
@@ -51,6 +48,7 @@ pub(crate) fn router(
     Router::new()
         .route("/fhir", get(next_page))
         .route("/fhir/", get(next_page))
+        .route("/FHIR", get(next_page))
         .route("/fhir/metadata", get(metadata))
         .route("/fhir/{ty}", get(search))
         .route("/fhir/{ty}/{id}", get(read))
@@ -115,7 +113,11 @@ async fn admit(app: &App, request: Request, next: Next) -> Response {
 }
 
 /// The faults of one type: an answer to give instead, or none ever.
-async fn fault_of(app: &App, ty: &str) -> Result<(), Response> {
+pub(crate) async fn fault_of(app: &App, ty: &str, is_next: bool) -> Result<(), Response> {
+    let answer = app.portal.knob_state().answer(ty, is_next);
+    if let Some(answer) = answer {
+        return Err(answer.response());
+    }
     let knobs = app.portal.knobs();
     if knobs.hang.contains(ty) {
         std::future::pending::<()>().await;
@@ -163,7 +165,7 @@ async fn read(
     State(app): State<App>,
     Path(key): Path<(String, String)>,
 ) -> Result<Response, Response> {
-    fault_of(&app, &key.0).await?;
+    fault_of(&app, &key.0, false).await?;
     let name = format!("{}/{}", key.0, key.1);
     let status = app.portal.knobs().status_for_read.get(&name).copied();
     if let Some(status) = status {
@@ -176,139 +178,19 @@ async fn read(
             false => outcome(404, "The resource is not known."),
         });
     };
-    let mut response = fhir(StatusCode::OK, row.raw.clone());
+    let body = match app.portal.knobs().broken(&row) {
+        Some(way) => way.apply(&row.raw).into(),
+        None => row.raw.clone(),
+    };
+    let mut response = fhir(StatusCode::OK, body);
     response
         .extensions_mut()
-        .insert(Contents(vec![Served::of(&row)]));
+        .insert(Contents(vec![Served::under(&app.portal.knobs(), &row)]));
     Ok(response)
 }
 
-async fn search(
-    State(app): State<App>,
-    Path(ty): Path<String>,
-    Query(params): Query<BTreeMap<String, String>>,
-    headers: HeaderMap,
-) -> Result<Response, Response> {
-    fault_of(&app, &ty).await?;
-    match app.portal.data().types().get(&ty) {
-        None => return Err(outcome(404, "The type is not supported.")),
-        Some(false) => return Err(outcome(400, "The type has no search by patient.")),
-        Some(true) => {}
-    }
-    let patient = params
-        .get("patient")
-        .ok_or_else(|| outcome(400, "The parameter patient is required."))?;
-    let patient = patient
-        .strip_prefix("Patient/")
-        .unwrap_or(patient)
-        .to_owned();
-    let page_size = app.options.page_size.max(1);
-    let count = match params.get("_count").map(|count| count.parse::<usize>()) {
-        None => page_size,
-        Some(Ok(count)) => count.clamp(1, page_size),
-        Some(Err(_)) => return Err(outcome(400, "The parameter _count is no number.")),
-    };
-    let base = base_of(&app, &headers);
-    let mut self_url = base.clone();
-    if let Ok(mut segments) = self_url.path_segments_mut() {
-        segments.push(&ty);
-    }
-    self_url
-        .query_pairs_mut()
-        .append_pair("patient", &patient)
-        .append_pair("_count", &count.to_string());
-    let search = app.portal.next_search();
-    let cursor = Cursor {
-        search,
-        ty,
-        patient,
-        count,
-        page: 1,
-        from: 0,
-        previous: 0,
-    };
-    Ok(serve_page(&app, &base, self_url, &cursor))
-}
-
-/// The page behind a next link: `/fhir?_getpages=…`, as at HAPI.
-async fn next_page(
-    State(app): State<App>,
-    Query(params): Query<BTreeMap<String, String>>,
-    headers: HeaderMap,
-) -> Result<Response, Response> {
-    let token = params
-        .get("_getpages")
-        .ok_or_else(|| outcome(400, "The server's root has no search."))?;
-    let expired = || {
-        outcome(
-            410,
-            "HAPI-0417: The search ID does not exist and may have expired.",
-        )
-    };
-    let cursor = Cursor::parse(token).ok_or_else(expired)?;
-    fault_of(&app, &cursor.ty).await?;
-    if app.portal.knob_state().cursor_expired(cursor.search) {
-        return Err(expired());
-    }
-    let base = base_of(&app, &headers);
-    let self_url = page_url(&base, &cursor);
-    Ok(serve_page(&app, &base, self_url, &cursor))
-}
-
-fn serve_page(app: &App, base: &Url, self_url: Url, cursor: &Cursor) -> Response {
-    let knobs = app.portal.knobs();
-    let repeat = knobs.repeat_pages && cursor.page > 1;
-    let data = app.portal.data();
-    let is_shown = |(_, row): &(usize, &Arc<Row>)| {
-        let name = row.key.as_ref().map(|(ty, id)| format!("{ty}/{id}"));
-        name.is_none_or(|name| !knobs.hidden_from_search.contains(&name))
-    };
-    let mut found = data
-        .search(&cursor.patient, &cursor.ty, cursor.from)
-        .filter(is_shown);
-    let mut rows: Vec<_> = found
-        .by_ref()
-        .take(cursor.count)
-        .map(|(_, row)| Arc::clone(row))
-        .collect();
-    let next = found.next().map(|(slot, _)| Cursor {
-        page: cursor.page + 1,
-        from: slot,
-        previous: cursor.from,
-        ..cursor.clone()
-    });
-    if repeat
-        && let Some((_, first)) = data
-            .search(&cursor.patient, &cursor.ty, cursor.previous)
-            .next()
-    {
-        rows.insert(0, Arc::clone(first));
-    }
-    let page = Page {
-        base,
-        ty: &cursor.ty,
-        number: cursor.page,
-        self_url: self_url.into(),
-        next_url: next.map(|next| page_url(base, &next).into()),
-        rows: &rows,
-    };
-    let mut response = fhir(StatusCode::OK, page.to_json());
-    response
-        .extensions_mut()
-        .insert(Contents(rows.iter().map(|row| Served::of(row)).collect()));
-    response
-}
-
-fn page_url(base: &Url, cursor: &Cursor) -> Url {
-    let mut url = base.clone();
-    url.query_pairs_mut()
-        .append_pair("_getpages", &cursor.token())
-        .append_pair("_bundletype", "searchset");
-    url
-}
-
 /// Links name the host that the client asked, so that the portal works behind another name.
-fn base_of(app: &App, headers: &HeaderMap) -> Url {
+pub(crate) fn base_of(app: &App, headers: &HeaderMap) -> Url {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
@@ -320,9 +202,28 @@ async fn knobs(State(app): State<App>) -> Json<Knobs> {
     Json(app.portal.knobs())
 }
 
-async fn set_knobs(State(app): State<App>, Json(knobs): Json<Knobs>) -> StatusCode {
-    app.portal.set_knobs(knobs);
-    StatusCode::NO_CONTENT
+/// Replaces the knobs by the given ones; those that are not given are off or, beside
+/// `profile`, as the profile has them.
+async fn set_knobs(State(app): State<App>, Json(given): Json<Value>) -> Response {
+    match read_knobs(&app.portal, given) {
+        Ok(knobs) => {
+            app.portal.set_knobs(knobs);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).into_response(),
+    }
+}
+
+fn read_knobs(portal: &Portal, mut given: Value) -> serde_json::Result<Knobs> {
+    let Some(profile) = given.as_object_mut().and_then(|of| of.remove("profile")) else {
+        return serde_json::from_value(given);
+    };
+    let base = portal.knobs_of(serde_json::from_value(profile)?);
+    let mut knobs = serde_json::to_value(base)?;
+    if let (Some(knobs), Value::Object(given)) = (knobs.as_object_mut(), given) {
+        knobs.extend(given);
+    }
+    serde_json::from_value(knobs)
 }
 
 async fn log(State(app): State<App>) -> Json<Vec<LogEntry>> {

@@ -25,6 +25,7 @@ mod one_run;
 mod outages;
 mod postgres;
 mod pull_cancel;
+mod pull_portals;
 mod pull_smart;
 mod quickstart;
 mod recover;

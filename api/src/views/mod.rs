@@ -14,7 +14,9 @@ use model::Timestamp;
 pub use self::access::{AuditView, KeyView, NewKeyView};
 pub use self::export::{ExportErrorView, ExportProgressView, ExportView};
 pub use self::probe::{CheckView, ProbeView, RehearsalView};
-pub use self::pull::{HeldView, PullProgressView, PullTypeView, PullView, TriggerView};
+pub use self::pull::{
+    HeldView, PullProgressView, PullTypeView, PullView, TriggerView, TypeNoteView,
+};
 pub use self::registry::{ConnectionView, DestinationView, PatientView, SourceView};
 
 fn text(time: Timestamp) -> String {

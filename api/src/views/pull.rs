@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use db::{HeldDeletes, Pull, PullProgress, PullType, TriggerCount};
 use model::{
-    ConnectionId, HeldState, PullCounts, PullId, PullKind, RunPhase, RunState, Trigger, TypeOutcome,
+    ConnectionId, HeldState, PullCounts, PullId, PullKind, RunPhase, RunState, Trigger, TypeNote,
+    TypeOutcome,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -101,6 +102,20 @@ pub struct PullTypeView {
     pub pages: u64,
     #[schema(schema_with = counts::pull)]
     pub counts: PullCounts,
+    /// What is to be said of the type beside.
+    pub notes: Vec<TypeNoteView>,
+}
+
+/// What a pull has to say of a type beside its outcome and counts: how it had to be
+/// asked for, what was refused or set aside.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[expect(missing_docs, reason = "the fields are those of `model::TypeNote`")]
+#[schema(as = TypeNote)]
+pub struct TypeNoteView {
+    pub code: String,
+    pub count: u64,
+    pub parameter: Option<String>,
+    pub values: Vec<String>,
 }
 
 /// How often a run was asked for, for one reason.
@@ -185,6 +200,18 @@ impl From<PullType> for PullTypeView {
             error_code: of.error_code,
             pages: of.pages,
             counts: of.counts,
+            notes: of.notes.into_iter().map(TypeNoteView::from).collect(),
+        }
+    }
+}
+
+impl From<TypeNote> for TypeNoteView {
+    fn from(note: TypeNote) -> Self {
+        Self {
+            code: note.code,
+            count: note.count,
+            parameter: note.parameter,
+            values: note.values,
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct SourceView {
     pub login: Option<LoginView>,
     /// How often it may be asked a second, by all workers together.
     pub requests_per_second: Option<u32>,
+    /// The types that are asked for, where not all are.
+    pub types: Option<Vec<String>>,
     pub enabled: bool,
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -183,6 +185,7 @@ impl From<Source> for SourceView {
             auth: source.auth.as_str(),
             login: source.login.map(LoginView::from),
             requests_per_second: source.requests_per_second,
+            types: source.types,
             enabled: source.enabled,
             created_at: text(source.created_at),
         }

@@ -1,6 +1,7 @@
 //! `chartlift pull …`
 
 mod held;
+mod notes;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -319,4 +320,14 @@ fn show(pull: &PullView) {
     }
     print_line("");
     table.print();
+    let notes = types.iter().flat_map(|of| {
+        let name = &of.resource_type;
+        of.notes.iter().map(move |note| notes::line(name, note))
+    });
+    for (number, line) in notes.enumerate() {
+        if number == 0 {
+            print_line("");
+        }
+        print_line(&line);
+    }
 }

@@ -55,6 +55,18 @@ pub(crate) enum SourceCommand {
         #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
         requests_per_second: Option<u32>,
     },
+    /// Choose which types of resources are pulled from a source
+    #[command(
+        after_help = "Example:\n  chartlift source types clinic Condition,Observation\n\nThe patient, and what \
+                      resources refer to, is always pulled. What other types brought before stays."
+    )]
+    Types {
+        /// Its name or id
+        source: String,
+        /// The types, with commas between; left out, all that the source has
+        #[arg(value_delimiter = ',', value_parser = resource_type)]
+        types: Vec<String>,
+    },
     /// List the sources
     List {
         /// Print JSON
@@ -165,6 +177,14 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
             db.change_source(db.source(&source).await?.id, change)
                 .await?;
         }
+        SourceCommand::Types { source, types } => {
+            let change = SourceChange {
+                types: Some((!types.is_empty()).then_some(types.as_slice())),
+                ..SourceChange::default()
+            };
+            db.change_source(db.source(&source).await?.id, change)
+                .await?;
+        }
         SourceCommand::List { json } => {
             let sources: Vec<_> = db
                 .sources()
@@ -203,4 +223,12 @@ async fn enable(db: &Db, source: &str, enabled: bool) -> Result<()> {
     Ok(db
         .change_source(db.source(source).await?.id, change)
         .await?)
+}
+
+fn resource_type(name: &str) -> Result<String, String> {
+    if model::is_resource_type(name) {
+        Ok(name.to_owned())
+    } else {
+        Err("a type is a word like Observation".to_owned())
+    }
 }

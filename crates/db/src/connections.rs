@@ -57,6 +57,8 @@ pub struct Connection {
     pub source_identity: String,
     /// How often the source may be asked a second, by all workers together.
     pub requests_per_second: Option<u32>,
+    /// The types that are asked for, where not all are.
+    pub types: Option<Vec<String>>,
     /// The patient's id at the source.
     pub source_patient_id: String,
     /// How the source wants to be asked.
@@ -248,7 +250,7 @@ impl Db {
     pub async fn connection(&self, id: ConnectionId) -> Result<Connection> {
         let text = format!(
             "SELECT {SUMMARY}, sources.base_url AS base_url, sources.identity AS identity, \
-             sources.requests_per_second AS requests_per_second, sources.auth AS auth, \
+             sources.requests_per_second AS requests_per_second, sources.types AS types, sources.auth AS auth, \
              connections.source_patient_id_sealed AS source_patient_id_sealed, connections.token_sealed AS token_sealed \
              FROM connections JOIN patients ON patients.id = connections.patient_id \
              JOIN sources ON sources.id = connections.source_id WHERE connections.id = $1"
@@ -278,6 +280,7 @@ impl Db {
             source_identity: row.text("identity")?,
             requests_per_second: crate::sources::rate(&row)?,
             auth: row.word("auth")?,
+            types: crate::sources::types(&row)?,
             source_patient_id: open(
                 "connections.source_patient_id",
                 &row.text("source_patient_id_sealed")?,

@@ -58,6 +58,7 @@ mod row;
 mod settle;
 mod signing_keys;
 mod slots;
+mod source_plans;
 mod sources;
 mod steps;
 #[cfg(any(test, feature = "testing"))]

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    ConnectionId, PullCounts, PullId, PullKind, RunPhase, RunState, Timestamp, Trigger, TypeOutcome,
+    ConnectionId, PullCounts, PullId, PullKind, RunPhase, RunState, Timestamp, Trigger, TypeNote,
+    TypeOutcome,
 };
 use serde::Serialize;
 use sqlx::any::AnyRow;
@@ -59,6 +60,8 @@ pub struct PullType {
     pub pages: u64,
     /// What happened to its resources.
     pub counts: PullCounts,
+    /// What is to be said of it beside.
+    pub notes: Vec<TypeNote>,
 }
 
 const COLUMNS: &str = "id, connection_id, kind, state, phase, retry_of, batch_seq, pages, counts, error_code, created_at, \
@@ -231,7 +234,7 @@ impl Db {
     /// [`Error::Unavailable`].
     pub async fn pull_types(&self, id: PullId) -> Result<Vec<PullType>> {
         let rows = sqlx::query(
-            "SELECT resource_type, outcome, error_code, pages, counts FROM pull_types WHERE pull_id = $1 \
+            "SELECT resource_type, outcome, error_code, pages, counts, notes FROM pull_types WHERE pull_id = $1 \
              ORDER BY resource_type",
         )
         .bind(id.to_string())
@@ -245,6 +248,7 @@ impl Db {
                     error_code: row.raw("error_code")?,
                     pages: row.count("pages")?,
                     counts: row.json("counts")?,
+                    notes: row.json("notes")?,
                 })
             })
             .collect()
@@ -307,8 +311,8 @@ pub(crate) async fn insert_types(
 ) -> Result<()> {
     for of in types.values() {
         sqlx::query(
-            "INSERT INTO pull_types (pull_id, resource_type, outcome, error_code, pages, counts) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO pull_types (pull_id, resource_type, outcome, error_code, pages, counts, notes) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(pull.to_string())
         .bind(&of.resource_type)
@@ -316,6 +320,7 @@ pub(crate) async fn insert_types(
         .bind(&of.error_code)
         .bind(crate::row::bigint(of.pages))
         .bind(json(&of.counts))
+        .bind(json(&of.notes))
         .execute(&mut **tx)
         .await?;
     }

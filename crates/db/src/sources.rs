@@ -95,6 +95,8 @@ pub struct Source {
     pub login: Option<SourceLogin>,
     /// How often it may be asked a second, by all workers together.
     pub requests_per_second: Option<u32>,
+    /// The types that are asked for, where not all are.
+    pub types: Option<Vec<String>>,
     /// Whether it is pulled from.
     pub enabled: bool,
     /// When it was added.
@@ -109,6 +111,8 @@ pub struct SourceChange<'a> {
     /// How often it may be asked a second, or that workers ask as often as they like.
     /// A pull at work takes it over with its next step.
     pub requests_per_second: Option<Option<u32>>,
+    /// Which types are asked for, or that all are. What a type brought before stays.
+    pub types: Option<Option<&'a [String]>>,
     /// Whether it is pulled from.
     pub enabled: Option<bool>,
     /// How it is logged in to. Tokens that it has given stay, and an endpoint that was
@@ -119,7 +123,7 @@ pub struct SourceChange<'a> {
 }
 
 const COLUMNS: &str =
-    "id, name, base_url, identity, auth, login, requests_per_second, enabled, created_at";
+    "id, name, base_url, identity, auth, login, requests_per_second, types, enabled, created_at";
 
 fn read(row: &AnyRow) -> Result<Source> {
     Ok(Source {
@@ -130,6 +134,7 @@ fn read(row: &AnyRow) -> Result<Source> {
         auth: row.word("auth")?,
         login: read_login(row)?,
         requests_per_second: rate(row)?,
+        types: types(row)?,
         enabled: row.flag("enabled")?,
         created_at: row.time("created_at")?,
     })
@@ -166,6 +171,13 @@ pub(crate) async fn insert(tx: &mut Tx<'_>, id: SourceId, new: &NewSource) -> Re
         })
     })?;
     Ok(())
+}
+
+/// The types wanted of a source, in a row that has them.
+pub(crate) fn types(row: &AnyRow) -> Result<Option<Vec<String>>> {
+    row.raw::<Option<String>>("types")?
+        .map(|text| serde_json::from_str(&text).map_err(|_| crate::row::corrupt("types")))
+        .transpose()
 }
 
 impl Db {
@@ -224,12 +236,14 @@ impl Db {
             return Err(Error::Changed);
         }
         let rate = change.requests_per_second;
+        let types = change.types.unwrap_or(source.types.as_deref());
         sqlx::query(
-            "UPDATE sources SET base_url = $1, requests_per_second = $2, enabled = $3 WHERE id = $4",
+            "UPDATE sources SET base_url = $1, requests_per_second = $2, enabled = $3, types = $4 WHERE id = $5",
         )
         .bind(change.base_url.unwrap_or(&source.base_url))
         .bind(rate.unwrap_or(source.requests_per_second).map(i64::from))
         .bind(i64::from(change.enabled.unwrap_or(source.enabled)))
+        .bind(types.map(|types| crate::row::json(&types)))
         .bind(id.to_string())
         .execute(&mut *tx)
         .await?;

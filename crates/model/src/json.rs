@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::resource::{Head, RejectReason, is_resource_type};
 
 /// The position after the string that opens at `start`.
-fn string_end(text: &[u8], start: usize) -> Option<usize> {
+pub(crate) fn string_end(text: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
         match text.get(at)? {
@@ -97,6 +97,42 @@ pub(crate) fn members(text: &[u8], start: usize) -> Option<Vec<Member>> {
     }
 }
 
+/// The values of the members of the object that `text` is, with their names, escapes
+/// resolved; `None` where its brackets do not match. `text` is compact and need not
+/// be JSON beyond that.
+#[must_use]
+pub fn member_values(text: &[u8]) -> Option<Vec<(Cow<'_, str>, &[u8])>> {
+    if value_end(text, 0)? != text.len() {
+        return None;
+    }
+    members(text, 0)?
+        .into_iter()
+        .map(|member| Some((unescape(&text[member.key])?, &text[member.value])))
+        .collect()
+}
+
+/// The elements of the array that `text` is; as [`member_values`].
+#[must_use]
+pub fn elements(text: &[u8]) -> Option<Vec<&[u8]>> {
+    if text.first() != Some(&b'[') || value_end(text, 0)? != text.len() {
+        return None;
+    }
+    let mut found = Vec::new();
+    let mut at = 1;
+    if text.get(at) == Some(&b']') {
+        return Some(found);
+    }
+    loop {
+        let end = value_end(text, at)?;
+        found.push(&text[at..end]);
+        match text.get(end)? {
+            b',' => at = end + 1,
+            b']' => return Some(found),
+            _ => return None,
+        }
+    }
+}
+
 /// Whether the quoted key at `key` spells `name`, escapes resolved.
 pub(crate) fn key_is(text: &[u8], key: &Range<usize>, name: &str) -> bool {
     let quoted = &text[key.clone()];
@@ -106,7 +142,7 @@ pub(crate) fn key_is(text: &[u8], key: &Range<usize>, name: &str) -> bool {
 }
 
 /// The text a JSON string token stands for.
-fn unescape(quoted: &[u8]) -> Option<Cow<'_, str>> {
+pub(crate) fn unescape(quoted: &[u8]) -> Option<Cow<'_, str>> {
     let inner = quoted.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     if inner.contains(&b'\\') {
         serde_json::from_slice::<String>(quoted)
@@ -200,10 +236,20 @@ pub fn read_head(text: &[u8]) -> Result<Head, RejectReason> {
 pub fn references(text: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     // In compact text these bytes begin a member and nothing else: inside a
     // string the quotes would be escaped.
-    const KEY: &[u8] = b"\"reference\":\"";
+    texts_behind(text, b"\"reference\":\"")
+}
+
+/// The values of all `questionnaire` members of a compact resource that are texts:
+/// in a QuestionnaireResponse, the canonical URL of what was asked.
+pub fn questionnaires(text: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
+    texts_behind(text, b"\"questionnaire\":\"")
+}
+
+/// The texts that follow `key`, which ends with the quote that opens them.
+fn texts_behind<'a>(text: &'a [u8], key: &'static [u8]) -> impl Iterator<Item = Cow<'a, str>> {
     let mut at = 0;
     std::iter::from_fn(move || {
-        let start = at + find(&text[at..], KEY)? + KEY.len() - 1;
+        let start = at + find(&text[at..], key)? + key.len() - 1;
         let end = string_end(text, start).filter(|end| *end <= text.len())?;
         at = end;
         Some(unescape(&text[start..end]).unwrap_or_default())
@@ -261,6 +307,31 @@ mod tests {
         );
         assert_eq!(read_head(b"[1]"), Err(RejectReason::NotAnObject));
         assert_eq!(read_head(b"{\"a\":"), Err(RejectReason::NotAnObject));
+    }
+
+    #[test]
+    fn parts_are_found_by_their_brackets_alone() {
+        let values = member_values(br#"{"a":{"b":1,},"\u0063":[{],}],"d":"}"}"#);
+        assert_eq!(values, None);
+        let values = member_values(br#"{"a":{"b":1,},"\u0063":[{,}],"d":"}"}"#).unwrap();
+        let shown: Vec<(&str, &[u8])> = values.iter().map(|(k, v)| (k.as_ref(), *v)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("a", br#"{"b":1,}"#.as_slice()),
+                ("c", b"[{,}]"),
+                ("d", br#""}""#)
+            ]
+        );
+        assert_eq!(
+            elements(br#"[{"a":1,},2,"x,"]"#).unwrap(),
+            [br#"{"a":1,}"#.as_slice(), b"2", br#""x,""#]
+        );
+        assert_eq!(elements(b"[]").unwrap(), [b"".as_slice(); 0]);
+        for broken in ["[1,2", "[1,,2]", "{}", "", "[1]]"] {
+            assert_eq!(elements(broken.as_bytes()), None, "{broken}");
+        }
+        assert_eq!(member_values(b"{} {}"), None);
     }
 
     #[test]

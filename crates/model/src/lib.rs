@@ -12,11 +12,13 @@ mod hash;
 mod id;
 mod json;
 mod key;
+mod note;
 mod probe;
 mod publication;
 mod resource;
 mod row;
 mod scope;
+mod sound;
 mod state;
 mod time;
 
@@ -28,8 +30,9 @@ pub use id::{
     AuditId, BatchId, ConnectionId, DestinationId, EventId, ExportId, IdError, KeyId, PatientId,
     ProbeId, PullId, SourceId,
 };
-pub use json::{compact, read_head, references};
+pub use json::{compact, elements, member_values, questionnaires, read_head, references};
 pub use key::ObjectKey;
+pub use note::TypeNote;
 pub use probe::{Check, CheckResult, ProbeKind, ProbeReport, Rehearsal, Verdict};
 pub use publication::{PUBLICATION_VERSION, Part, Publication, Span};
 pub use resource::{
@@ -37,6 +40,7 @@ pub use resource::{
 };
 pub use row::{Change, Reason, ResourceKey, RowMeta};
 pub use scope::Scope;
+pub use sound::check_sound;
 pub use state::{
     ConnectionStatus, HeldState, HoldReason, PullKind, RunPhase, RunState, Trigger, TypeOutcome,
     WordError,

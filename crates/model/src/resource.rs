@@ -31,8 +31,26 @@ pub struct RawResource {
 }
 
 /// Why a served resource was set aside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum RejectReason {
+    /// The entry has no resource.
+    #[error("no resource")]
+    Missing,
+    /// Not JSON.
+    #[error("broken JSON")]
+    Syntax,
+    /// Not UTF-8.
+    #[error("not UTF-8")]
+    Encoding,
+    /// An object in it names a member twice.
+    #[error("an object with a member twice")]
+    DuplicateKey,
+    /// Objects and arrays more than 100 deep.
+    #[error("nested too deep")]
+    TooDeep,
+    /// Half a surrogate pair in a string.
+    #[error("half a surrogate pair")]
+    LoneSurrogate,
     /// Not a JSON object.
     #[error("not a JSON object")]
     NotAnObject,
@@ -42,6 +60,24 @@ pub enum RejectReason {
     /// `id` is missing, empty, twice there, or no string.
     #[error("no usable id")]
     Id,
+}
+
+impl RejectReason {
+    /// The code of the remark that counts these.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "rejected_no_resource",
+            Self::Syntax => "rejected_broken_json",
+            Self::Encoding => "rejected_not_utf8",
+            Self::DuplicateKey => "rejected_duplicate_key",
+            Self::TooDeep => "rejected_too_deep",
+            Self::LoneSurrogate => "rejected_lone_surrogate",
+            Self::NotAnObject => "rejected_no_object",
+            Self::ResourceType => "rejected_no_type",
+            Self::Id => "rejected_no_id",
+        }
+    }
 }
 
 /// Whether `name` can be a resource type: `[A-Z][A-Za-z]{0,63}`. It becomes part

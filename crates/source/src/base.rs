@@ -54,11 +54,6 @@ impl Base {
         format!("{}/{rest}", self.text)
     }
 
-    /// What follows `[base]/` in a URL.
-    pub(crate) fn strip<'u>(&self, url: &'u Url) -> Option<&'u str> {
-        url.as_str().strip_prefix(&self.text)?.strip_prefix('/')
-    }
-
     /// Same scheme, host and port; the path may differ, as links of the field do.
     pub(crate) fn is_same_origin(&self, url: &Url) -> bool {
         url.scheme() == self.url.scheme()

@@ -9,17 +9,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use guard::Guard;
-use model::{RawResource, is_resource_type};
+use model::{RawResource, Timestamp, is_resource_type};
 use serde_json::value::RawValue;
 use url::Url;
 
 use crate::base::{Base, encode};
 use crate::capability::{self, Capabilities};
-use crate::compartment::{self, Access, StreamPlan};
+use crate::compartment::{self, Access, StreamPlan, Wanted};
 use crate::error::Error;
 use crate::page::{self, Page};
-use crate::reference::type_and_id;
 use crate::request::{Auth, Limits, Pace};
+use crate::said::Said;
 use crate::transport::{Answer, Transport};
 
 /// Smaller pages are split where they arrive; larger ones (milliseconds of CPU)
@@ -49,11 +49,13 @@ pub enum ReadOutcome {
     },
 }
 
-/// What a cursor asks for.
-enum Asked {
-    Resource(String, String),
-    FirstPage,
-    NextPage,
+/// Where in a plan a first page stands, and how large it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FirstPage {
+    /// Which value of the plan's fan-out; 0 where there is none.
+    pub value: usize,
+    /// `_count`; none: that of the limits.
+    pub count: Option<u32>,
 }
 
 impl SourceClient {
@@ -101,20 +103,20 @@ impl SourceClient {
             .await?
         {
             Answer::Body { body, .. } => capability::parse(&body, &self.base),
-            Answer::Refused(status) => Err(self.refused(status)),
+            Answer::Refused(status, said) => Err(self.refused(status, said)),
         }
     }
 
     /// What to ask this source for, for any patient: the patient first, by read.
     #[must_use]
-    pub fn plan(&self, capabilities: &Capabilities) -> Vec<StreamPlan> {
-        compartment::plan(capabilities)
+    pub fn plan(&self, capabilities: &Capabilities, wanted: Wanted<'_>) -> Vec<StreamPlan> {
+        compartment::plan(capabilities, wanted)
     }
 
-    /// The first cursor of a stream, for [`Self::page`]. `patient_id` may hold
-    /// any characters.
+    /// The URL of a stream's first page, for [`cursor_hash`](crate::cursor_hash).
+    /// `patient_id` may hold any characters.
     #[must_use]
-    pub fn first_page_url(&self, plan: &StreamPlan, patient_id: &str) -> String {
+    pub fn first_page_url(&self, plan: &StreamPlan, patient_id: &str, at: FirstPage) -> String {
         let resource_type = &plan.resource_type;
         let Access::Search { parameter } = &plan.access else {
             return self
@@ -135,12 +137,47 @@ impl SourceClient {
         } else {
             "Patient/"
         };
-        let query = format!(
-            "{parameter}={type_prefix}{}&_count={}",
-            encode(&escaped),
-            self.transport.limits.page_size
-        );
+        let mut query = format!("{parameter}={type_prefix}{}", encode(&escaped));
+        let value = plan
+            .fan_out
+            .as_ref()
+            .and_then(|of| Some((&of.parameter, of.values.get(at.value)?)));
+        if let Some((parameter, value)) = value {
+            query += &format!("&{parameter}={}", encode(value));
+        }
+        if !plan.without_count {
+            let count = at.count.unwrap_or(self.transport.limits.page_size);
+            query += &format!("&_count={count}");
+        }
         self.base.join(&format!("{resource_type}?{query}"))
+    }
+
+    /// Fetches and splits the first page of a stream; the read of the patient is a
+    /// page of one resource.
+    ///
+    /// # Errors
+    /// As its kind says.
+    pub async fn first_page(
+        &self,
+        plan: &StreamPlan,
+        patient_id: &str,
+        at: FirstPage,
+    ) -> Result<Page, Error> {
+        if plan.access == Access::Read {
+            return self
+                .read_page(&plan.resource_type, patient_id)
+                .await?
+                .map_err(|(status, said)| self.refused(status, said));
+        }
+        let url = self.first_page_url(plan, patient_id, at);
+        match self.transport.get(self.base.parse(&url)?).await? {
+            Answer::Refused(status, said) => Err(self.refused(status, said)),
+            Answer::Body {
+                body,
+                url,
+                served_at,
+            } => self.split(body, url, served_at).await,
+        }
     }
 
     /// Reads one resource. Only `Gone` and `NotFound` say that it is not there.
@@ -154,71 +191,37 @@ impl SourceClient {
                 Some(found) => ReadOutcome::Found(Box::new(found)),
                 None => return Err(self.base.protocol("a read without a resource")),
             },
-            Err(410) => ReadOutcome::Gone,
-            Err(404) => ReadOutcome::NotFound,
-            Err(status) => ReadOutcome::Refused { status },
+            Err((410, _)) => ReadOutcome::Gone,
+            Err((404, _)) => ReadOutcome::NotFound,
+            Err((status, _)) => ReadOutcome::Refused { status },
         })
     }
 
-    /// Fetches and splits the page a cursor names: a [`Self::first_page_url`]
-    /// (the read of the patient is a page of one resource) or a `next` link.
+    /// Fetches and splits the page a `next` link names.
     ///
     /// # Errors
-    /// As its kind says. 400, 404 and 410 refuse a first page, and mean that the
-    /// cursor of a later one has expired.
+    /// As its kind says; [`Error::CursorExpired`] for 400, 404 and 410.
     pub async fn page(&self, cursor: &str) -> Result<Page, Error> {
-        let url = self.base.parse(cursor)?;
-        let asked = self.asked(&url);
-        if let Asked::Resource(resource_type, id) = &asked {
-            return self
-                .read_page(resource_type, id)
-                .await?
-                .map_err(|status| self.refused(status));
-        }
-        match self.transport.get(url).await? {
+        match self.transport.get(self.base.parse(cursor)?).await? {
             Answer::Body {
                 body,
                 url,
                 served_at,
-            } => {
-                let page = self.split(body, url).await?;
-                Ok(Page { served_at, ..page })
-            }
-            Answer::Refused(status @ (400 | 404 | 410)) if matches!(asked, Asked::NextPage) => {
-                Err(Error::CursorExpired {
-                    host: Arc::clone(&self.base.host),
-                    status,
-                })
-            }
-            Answer::Refused(status) => Err(self.refused(status)),
+            } => self.split(body, url, served_at).await,
+            Answer::Refused(status @ (400 | 404 | 410), _) => Err(Error::CursorExpired {
+                host: Arc::clone(&self.base.host),
+                status,
+            }),
+            Answer::Refused(status, said) => Err(self.refused(status, said)),
         }
     }
 
-    /// Tells our own first pages from opaque links by their exact form; a link
-    /// of that form would be the first page again.
-    fn asked(&self, url: &Url) -> Asked {
-        let Some(local) = self.base.strip(url) else {
-            return Asked::NextPage;
-        };
-        // Only the patient is planned as a read; other paths may be opaque links.
-        if let (None, Some((resource_type, id))) = (url.query(), type_and_id(local))
-            && resource_type == "Patient"
-        {
-            return Asked::Resource(resource_type, id);
-        }
-        let resource_type = local.split_once('?').map_or(local, |(path, _)| path);
-        let names: Vec<_> = url.query_pairs().map(|(name, _)| name).collect();
-        match names.as_slice() {
-            [parameter, count]
-                if count == "_count" && compartment::is_parameter(resource_type, parameter) =>
-            {
-                Asked::FirstPage
-            }
-            _ => Asked::NextPage,
-        }
-    }
-
-    async fn read_page(&self, resource_type: &str, id: &str) -> Result<Result<Page, u16>, Error> {
+    /// The resource as a page, or the status that refuses it.
+    async fn read_page(
+        &self,
+        resource_type: &str,
+        id: &str,
+    ) -> Result<Result<Page, (u16, Box<Said>)>, Error> {
         // A URL drops dot segments, so these would name something else.
         if !is_resource_type(resource_type) || matches!(id, "" | "." | "..") {
             return Err(self.base.protocol("a type or id that no URL can carry"));
@@ -227,7 +230,7 @@ impl SourceClient {
             .base
             .parse(&self.base.join(&format!("{resource_type}/{}", encode(id))))?;
         let (body, served_at) = match self.transport.get(url).await? {
-            Answer::Refused(status) => return Ok(Err(status)),
+            Answer::Refused(status, said) => return Ok(Err((status, said))),
             Answer::Body {
                 body, served_at, ..
             } => (body, served_at),
@@ -250,12 +253,22 @@ impl SourceClient {
         }))
     }
 
-    async fn split(&self, body: Bytes, url: Url) -> Result<Page, Error> {
-        if body.len() <= INLINE_SPLIT_MAX {
-            return page::split(&body, &self.base, &url);
-        }
+    async fn split(
+        &self,
+        body: Bytes,
+        url: Url,
+        served_at: Option<Timestamp>,
+    ) -> Result<Page, Error> {
         let base = Arc::clone(&self.base);
-        match tokio::task::spawn_blocking(move || page::split(&body, &base, &url)).await {
+        let is_small = body.len() <= INLINE_SPLIT_MAX;
+        let split = move || {
+            let page = page::split(&body, &base, &url)?;
+            Ok(Page { served_at, ..page })
+        };
+        if is_small {
+            return split();
+        }
+        match tokio::task::spawn_blocking(split).await {
             Ok(page) => page,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -265,10 +278,11 @@ impl SourceClient {
         }
     }
 
-    fn refused(&self, status: u16) -> Error {
+    fn refused(&self, status: u16, said: Box<Said>) -> Error {
         Error::Refused {
             host: Arc::clone(&self.base.host),
             status,
+            said,
         }
     }
 }

@@ -1,22 +1,25 @@
 //! What to ask a source for: the R4 patient compartment, cut to what
-//! the source declares.
+//! the source declares, the grant reaches and the operator wants.
 //!
 //! One search per type. A source that demands more than the patient (a category,
-//! an intent) refuses the plain search; the fan-out that answers it
-//! belongs here.
+//! an intent) refuses the plain search and is asked value by value (`fan_out.rs`).
 
 use serde::{Deserialize, Serialize};
 
 use crate::capability::{Capabilities, TypeCapability};
+use crate::fan_out::FanOut;
+use crate::scopes::Scopes;
 
-/// Types outside the compartment that its resources refer to, read one by one
-/// after the searches.
+/// Types that resources refer to and searches may not give, read one by one after
+/// these. Observations beside: where a report or another observation names them.
 pub const CLOSURE_TYPES: &[&str] = &[
     "Practitioner",
     "PractitionerRole",
     "Organization",
     "Location",
     "Medication",
+    "Specimen",
+    "Questionnaire",
 ];
 
 /// How one resource type of a patient is fetched.
@@ -26,6 +29,33 @@ pub struct StreamPlan {
     pub resource_type: String,
     /// How it is reached.
     pub access: Access,
+    /// The values it is asked for one by one; none: all at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fan_out: Option<FanOut>,
+    /// Whether `_count` is left out, which the source does not know.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_count: bool,
+}
+
+impl StreamPlan {
+    /// The plan to ask for a type in the plainest way.
+    #[must_use]
+    pub fn new(resource_type: &str, access: Access) -> Self {
+        Self {
+            resource_type: resource_type.to_owned(),
+            access,
+            fan_out: None,
+            without_count: false,
+        }
+    }
+
+    /// How many searches it takes.
+    #[must_use]
+    pub fn value_count(&self) -> usize {
+        self.fan_out
+            .as_ref()
+            .map_or(1, |fan_out| fan_out.values.len())
+    }
 }
 
 /// How a type is reached.
@@ -112,52 +142,73 @@ const COMPARTMENT: &[(&str, &[&str])] = &[
     ("VisionPrescription", &["patient"]),
 ];
 
-/// Types outside the compartment that are asked for where the source declares
-/// that they can be searched by `patient`.
+/// Types outside the compartment that are asked for where the source does not
+/// declare parameters of theirs without `patient`.
 const BESIDE: &[&str] = &["Device", "Task"];
 
 /// Types of the compartment for which R4 defines no `patient` parameter.
 const WITHOUT_PATIENT: &[&str] = &["AdverseEvent", "Group", "Schedule", "SupplyRequest"];
 
+/// What bounds the types that are asked for, beside what the source declares.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// The scopes that were granted, as the token endpoint names them; none: not
+    /// known.
+    pub scopes: Option<&'a str>,
+    /// The types the operator wants; none: all.
+    pub types: Option<&'a [String]>,
+}
+
 /// The plan for any patient of a source: the patient first, by read, then every
-/// type of the compartment that the source declares, in the order of the alphabet.
-/// A source that declares no types at all is asked for all of them.
-pub(crate) fn plan(capabilities: &Capabilities) -> Vec<StreamPlan> {
+/// type of the compartment, and of those beside it, that the source declares, the
+/// grant reaches and the operator wants, in the order of the alphabet. A source that
+/// declares no types at all is asked for all of them.
+pub(crate) fn plan(capabilities: &Capabilities, wanted: Wanted<'_>) -> Vec<StreamPlan> {
     let undeclared = TypeCapability {
         searchable: true,
         ..TypeCapability::default()
     };
-    let search = |resource_type: &str, parameter: &str| StreamPlan {
-        resource_type: resource_type.to_owned(),
-        access: Access::Search {
-            parameter: parameter.to_owned(),
-        },
+    let scopes = wanted.scopes.and_then(Scopes::parse);
+    let is_wanted = |name: &str| {
+        scopes.as_ref().is_none_or(|scopes| scopes.reaches(name))
+            && wanted
+                .types
+                .is_none_or(|types| types.iter().any(|wanted| wanted == name))
+    };
+    let search = |name: &str, parameter: &str| StreamPlan {
+        fan_out: scopes
+            .as_ref()
+            .and_then(|scopes| scopes.values(name))
+            .cloned(),
+        ..StreamPlan::new(
+            name,
+            Access::Search {
+                parameter: parameter.to_owned(),
+            },
+        )
+    };
+    let declared = |name: &str| match capabilities.types.get(name) {
+        None if capabilities.types.is_empty() => Some(&undeclared),
+        declared => declared.filter(|declared| declared.searchable),
     };
     let mut plan: Vec<StreamPlan> = COMPARTMENT
         .iter()
-        .filter_map(|(resource_type, members)| {
-            let declared = match capabilities.types.get(*resource_type) {
-                None if capabilities.types.is_empty() => &undeclared,
-                declared => declared?,
-            };
-            declared
-                .searchable
-                .then(|| search(resource_type, parameter(resource_type, members, declared)))
-        })
+        .filter(|(name, _)| is_wanted(name))
+        .filter_map(|(name, members)| Some(search(name, parameter(name, members, declared(name)?))))
         .collect();
-    plan.extend(BESIDE.iter().filter_map(|resource_type| {
-        let declared = capabilities.types.get(*resource_type)?;
-        (declared.searchable && declared.search_params.contains("patient"))
-            .then(|| search(resource_type, "patient"))
-    }));
-    plan.sort_by(|a, b| a.resource_type.cmp(&b.resource_type));
-    plan.insert(
-        0,
-        StreamPlan {
-            resource_type: "Patient".to_owned(),
-            access: Access::Read,
-        },
+    plan.extend(
+        BESIDE
+            .iter()
+            .filter(|name| is_wanted(name))
+            .filter(|name| {
+                declared(name).is_some_and(|declared| {
+                    declared.search_params.is_empty() || declared.search_params.contains("patient")
+                })
+            })
+            .map(|name| search(name, "patient")),
     );
+    plan.sort_by(|a, b| a.resource_type.cmp(&b.resource_type));
+    plan.insert(0, StreamPlan::new("Patient", Access::Read));
     plan
 }
 
@@ -180,18 +231,6 @@ fn parameter<'a>(resource_type: &str, members: &[&'a str], declared: &TypeCapabi
             .copied()
             .find(|member| says(member))
             .unwrap_or(first)
-    }
-}
-
-/// Whether a plan could ask for this type by this parameter.
-pub(crate) fn is_parameter(resource_type: &str, parameter: &str) -> bool {
-    let members = COMPARTMENT
-        .iter()
-        .find(|(name, _)| *name == resource_type)
-        .map(|(_, members)| *members);
-    match members {
-        Some(members) => parameter == "patient" || members.contains(&parameter),
-        None => parameter == "patient" && BESIDE.contains(&resource_type),
     }
 }
 
@@ -227,19 +266,22 @@ mod tests {
 
     #[test]
     fn the_plan_is_what_is_declared_of_the_compartment() {
-        let plan = plan(&capabilities(&[
-            ("Task", &["owner"]),
-            ("Device", &["patient"]),
-            ("Practitioner", &["name"]),
-            ("Patient", &["_id"]),
-            ("Observation", &["code", "subject", "patient"]),
-            ("Condition", &["asserter"]),
-            ("Coverage", &["beneficiary"]),
-            ("Schedule", &[]),
-            ("Goal", &[]),
-            ("Encounter", &["date"]),
-            ("Binary", &[]),
-        ]));
+        let plan = plan(
+            &capabilities(&[
+                ("Task", &["owner"]),
+                ("Device", &["patient"]),
+                ("Practitioner", &["name"]),
+                ("Patient", &["_id"]),
+                ("Observation", &["code", "subject", "patient"]),
+                ("Condition", &["asserter"]),
+                ("Coverage", &["beneficiary"]),
+                ("Schedule", &[]),
+                ("Goal", &[]),
+                ("Encounter", &["date"]),
+                ("Binary", &[]),
+            ]),
+            Wanted::default(),
+        );
         assert_eq!(
             shown(&plan),
             [
@@ -253,16 +295,12 @@ mod tests {
                 "Schedule?actor",
             ]
         );
-        assert!(plan.iter().all(|stream| match &stream.access {
-            Access::Read => true,
-            Access::Search { parameter } => is_parameter(&stream.resource_type, parameter),
-        }));
     }
 
     #[test]
     fn a_source_that_declares_nothing_is_asked_for_everything() {
-        let plan = shown(&plan(&Capabilities::default()));
-        assert_eq!(plan.len(), COMPARTMENT.len() + 1);
+        let plan = shown(&plan(&Capabilities::default(), Wanted::default()));
+        assert_eq!(plan.len(), COMPARTMENT.len() + BESIDE.len() + 1);
         assert!(
             plan.contains(&"Observation?patient".to_owned())
                 && plan.contains(&"AdverseEvent?subject".to_owned())
@@ -277,7 +315,55 @@ mod tests {
             .entry("Goal".to_owned())
             .or_default()
             .searchable = false;
-        assert_eq!(shown(&plan(&capabilities)), ["Patient/"]);
+        assert_eq!(shown(&plan(&capabilities, Wanted::default())), ["Patient/"]);
+    }
+
+    #[test]
+    fn scopes_and_the_operator_narrow_the_plan() {
+        let declared = capabilities(&[
+            ("Condition", &["patient"]),
+            ("Goal", &["patient"]),
+            ("Observation", &["patient"]),
+        ]);
+        let asked = |scopes, types: Option<&[&str]>| {
+            let types: Option<Vec<String>> =
+                types.map(|types| types.iter().map(|&name| name.to_owned()).collect());
+            let wanted = Wanted {
+                scopes,
+                types: types.as_deref(),
+            };
+            shown(&plan(&declared, wanted)).join(" ")
+        };
+        let all = "Patient/ Condition?patient Goal?patient Observation?patient";
+        assert_eq!(asked(None, None), all);
+        assert_eq!(asked(Some("patient/*.read"), None), all);
+        // A scope string that names no type, and one with types that are not declared.
+        assert_eq!(asked(Some("openid launch/patient"), None), all);
+        assert_eq!(
+            asked(Some("patient/Goal.rs patient/Flag.rs"), None),
+            "Patient/ Goal?patient"
+        );
+        assert_eq!(
+            asked(Some("patient/*.rs"), Some(&["Goal"])),
+            "Patient/ Goal?patient"
+        );
+        let wanted = Wanted {
+            scopes: Some("patient/Observation.rs?category=laboratory"),
+            types: None,
+        };
+        let granular = plan(&declared, wanted);
+        let fan_out = granular[1].fan_out.as_ref().unwrap();
+        assert_eq!(fan_out.values, ["laboratory"]);
+    }
+
+    /// A plan in the plainest way is hashed as it was before there were others.
+    #[test]
+    fn a_plain_plan_is_written_as_ever() {
+        let plan = &plan(&capabilities(&[("Goal", &["patient"])]), Wanted::default())[1];
+        assert_eq!(
+            serde_json::to_string(plan).unwrap(),
+            r#"{"resource_type":"Goal","access":{"search":{"parameter":"patient"}}}"#
+        );
     }
 
     #[test]

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::said::Said;
+
 /// The host, and the port where it is not the scheme's, that an error names.
 pub type Host = Arc<str>;
 
@@ -30,6 +32,19 @@ pub enum Error {
         host: Host,
         /// A status of 400 to 499, or 501.
         status: u16,
+        /// What it says it wants instead.
+        said: Box<Said>,
+    },
+    /// Ask again a few times, then differently: the FHIR server itself says that it
+    /// failed at this request.
+    #[error("{host} answered {status}: it fails at this request")]
+    Failed {
+        /// The source.
+        host: Host,
+        /// 500.
+        status: u16,
+        /// What it says it wants instead.
+        said: Box<Said>,
     },
     /// Wait, then ask again.
     #[error("{host} answered {status}: it asks to be left alone for a while")]

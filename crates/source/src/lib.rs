@@ -7,8 +7,7 @@
 //! through the guard. No error text, log
 //! event or `Debug` here carries a path, a query, a body, an id or a token (I9).
 //!
-//! Beside the plain search per type stand, later: fan-out by category
-//! (`compartment.rs`) and Bulk Data.
+//! Beside the searches stand, later: `$everything` and Bulk Data.
 
 mod auth;
 mod base;
@@ -16,10 +15,14 @@ mod capability;
 mod client;
 mod compartment;
 mod error;
+mod fan_out;
 mod header;
 mod page;
 mod reference;
 mod request;
+mod said;
+mod salvage;
+mod scopes;
 mod transport;
 
 pub use auth::{
@@ -28,9 +31,11 @@ pub use auth::{
 };
 pub use base::identity;
 pub use capability::{Capabilities, TypeCapability};
-pub use client::{ReadOutcome, SourceClient};
-pub use compartment::{Access, CLOSURE_TYPES, StreamPlan};
+pub use client::{FirstPage, ReadOutcome, SourceClient};
+pub use compartment::{Access, CLOSURE_TYPES, StreamPlan, Wanted};
 pub use error::{Error, Host};
+pub use fan_out::{FanOut, fan_out};
 pub use page::{Page, cursor_hash, split_page};
 pub use reference::reference_target;
 pub use request::{Auth, Limits, NoTurn, Pace, Secret};
+pub use said::{Categories, Demand, Said};

@@ -5,16 +5,18 @@
 //! without results.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
-use model::{RawResource, RejectReason, Timestamp, compact, content_hash, read_head};
+use model::{RawResource, RejectReason, Timestamp, check_sound, compact, content_hash, read_head};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use url::Url;
 
 use crate::base::Base;
 use crate::error::Error;
+use crate::salvage::salvage;
 
 /// One page of a search. `Debug` shows its counts, and nothing of its content.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -22,12 +24,16 @@ pub struct Page {
     /// The resources in the order of the page: matches, and includes of other
     /// types, which count for their own type.
     pub resources: Vec<RawResource>,
-    /// Entries whose resource is missing or has no usable id or type.
+    /// Entries that were set aside: their resource is missing, has no usable id or
+    /// type, or cannot be passed on.
     pub rejected: u64,
+    /// Of these, how many for which reason.
+    pub reasons: BTreeMap<RejectReason, u64>,
     /// Entries that are an OperationOutcome: nobody searches for those.
     pub ignored: u64,
     /// Whether an outcome says that results were left out: code `suppressed` or
-    /// `incomplete`, or severity `error` or `fatal`.
+    /// `incomplete`, severity `error` or `fatal`, or Epic's 59204; but not where it is
+    /// one of the notices that stand in every answer.
     pub suppressed: bool,
     /// The opaque link to the next page: absolute, and of the source's origin.
     pub next: Option<String>,
@@ -49,7 +55,7 @@ struct Bundle<'a> {
 }
 
 #[derive(Deserialize)]
-struct Link {
+pub(crate) struct Link {
     relation: Option<String>,
     url: Option<String>,
 }
@@ -70,7 +76,26 @@ struct Outcome {
 struct Issue {
     code: Option<String>,
     severity: Option<String>,
+    #[serde(default)]
+    details: Details,
 }
+
+#[derive(Default, Deserialize)]
+struct Details {
+    #[serde(default)]
+    coding: Vec<Coding>,
+}
+
+#[derive(Deserialize)]
+struct Coding {
+    code: Option<String>,
+}
+
+/// Epic's codes for notices without meaning: "may not contain the entire record" and
+/// "no results".
+const NOTICES: [&str; 2] = ["4119", "4101"];
+/// Epic's code for results that this client may not see.
+const SUPPRESSED: &str = "59204";
 
 /// Splits the body of a search's answer; `request_url` is what relative links
 /// are resolved against, and its origin the only one they may have.
@@ -94,44 +119,63 @@ pub fn cursor_hash(cursor: &str) -> u64 {
 }
 
 pub(crate) fn split(body: &Bytes, base: &Base, url: &Url) -> Result<Page, Error> {
-    let text = std::str::from_utf8(body)
-        .map_err(|_| base.protocol("a search answer that is not UTF-8"))?;
-    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-    let bundle: Bundle<'_> = serde_json::from_str(text)
-        .map_err(|_| base.protocol("a search answer that is not whole FHIR JSON"))?;
-    if bundle.resource_type.as_deref() != Some("Bundle") {
-        return Err(base.protocol("a search answer that is not a Bundle"));
-    }
-    if bundle.kind.as_deref() != Some("searchset") {
-        return Err(base.protocol("a search answer that is not a searchset"));
-    }
-    let mut page = Page {
-        bytes: body.len() as u64,
-        ..Page::default()
+    let not_whole = || base.protocol("a search answer that is not whole FHIR JSON");
+    let text = std::str::from_utf8(body).ok();
+    let text = text.map(|text| text.strip_prefix('\u{FEFF}').unwrap_or(text));
+    let bundle: Option<Bundle<'_>> = text.and_then(|text| serde_json::from_str(text).ok());
+    let Some(bundle) = bundle else {
+        let salvaged = salvage(body).ok_or_else(not_whole)?;
+        let kind = (salvaged.resource_type.as_deref(), salvaged.kind.as_deref());
+        let mut page = begin(kind, salvaged.links, body, base, url)?;
+        for resource in salvaged.resources {
+            match resource {
+                Ok(text) => page.take(sound(text)),
+                Err(reason) => page.reject(reason),
+            }
+        }
+        return Ok(page);
     };
-    let mut links = bundle.link.into_iter().flatten();
-    if let Some(next) = links.find(|link| {
-        link.relation
-            .as_deref()
-            .is_some_and(|name| name.eq_ignore_ascii_case("next"))
-    }) {
-        page.next = Some(base.resolve(&next.url.unwrap_or_default(), url)?.into());
-    }
+    let kind = (bundle.resource_type.as_deref(), bundle.kind.as_deref());
+    let mut page = begin(kind, bundle.link.unwrap_or_default(), body, base, url)?;
     let entries = bundle.entry.unwrap_or_default();
     if !entries.is_empty() && entries.iter().all(|entry| entry.resource.is_none()) {
         return Err(base.protocol("a search answer whose entries have no resources"));
     }
     page.resources.reserve_exact(entries.len());
     for entry in entries {
-        match entry.resource.map(|raw| resource(body, raw)) {
-            Some(Ok(resource)) if resource.head.resource_type != "OperationOutcome" => {
-                page.resources.push(resource)
-            }
-            Some(Ok(outcome)) => page.take_outcome(&outcome.text),
-            // Outcomes seldom have an id.
-            Some(Err((RejectReason::Id, text))) if is_outcome(&text) => page.take_outcome(&text),
-            Some(Err(_)) | None => page.rejected += 1,
+        match entry.resource {
+            Some(raw) => page.take(resource(body, raw)),
+            None => page.reject(RejectReason::Missing),
         }
+    }
+    Ok(page)
+}
+
+/// A page of this `resourceType` and `type`, still without resources.
+fn begin(
+    kind: (Option<&str>, Option<&str>),
+    links: Vec<Link>,
+    body: &Bytes,
+    base: &Base,
+    url: &Url,
+) -> Result<Page, Error> {
+    if kind.0 != Some("Bundle") {
+        return Err(base.protocol("a search answer that is not a Bundle"));
+    }
+    if kind.1 != Some("searchset") {
+        return Err(base.protocol("a search answer that is not a searchset"));
+    }
+    let mut page = Page {
+        bytes: body.len() as u64,
+        ..Page::default()
+    };
+    let next = links.into_iter().find(|link| {
+        link.relation
+            .as_deref()
+            .is_some_and(|name| name.eq_ignore_ascii_case("next"))
+    });
+    if let Some(next) = next {
+        page.next = Some(base.resolve(&next.url.unwrap_or_default(), url)?.into());
     }
     Ok(page)
 }
@@ -142,7 +186,12 @@ pub(crate) fn resource(body: &Bytes, raw: &RawValue) -> Result<RawResource, (Rej
         Cow::Borrowed(slice) => body.slice_ref(slice),
         Cow::Owned(text) => Bytes::from(text),
     };
-    match read_head(&text) {
+    sound(text)
+}
+
+/// A resource of compact JSON text, if it can be passed on.
+fn sound(text: Bytes) -> Result<RawResource, (RejectReason, Bytes)> {
+    match read_head(&text).and_then(|head| check_sound(&text).map(|()| head)) {
         Ok(head) => Ok(RawResource {
             head,
             hash: content_hash(&text),
@@ -176,6 +225,23 @@ impl fmt::Debug for Page {
 }
 
 impl Page {
+    fn take(&mut self, resource: Result<RawResource, (RejectReason, Bytes)>) {
+        match resource {
+            Ok(resource) if resource.head.resource_type != "OperationOutcome" => {
+                self.resources.push(resource);
+            }
+            Ok(outcome) => self.take_outcome(&outcome.text),
+            // Outcomes seldom have an id.
+            Err((_, text)) if is_outcome(&text) => self.take_outcome(&text),
+            Err((reason, _)) => self.reject(reason),
+        }
+    }
+
+    fn reject(&mut self, reason: RejectReason) {
+        self.rejected += 1;
+        *self.reasons.entry(reason).or_default() += 1;
+    }
+
     fn take_outcome(&mut self, text: &[u8]) {
         self.ignored += 1;
         // What cannot be read is noise, as most outcomes are.
@@ -183,8 +249,18 @@ impl Page {
             .map(|outcome| outcome.issue)
             .unwrap_or_default();
         self.suppressed |= issues.iter().any(|issue| {
-            matches!(issue.code.as_deref(), Some("suppressed" | "incomplete"))
-                || matches!(issue.severity.as_deref(), Some("error" | "fatal"))
+            let says = |codes: &[&str]| {
+                let mut given = issue
+                    .details
+                    .coding
+                    .iter()
+                    .filter_map(|of| of.code.as_deref());
+                given.any(|code| codes.contains(&code))
+            };
+            says(&[SUPPRESSED])
+                || (!says(&NOTICES)
+                    && (matches!(issue.code.as_deref(), Some("suppressed" | "incomplete"))
+                        || matches!(issue.severity.as_deref(), Some("error" | "fatal"))))
         });
     }
 }

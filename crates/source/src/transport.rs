@@ -19,6 +19,7 @@ use crate::base::Base;
 use crate::error::Error;
 use crate::header;
 use crate::request::{Auth, Limits, NoTurn, Pace, Secret};
+use crate::said::Said;
 
 /// Redirects followed within the origin.
 const REDIRECTS_MAX: usize = 5;
@@ -32,7 +33,7 @@ pub(crate) enum Answer {
         served_at: Option<Timestamp>,
     },
     /// A status of 400 to 499, or 501: the request decides what it means.
-    Refused(u16),
+    Refused(u16, Box<Said>),
 }
 
 /// What a request carries to be let through.
@@ -42,6 +43,9 @@ enum Credentials {
     Fixed(HeaderValue),
     Tokens(Arc<dyn TokenSource>),
 }
+
+/// So much of a refusal is read for what it says; of a longer one, nothing.
+const SAID_BYTES_MAX: usize = 64 << 10;
 
 /// Sends requests to one source. Clones share connections.
 #[derive(Clone)]
@@ -181,7 +185,13 @@ impl Transport {
                 retry_after: header::retry_after(response.headers()),
             }),
             408 | 425 => Err(self.unavailable(Some(status), None)),
-            400..=499 | 501 => Ok(Answer::Refused(status)),
+            400..=499 | 501 => Ok(Answer::Refused(status, said(response).await)),
+            500 => match said(response).await {
+                said if said.is_outcome || said.demand.is_some() => {
+                    Err(Error::Failed { host, status, said })
+                }
+                _ => Err(self.unavailable(Some(status), None)),
+            },
             _ => Err(self.unavailable(Some(status), None)),
         }
     }
@@ -232,6 +242,18 @@ impl Transport {
             source,
         }
     }
+}
+
+/// What a refusal says; nothing where its body does not come whole.
+async fn said(response: Response) -> Box<Said> {
+    let insufficient_scope = header::is_insufficient_scope(response.headers());
+    let body = guard::whole(response, SAID_BYTES_MAX)
+        .await
+        .unwrap_or_default();
+    Box::new(Said {
+        insufficient_scope,
+        ..Said::read(&body)
+    })
 }
 
 fn credentials(auth: &Auth) -> Result<Credentials, Error> {

@@ -10,7 +10,8 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chartlift_source::{
-    Access, Auth, Error, Limits, ReadOutcome, Secret, SourceClient, StreamPlan,
+    Access, Auth, Demand, Error, FanOut, FirstPage, Limits, ReadOutcome, Secret, SourceClient,
+    StreamPlan, Wanted,
 };
 use guard::{Allow, Guard};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,12 +69,12 @@ fn loopback() -> Guard {
 }
 
 fn search(resource_type: &str, parameter: &str) -> StreamPlan {
-    StreamPlan {
-        resource_type: resource_type.to_owned(),
-        access: Access::Search {
+    StreamPlan::new(
+        resource_type,
+        Access::Search {
             parameter: parameter.to_owned(),
         },
-    }
+    )
 }
 
 fn targets(seen: &Seen) -> Vec<String> {
@@ -117,16 +118,25 @@ async fn fake_server_is_pulled_from_capabilities_to_last_page() {
     })
     .await;
     let client = client(&base);
-    let plan = client.plan(&client.capabilities().await.unwrap());
+    let plan = client.plan(&client.capabilities().await.unwrap(), Wanted::default());
     let mut ids = Vec::new();
     for stream in &plan {
-        let mut cursor = Some(client.first_page_url(stream, "p"));
-        while let Some(at) = cursor {
-            let page = client.page(&at).await.unwrap();
+        let mut cursor: Option<String> = None;
+        loop {
+            let page = match &cursor {
+                Some(next) => client.page(next).await.unwrap(),
+                None => client
+                    .first_page(stream, "p", FirstPage::default())
+                    .await
+                    .unwrap(),
+            };
             assert_eq!(page.served_at.map(|time| time.0), Some(784_111_777_000_000));
             assert!(page.bytes > 0);
             ids.extend(page.resources.into_iter().map(|resource| resource.head.id));
             cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
         }
     }
     assert_eq!(ids, ["p", "a", "b"]);
@@ -150,7 +160,7 @@ async fn fake_server_sees_odd_ids_encoded() {
         (search("Goal", "patient"), ".."),
     ] {
         client
-            .page(&client.first_page_url(&plan, id))
+            .first_page(&plan, id, FirstPage::default())
             .await
             .unwrap();
     }
@@ -244,7 +254,11 @@ async fn fake_server_statuses_become_decisions() {
         400, 403, 404, 405, 406, 410, 418, 422, 501, 401, 408, 429, 503, 500, 502, 504,
     ] {
         let first = client
-            .page(&client.first_page_url(&search("Goal", "patient"), &status.to_string()))
+            .first_page(
+                &search("Goal", "patient"),
+                &status.to_string(),
+                FirstPage::default(),
+            )
             .await
             .unwrap_err();
         texts += &shown(&first);
@@ -274,6 +288,104 @@ async fn fake_server_statuses_become_decisions() {
     }
     for secret in ["4711", "hush", "/fhir", "Goal", "http:"] {
         assert!(!texts.contains(secret), "{secret} in {texts}");
+    }
+}
+
+/// A refusal is read for what it wants, and nothing of its text is kept.
+#[tokio::test]
+async fn fake_server_refusals_say_what_is_wanted() {
+    const WANTED: &str = r#"{"resourceType":"OperationOutcome","issue":[{"severity":"fatal","code":"required",
+        "details":{"text":"Patient 4711: Must have either code or category."}}]}"#;
+    let (base, _) = fake_server(|target| {
+        let scope = [("www-authenticate", "Bearer error=\"insufficient_scope\"")];
+        if target.contains("category=") {
+            (StatusCode::FORBIDDEN, scope, "").into_response()
+        } else if target.contains("Goal") {
+            (StatusCode::BAD_REQUEST, WANTED).into_response()
+        } else if target.contains("Flag") {
+            (StatusCode::INTERNAL_SERVER_ERROR, WANTED).into_response()
+        } else {
+            let long = format!("category {}", " ".repeat(70_000));
+            (StatusCode::BAD_REQUEST, long).into_response()
+        }
+    })
+    .await;
+    let client = client(&base);
+    let first = |plan: StreamPlan| {
+        let client = client.clone();
+        async move {
+            let page = client.first_page(&plan, "p", FirstPage::default());
+            page.await.unwrap_err()
+        }
+    };
+    let refused = first(search("Goal", "patient")).await;
+    let Error::Refused {
+        status: 400, said, ..
+    } = &refused
+    else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(said.demand, Some(Demand::Category));
+    assert!(said.is_outcome && !said.insufficient_scope);
+    let failed = first(search("Flag", "patient")).await;
+    assert!(matches!(&failed, Error::Failed { status: 500, said, .. } if said.demand.is_some()));
+    assert!(!shown(&refused).contains("4711") && !shown(&failed).contains("4711"));
+    let mut by_value = search("Goal", "patient");
+    by_value.fan_out = Some(FanOut {
+        parameter: "category".to_owned(),
+        values: vec!["http://x|a,b".to_owned()],
+    });
+    let beyond = first(by_value).await;
+    assert!(
+        matches!(&beyond, Error::Refused { status: 403, said, .. } if said.insufficient_scope && said.demand.is_none())
+    );
+    // More than is read of a refusal says nothing.
+    let long = first(search("Task", "patient")).await;
+    assert!(matches!(&long, Error::Refused { said, .. } if said.demand.is_none()));
+}
+
+/// Searches by value carry it encoded, and `_count` may be left out.
+#[tokio::test]
+async fn fake_server_is_asked_value_by_value() {
+    let (base, seen) = fake_server(|_| EMPTY).await;
+    let client = client(&base);
+    let mut plan = search("Goal", "patient");
+    plan.fan_out = Some(FanOut {
+        parameter: "category".to_owned(),
+        values: vec!["a".to_owned(), "http://x|b".to_owned()],
+    });
+    let ask = |plan: &StreamPlan, value, count| {
+        let (client, plan) = (client.clone(), plan.clone());
+        let at = FirstPage { value, count };
+        async move { client.first_page(&plan, "p", at).await.unwrap() }
+    };
+    ask(&plan, 0, None).await;
+    ask(&plan, 1, Some(50)).await;
+    plan.without_count = true;
+    ask(&plan, 0, Some(50)).await;
+    assert_eq!(
+        targets(&seen),
+        [
+            "/fhir/Goal?patient=p&category=a&_count=200",
+            "/fhir/Goal?patient=p&category=http%3A%2F%2Fx%7Cb&_count=50",
+            "/fhir/Goal?patient=p&category=a",
+        ]
+    );
+}
+
+/// Servers name FHIR's JSON in many ways, and some not at all.
+#[tokio::test]
+async fn fake_server_may_call_its_answers_anything() {
+    for content_type in [
+        "application/fhir+json",
+        "application/json",
+        "application/json+fhir;charset=UTF-8",
+        "text/plain",
+        "application/octet-stream",
+    ] {
+        let (base, _) = fake_server(move |_| ([("content-type", content_type)], EMPTY)).await;
+        let page = client(&base).page(&format!("{base}?page=2")).await;
+        assert_eq!(page.unwrap().resources, [], "{content_type}");
     }
 }
 

@@ -3,8 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use chartlift_source::{Error, Page, cursor_hash, split_page};
+use model::RejectReason;
 use url::Url;
 
 fn request() -> Url {
@@ -33,13 +36,13 @@ fn an_indented_page_keeps_every_token() {
     let long = "e".repeat(130);
     let body = format!(
         "\u{FEFF}{{\n \"entry\": [\n  {{ \"resource\": {{\r\n   \"resourceType\" : \"Observation\",\n\t\"value\": [ 1.10, 500.000000, 1E-2, -0.0, \
-         123456789012345678901234567890.5 ],\n   \"id\": \"{long}\",\n   \"text\": \"a  \\\"b\\\" \\u00e9 \u{e9}\u{2028} \\ud800 \\/\",\n   \
+         123456789012345678901234567890.5 ],\n   \"id\": \"{long}\",\n   \"text\": \"a  \\\"b\\\" \\u00e9 \u{e9}\u{2028} \\ud83d\\ude00 \\/\",\n   \
          \"_given\": [ null, {{ \"x\" : {{ }} }} ]\n  }}, \"search\": {{\"mode\":\"match\"}} }}\n ],\n \"type\": \"searchset\", \"resourceType\": \"Bundle\"\n}}\n"
     );
     let page = split(body.clone()).unwrap();
     let expected = format!(
         "{{\"resourceType\":\"Observation\",\"value\":[1.10,500.000000,1E-2,-0.0,123456789012345678901234567890.5],\"id\":\"{long}\",\
-         \"text\":\"a  \\\"b\\\" \\u00e9 \u{e9}\u{2028} \\ud800 \\/\",\"_given\":[null,{{\"x\":{{}}}}]}}"
+         \"text\":\"a  \\\"b\\\" \\u00e9 \u{e9}\u{2028} \\ud83d\\ude00 \\/\",\"_given\":[null,{{\"x\":{{}}}}]}}"
     );
     assert_eq!(texts(&page), [expected.as_str()]);
     assert_eq!(page.resources[0].head.id, long);
@@ -92,14 +95,92 @@ fn depth_is_no_danger() {
     let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
     let page = split(searchset(&format!(
         r#","x":{deep},"entry":[{{"resource":{{"resourceType":"Goal","id":"g","x":{deep}}}}},
+           {{"resource":{{"resourceType":"Goal","id":"h"}}}},
            {{"resource":{{"resourceType":"OperationOutcome","x":{deep}}}}}]"#
     )));
     let page = page.unwrap();
     assert_eq!(
         (page.resources.len(), page.ignored, page.rejected),
-        (1, 1, 0)
+        (1, 1, 1)
     );
+    assert_eq!(page.reasons, BTreeMap::from([(RejectReason::TooDeep, 1)]));
     assert!(!format!("{page:?}").contains("Goal"));
+}
+
+/// One broken resource costs itself alone, and the page says why.
+#[test]
+fn a_broken_resource_is_set_aside_alone() {
+    use RejectReason as R;
+    let good = r#"{"resource":{"resourceType":"Goal","id":"g"}}"#;
+    for (broken, reason) in [
+        (
+            &br#"{"resource":{"resourceType":"Goal","id":"x",}}"#[..],
+            R::Syntax,
+        ),
+        (
+            br#"{"resource":{"resourceType":"Goal","id":"x","y":01}}"#,
+            R::Syntax,
+        ),
+        (
+            br#"{"resource":{"resourceType":"Goal","id":"x" "y":1}}"#,
+            R::Syntax,
+        ),
+        (br#"{"resource":{'resourceType':"Goal"}}"#, R::Syntax),
+        (
+            b"{\"resource\":{\"resourceType\":\"Goal\",\"id\":\"x\",\"y\":\"\xff\"}}",
+            R::Encoding,
+        ),
+        (
+            b"{\"resource\":{\"resourceType\":\"Goal\",\"id\":\"x\",\"y\":\"a\x01b\"}}",
+            R::Syntax,
+        ),
+        (
+            br#"{"resource":{"resourceType":"Goal","id":"x"},"resource":{}}"#,
+            R::DuplicateKey,
+        ),
+        (
+            br#"{"resource":{"resourceType":"Goal","id":"x","a":{"b":1,"b":2}}}"#,
+            R::DuplicateKey,
+        ),
+        (
+            br#"{"resource":{"resourceType":"Goal","id":"x","id":"y"}}"#,
+            R::Id,
+        ),
+        (
+            br#"{"resource":{"resourceType":"Goal","id":"x","y":"\ud800"}}"#,
+            R::LoneSurrogate,
+        ),
+        (br#"{"resource":{"resourceType":"Goal"}}"#, R::Id),
+        (br#"{"resource":{"id":"x"}}"#, R::ResourceType),
+        (br#"{"resource":7}"#, R::NotAnObject),
+        (br#"{"fullUrl":"x"}"#, R::Missing),
+    ] {
+        let mut body = br#"{"resourceType":"Bundle","type":"searchset","link":[{"relation":"next","url":"?page=2"}], "entry": ["#.to_vec();
+        body.extend_from_slice(good.as_bytes());
+        body.push(b',');
+        body.extend_from_slice(broken);
+        body.push(b',');
+        body.extend_from_slice(good.as_bytes());
+        body.extend_from_slice(b" ] }");
+        let shown = String::from_utf8_lossy(broken);
+        let page = split(body).unwrap_or_else(|error| panic!("{shown}: {error}"));
+        assert_eq!(page.resources.len(), 2, "{shown}");
+        assert_eq!(page.rejected, 1, "{shown}");
+        assert_eq!(page.reasons, BTreeMap::from([(reason, 1)]), "{shown}");
+        assert!(page.next.is_some(), "{shown}");
+    }
+}
+
+/// Ids over 64 characters, odd ones, and types that R4 does not have are not broken.
+#[test]
+fn odd_ids_and_unknown_types_pass() {
+    let long = "e".repeat(130);
+    let page = split(searchset(&format!(
+        r#","entry":[{{"resource":{{"resourceType":"Goal","id":"{long}"}}}},
+           {{"resource":{{"resourceType":"BodyComposition","id":"a b|c/ü"}}}}]"#
+    )))
+    .unwrap();
+    assert_eq!((page.resources.len(), page.rejected), (2, 0));
 }
 
 #[test]
@@ -119,6 +200,12 @@ fn outcomes_are_no_results() {
     };
     assert!(!with(
         r#"{"severity":"warning","code":"processing","details":{"coding":[{"code":"4101"}]}}"#
+    ));
+    assert!(!with(
+        r#"{"severity":"error","code":"incomplete","details":{"coding":[{"code":"4119"}]}}"#
+    ));
+    assert!(with(
+        r#"{"severity":"warning","code":"processing","details":{"coding":[{"code":"59204"}]}}"#
     ));
     assert!(!with(
         r#"{"severity":"information","code":"informational"}"#
@@ -174,13 +261,14 @@ fn what_is_no_searchset_is_an_error() {
         r#"{"resourceType":"Bundle","type":"searchset"} {}"#,
         r#"{"resourceType":"Bundle","type":"searchset","entry":[{"fullUrl":"x"},{"resource":null}]}"#,
         r#"{"resourceType":"Bundle","type":"searchset","entry":{}}"#,
-        r#"{"resourceType":"Bundle","type":"searchset","entry":[{"resource":{"resourceType":"Goal","id":"g",}}]}"#,
+        r#"{"resourceType":"Bundle","type":"searchset","entry":[{"resource":{"resourceType":"Goal","id":"g"}]}"#,
+        r#"{"resourceType":"Bundle","type":"searchset","entry":[],"entry":[]}"#,
         r#"{"resourceType":"Bundle","type":"searchset","link":[{"relation":"next"}]}"#,
     ] {
         assert!(matches!(split(body), Err(Error::Protocol { .. })), "{body}");
     }
     assert!(matches!(
-        split(&b"{\"resourceType\":\"Bundle\xff\"}"[..]),
+        split(&b"{\"resourceType\":\"Bundle\xff\",\"type\":\"searchset\"}"[..]),
         Err(Error::Protocol { .. })
     ));
 }

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use model::{ConnectionId, PatientId, PullCounts, PullId, PullKind, RunState, TypeOutcome};
+use model::{
+    ConnectionId, PatientId, PullCounts, PullId, PullKind, RunState, TypeNote, TypeOutcome,
+};
 use serde::{Deserialize, Serialize};
 use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
@@ -85,6 +87,9 @@ pub struct TypeProgress {
     /// was met by reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_hash: Option<String>,
+    /// What is to be said of it beside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<TypeNote>,
 }
 
 /// Input of `pull.begin`.

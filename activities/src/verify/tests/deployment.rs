@@ -229,6 +229,7 @@ impl Deployment {
                     error_code: None,
                     pages: 1,
                     counts: *of,
+                    notes: Vec::new(),
                 },
             );
         }

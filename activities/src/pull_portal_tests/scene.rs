@@ -1,0 +1,277 @@
+//! A deployment with one connection to a sandbox, and the steps of its pulls.
+
+use std::collections::BTreeMap;
+
+use db::{Db, NewConnection, NewSource, Pull, PullType, SourceAuth};
+use model::{ConnectionId, ConnectionStatus, Trigger, content_hash};
+use records::{SegmentReader, Store};
+use sandbox::{Answer, Body, Knobs, Portal, Sandbox, SandboxOptions};
+use steps::{PlanPull, PullStep, SettlePull};
+
+use crate::failure::Failure;
+use crate::{Context, pull_pages, pull_plan, pull_references, pull_settle, testing};
+
+/// The patient that is pulled.
+pub(crate) const PATIENT: &str = "p";
+/// Attempts at a step before a test gives up.
+const ATTEMPTS_MAX: u32 = 60;
+
+pub(crate) struct Scene {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) context: Context,
+    pub(crate) connection: ConnectionId,
+    patient: String,
+    _folder: tempfile::TempDir,
+}
+
+/// What a pull brought.
+#[derive(Debug)]
+pub(crate) struct Pulled {
+    pub(crate) pull: Pull,
+    pub(crate) types: BTreeMap<String, PullType>,
+    /// What was asked of the portal: path and query below its base.
+    pub(crate) asked: Vec<String>,
+}
+
+impl Scene {
+    /// A portal with a patient and these resources beside.
+    pub(crate) async fn new(resources: &[String]) -> Self {
+        // Pages of ten.
+        let options = SandboxOptions {
+            page_size: 10,
+            ..SandboxOptions::default()
+        };
+        Self::with(resources, options).await
+    }
+
+    pub(crate) async fn with(resources: &[String], options: SandboxOptions) -> Self {
+        let mut extra = vec![format!(r#"{{"resourceType":"Patient","id":"{PATIENT}"}}"#)];
+        extra.extend_from_slice(resources);
+        let sandbox = Sandbox::start(SandboxOptions { extra, ..options })
+            .await
+            .unwrap();
+        Self::of(sandbox, PATIENT.to_owned()).await
+    }
+
+    /// A connection to a patient of the sample, who has a record.
+    pub(crate) async fn of_sample() -> Self {
+        let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
+        let mut patients = sandbox.patients().into_iter();
+        let patient = patients.find(|patient| patient.has_history).unwrap();
+        Self::of(sandbox, patient.id).await
+    }
+
+    async fn of(sandbox: Sandbox, patient: String) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = seal::KeyRing::from_base64(&seal::KeyRing::generate()).unwrap();
+        let file = format!("sqlite://{}", folder.path().join("db").display());
+        let db = Db::connect(&file, keys).await.unwrap();
+        db.migrate().await.unwrap();
+        db.open_settle_block(0, 1000).await.unwrap();
+        let store = Store::open_local(&folder.path().join("store")).unwrap();
+        let base = sandbox.base_url().to_string();
+        let source = NewSource {
+            name: "portal".into(),
+            base_url: base.clone(),
+            identity: base,
+            auth: SourceAuth::None,
+            requests_per_second: None,
+        };
+        let new = NewConnection {
+            patient_id: db.ensure_patient(PATIENT).await.unwrap(),
+            source_id: db.add_source(&source).await.unwrap(),
+            source_patient_id: patient.clone(),
+            token: None,
+        };
+        let connection = db.add_connection(&new).await.unwrap();
+        Self {
+            context: testing::context(&db, &store),
+            sandbox,
+            connection,
+            patient,
+            _folder: folder,
+        }
+    }
+
+    pub(crate) fn portal(&self) -> &Portal {
+        self.sandbox.portal()
+    }
+
+    pub(crate) fn knobs(&self, knobs: Knobs) {
+        self.portal().set_knobs(knobs);
+    }
+
+    fn db(&self) -> &Db {
+        &self.context.db
+    }
+
+    /// Plans, fetches, follows references and settles, each step as often as it
+    /// wants.
+    pub(crate) async fn pull(&self) -> Pulled {
+        match self.try_pull().await {
+            Ok(pulled) => pulled,
+            Err(failure) => panic!("the pull failed: {failure}"),
+        }
+    }
+
+    /// As [`Self::pull`]; a final failure ends it.
+    pub(crate) async fn try_pull(&self) -> Result<Pulled, Failure> {
+        let from = self.portal().log().len();
+        let asked = self.db().request_pull(self.connection, Trigger::Manual);
+        asked.await.unwrap();
+        let claimed = self.db().claim_pull(self.connection, "chain").await;
+        let pull_id = claimed.unwrap().unwrap();
+        let plan = PlanPull {
+            pull_id,
+            connection_id: self.connection,
+            step_count: 1,
+        };
+        let planned = persist(async || pull_plan::run(&self.context, &plan).await).await?;
+        let step = |name: &str| PullStep {
+            pull_id,
+            connection_id: self.connection,
+            step: name.to_owned(),
+            pages_max: 1_000,
+        };
+        for title in &planned.steps {
+            let call = step(&title.name);
+            while persist(async || pull_pages::run(&self.context, &call).await)
+                .await?
+                .more
+            {}
+        }
+        let call = step("references");
+        while persist(async || pull_references::run(&self.context, &call).await)
+            .await?
+            .more
+        {}
+        let settle = SettlePull {
+            pull_id,
+            connection_id: self.connection,
+        };
+        persist(async || pull_settle::run(&self.context, &settle).await).await?;
+        let types = self.db().pull_types(pull_id).await.unwrap();
+        let types = types.into_iter().map(|of| (of.resource_type.clone(), of));
+        let log = self.portal().log().split_off(from);
+        Ok(Pulled {
+            pull: self.db().pull(pull_id).await.unwrap(),
+            types: types.collect(),
+            asked: log
+                .into_iter()
+                .map(|entry| entry.path.trim_start_matches("/fhir/").to_owned())
+                .collect(),
+        })
+    }
+
+    pub(crate) async fn status(&self) -> ConnectionStatus {
+        let summary = self.db().connection_summary(self.connection).await;
+        summary.unwrap().status
+    }
+
+    /// The connection's latest view: (type, id) to the content's hash.
+    pub(crate) async fn latest(&self) -> BTreeMap<(String, String), String> {
+        let mut latest = BTreeMap::new();
+        let batches = self
+            .db()
+            .batches(self.connection, 0, 1 << 40)
+            .await
+            .unwrap();
+        for batch in batches {
+            let reader = SegmentReader::open(&self.context.store, &batch.object_key)
+                .await
+                .unwrap();
+            for row in reader.footer().rows() {
+                let key = (row.resource_type.to_owned(), row.id.to_owned());
+                if row.is_tombstone() {
+                    latest.remove(&key);
+                } else {
+                    latest.insert(key, row.content_hash.to_string());
+                }
+            }
+        }
+        latest
+    }
+
+    /// Fails unless the latest view is what the oracle says.
+    pub(crate) async fn assert_whole(&self) {
+        let expected: BTreeMap<_, _> = self
+            .portal()
+            .expected(&self.patient)
+            .into_iter()
+            .map(|(key, text)| (key, content_hash(&text).to_string()))
+            .collect();
+        let latest = self.latest().await;
+        let missing: Vec<_> = expected
+            .iter()
+            .filter(|(key, hash)| latest.get(key) != Some(hash))
+            .map(|(key, _)| key)
+            .collect();
+        let extra: Vec<_> = latest
+            .keys()
+            .filter(|key| !expected.contains_key(key))
+            .collect();
+        assert!(
+            missing.is_empty() && extra.is_empty(),
+            "missing or another: {missing:?}; not expected: {extra:?}"
+        );
+    }
+}
+
+impl Pulled {
+    /// Outcome and code of a type.
+    pub(crate) fn end(&self, resource_type: &str) -> (&'static str, Option<&str>) {
+        let of = &self.types[resource_type];
+        (of.outcome.as_str(), of.error_code.as_deref())
+    }
+
+    /// The codes of what is said of a type, with the counts.
+    pub(crate) fn notes(&self, resource_type: &str) -> Vec<(&str, u64)> {
+        let notes = &self.types[resource_type].notes;
+        notes
+            .iter()
+            .map(|note| (note.code.as_str(), note.count))
+            .collect()
+    }
+
+    /// How many requests began so.
+    pub(crate) fn asked(&self, beginning: &str) -> usize {
+        self.asked
+            .iter()
+            .filter(|path| path.starts_with(beginning))
+            .count()
+    }
+}
+
+/// An answer that is given for ever.
+pub(crate) fn answer(status: u16, body: Body) -> Answer {
+    Answer {
+        status,
+        body,
+        text: "This is refused.".to_owned(),
+        headers: BTreeMap::new(),
+        times: None,
+    }
+}
+
+/// An observation of the patient's.
+pub(crate) fn observation(id: &str, rest: &str) -> String {
+    resource("Observation", id, rest)
+}
+
+/// A resource of the patient's.
+pub(crate) fn resource(resource_type: &str, id: &str, rest: &str) -> String {
+    format!(
+        r#"{{"resourceType":"{resource_type}","id":"{id}","subject":{{"reference":"Patient/{PATIENT}"}}{rest}}}"#
+    )
+}
+
+/// Tries a step again as Temporal would, without its pauses.
+async fn persist<T>(mut attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    for _ in 0..ATTEMPTS_MAX {
+        match attempt().await {
+            Err(Failure::Retry { .. }) => {}
+            end => return end,
+        }
+    }
+    panic!("a step was tried {ATTEMPTS_MAX} times in vain")
+}

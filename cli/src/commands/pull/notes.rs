@@ -1,0 +1,64 @@
+//! What a pull has to say of a type, in words.
+
+use api::views::TypeNoteView;
+use model::TypeNote;
+
+use crate::output::grouped;
+
+/// A remark on a type as a line.
+pub(super) fn line(resource_type: &str, note: &TypeNoteView) -> String {
+    let count = grouped(note.count);
+    let by = note.parameter.as_deref().unwrap_or("a parameter");
+    let text = match note.code.as_str() {
+        TypeNote::FANNED_OUT => format!(
+            "the source refuses to be asked for all of it: asked by {by}, value by value ({count} values)"
+        ),
+        TypeNote::UNCATEGORISED_UNSEEN => {
+            format!("what has none of these values of {by} is not found that way")
+        }
+        TypeNote::VALUES_REFUSED if note.values.is_empty() => {
+            format!("the source refused {count} values of {by}")
+        }
+        TypeNote::VALUES_REFUSED => format!(
+            "the source refused {count} values of {by}: {}",
+            note.values.join(", ")
+        ),
+        code => match code.strip_prefix("rejected_") {
+            Some(reason) => format!("{count} set aside: {}", reason.replace('_', " ")),
+            None => format!("{code} ({count})"),
+        },
+    };
+    format!("{resource_type}: {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remarks_are_sentences() {
+        let note = |code: &str, values: &[&str]| TypeNoteView {
+            code: code.to_owned(),
+            count: 2,
+            parameter: Some("category".to_owned()),
+            values: values.iter().map(|&value| value.to_owned()).collect(),
+        };
+        for (note, expected) in [
+            (
+                note(TypeNote::FANNED_OUT, &[]),
+                "Goal: the source refuses to be asked for all of it: asked by category, value by value (2 values)",
+            ),
+            (
+                note(TypeNote::VALUES_REFUSED, &["exam", "survey"]),
+                "Goal: the source refused 2 values of category: exam, survey",
+            ),
+            (
+                note("rejected_duplicate_key", &[]),
+                "Goal: 2 set aside: duplicate key",
+            ),
+            (note("newer", &[]), "Goal: newer (2)"),
+        ] {
+            assert_eq!(line("Goal", &note), expected);
+        }
+    }
+}

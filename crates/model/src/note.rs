@@ -1,0 +1,41 @@
+//! What a pull's coverage says of a type beside how it ended: how it had to be
+//! asked for, which part was refused, what was set aside.
+
+use serde::{Deserialize, Serialize};
+
+/// One remark on a type. It carries codes and counts, and of a source's own words
+/// none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeNote {
+    /// What it says: one of the constants here.
+    pub code: String,
+    /// How many values or resources it concerns; 0 where that is not known.
+    #[serde(default)]
+    pub count: u64,
+    /// The search parameter it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    /// Values of that parameter, as far as they are Chartlift's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
+}
+
+impl TypeNote {
+    /// The source refuses to be asked for all of the type, so it was asked for value
+    /// by value.
+    pub const FANNED_OUT: &'static str = "fanned_out";
+    /// Resources without any of the values asked for are not found that way.
+    pub const UNCATEGORISED_UNSEEN: &'static str = "uncategorised_unseen";
+    /// The source refused these values.
+    pub const VALUES_REFUSED: &'static str = "values_refused";
+
+    /// A remark that counts.
+    #[must_use]
+    pub fn counted(code: &str, count: u64) -> Self {
+        Self {
+            code: code.to_owned(),
+            count,
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! What a refusal says, in our own words: a server that will not answer a search
+//! often says what it wants instead. Servers agree neither on the status nor on
+//! the code, so both the outcome's codes and fixed words in its text count.
+//!
+//! Invariant: no text of the answer leaves this file. The one thing kept of it are
+//! codes of categories that it lists; they are checked, and `Debug` hides them.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// Codes of an OperationOutcome that say that the question, not the asker, was at
+/// fault.
+const DEMANDING_CODES: [&str; 4] = ["required", "business-rule", "invalid", "too-costly"];
+/// Codes of categories taken from one answer at most.
+const CATEGORIES_MAX: usize = 20;
+
+/// What an answer of 400 and above says beside its status.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// What it wants in a search beside the patient.
+    pub demand: Option<Demand>,
+    /// It is an OperationOutcome: the FHIR server itself answers, not something
+    /// before it.
+    pub is_outcome: bool,
+    /// It names `_count`, which some servers do not know.
+    pub names_count: bool,
+    /// Its `WWW-Authenticate` says that the token's scopes do not reach.
+    pub insufficient_scope: bool,
+    /// Codes of categories that it lists.
+    pub categories: Categories,
+}
+
+/// What a server wants in a search beside the patient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// Its text names `category`.
+    Category,
+    /// Its text names `intent`.
+    Intent,
+    /// Its text names `status`.
+    Status,
+    /// Something: its text names a code or a combination of parameters, or its
+    /// outcome's code says so.
+    Other,
+}
+
+/// Codes of categories that an answer listed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Categories(pub Vec<String>);
+
+impl fmt::Debug for Categories {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Categories({})", self.0.len())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome {
+    resource_type: String,
+    #[serde(default)]
+    issue: Vec<Issue>,
+}
+
+#[derive(Deserialize)]
+struct Issue {
+    code: Option<String>,
+    diagnostics: Option<String>,
+    details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    text: Option<String>,
+    #[serde(default)]
+    coding: Vec<Coding>,
+}
+
+#[derive(Deserialize)]
+struct Coding {
+    display: Option<String>,
+}
+
+impl Said {
+    /// Reads the body of a refusal; one that cannot be read says nothing.
+    pub(crate) fn read(body: &[u8]) -> Self {
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+        let text = String::from_utf8_lossy(body);
+        if let Ok(outcome) = serde_json::from_str::<Outcome>(&text)
+            && outcome.resource_type == "OperationOutcome"
+        {
+            return Self::of_outcome(outcome);
+        }
+        // The names of JSON members are no words of the answer's.
+        let values = serde_json::from_str::<serde_json::Value>(&text).map(|value| {
+            let mut found = String::new();
+            collect_texts(&value, &mut found);
+            found
+        });
+        let is_page = text.trim_start().starts_with('<');
+        let words = values.as_deref().unwrap_or(&text);
+        Self {
+            demand: demand_in(words, is_page),
+            names_count: !is_page && words.contains("_count"),
+            ..Self::default()
+        }
+    }
+
+    fn of_outcome(outcome: Outcome) -> Self {
+        let mut text = String::new();
+        let mut is_demanding = false;
+        for issue in outcome.issue {
+            is_demanding |= issue
+                .code
+                .is_some_and(|code| DEMANDING_CODES.contains(&code.as_str()));
+            let details = issue.details.into_iter().flat_map(|details| {
+                let displays = details.coding.into_iter().filter_map(|of| of.display);
+                details.text.into_iter().chain(displays)
+            });
+            for part in issue.diagnostics.into_iter().chain(details) {
+                text.push_str(&part);
+                text.push('\n');
+            }
+        }
+        Self {
+            demand: demand_in(&text, false).or(is_demanding.then_some(Demand::Other)),
+            is_outcome: true,
+            names_count: text.contains("_count"),
+            insufficient_scope: false,
+            categories: Categories(snomed_codes(&text)),
+        }
+    }
+}
+
+fn collect_texts(value: &serde_json::Value, found: &mut String) {
+    match value {
+        serde_json::Value::String(text) => {
+            found.push_str(text);
+            found.push('\n');
+        }
+        serde_json::Value::Array(items) => {
+            items.iter().for_each(|item| collect_texts(item, found));
+        }
+        serde_json::Value::Object(members) => {
+            members
+                .values()
+                .for_each(|member| collect_texts(member, found));
+        }
+        _ => {}
+    }
+}
+
+/// What a text wants. `status` and `code` are words of any error page, so in HTML
+/// only the others count.
+fn demand_in(text: &str, is_page: bool) -> Option<Demand> {
+    let lower = text.to_lowercase();
+    let words: Vec<&str> = lower
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-')
+        .filter(|word| !word.is_empty())
+        .collect();
+    let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(word));
+    let is_of_http =
+        |before: &&str| matches!(*before, "status" | "error" | "http" | "response" | "exit");
+    let mut names_status = false;
+    let mut names_code = false;
+    for (at, word) in words.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|at| words.get(at));
+        let after = words.get(at + 1);
+        match *word {
+            "status" => {
+                names_status |= after.is_none_or(|after| *after != "code")
+                    && before.is_none_or(|before| !is_of_http(before))
+                    && after.is_none_or(|after| after.parse::<u16>().is_err());
+            }
+            "code" | "codes" => names_code |= before.is_none_or(|before| !is_of_http(before)),
+            _ => {}
+        }
+    }
+    let combines = words
+        .windows(2)
+        .any(|pair| matches!(pair, ["parameter" | "parameters", after] if after.starts_with("combination")));
+    if has(&["category", "categories"]) {
+        Some(Demand::Category)
+    } else if !is_page && has(&["intent", "intents"]) {
+        Some(Demand::Intent)
+    } else if !is_page && names_status {
+        Some(Demand::Status)
+    } else if combines || (!is_page && names_code) {
+        Some(Demand::Other)
+    } else {
+        None
+    }
+}
+
+/// The SNOMED CT codes in a text: their last digit is a check digit, and the two
+/// before it say that they name a concept, so that hardly any other number passes.
+fn snomed_codes(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for run in text.split(|c: char| !c.is_ascii_alphanumeric()) {
+        let is_code = (6..=18).contains(&run.len())
+            && run.bytes().all(|byte| byte.is_ascii_digit())
+            && !run.starts_with('0')
+            && matches!(&run[run.len() - 3..run.len() - 1], "00" | "10")
+            && passes_verhoeff(run);
+        if is_code && found.len() < CATEGORIES_MAX && !found.iter().any(|known| known == run) {
+            found.push(run.to_owned());
+        }
+    }
+    found
+}
+
+/// Verhoeff's check over all digits, the last of which is the check digit.
+fn passes_verhoeff(digits: &str) -> bool {
+    const PRODUCT: [[u8; 10]; 10] = [
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        [1, 2, 3, 4, 0, 6, 7, 8, 9, 5],
+        [2, 3, 4, 0, 1, 7, 8, 9, 5, 6],
+        [3, 4, 0, 1, 2, 8, 9, 5, 6, 7],
+        [4, 0, 1, 2, 3, 9, 5, 6, 7, 8],
+        [5, 9, 8, 7, 6, 0, 4, 3, 2, 1],
+        [6, 5, 9, 8, 7, 1, 0, 4, 3, 2],
+        [7, 6, 5, 9, 8, 2, 1, 0, 4, 3],
+        [8, 7, 6, 5, 9, 3, 2, 1, 0, 4],
+        [9, 8, 7, 6, 5, 4, 3, 2, 1, 0],
+    ];
+    const STEP: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
+    let mut check = 0_u8;
+    for (place, byte) in digits.bytes().rev().enumerate() {
+        let mut digit = byte - b'0';
+        for _ in 0..place % 8 {
+            digit = STEP[usize::from(digit)];
+        }
+        check = PRODUCT[usize::from(check)][usize::from(digit)];
+    }
+    check == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(code: &str, text: &str) -> Said {
+        Said::read(
+            format!(
+                r#"{{"resourceType":"OperationOutcome","issue":[{{"severity":"fatal","code":"{code}","details":{{"text":"{text}"}}}}]}}"#
+            )
+            .as_bytes(),
+        )
+    }
+
+    /// FHIR's vendors, request by request.
+    #[test]
+    fn refusals_of_the_field_say_what_they_want() {
+        let demand = |code, text| outcome(code, text).demand;
+        assert_eq!(
+            demand("required", "Must have either code or category."),
+            Some(Demand::Category)
+        );
+        assert_eq!(
+            demand("invalid", "Only an _ID search is allowed."),
+            Some(Demand::Other)
+        );
+        assert_eq!(
+            demand(
+                "forbidden",
+                "required parameter combinations [[patient,intent],[_id]]"
+            ),
+            Some(Demand::Intent)
+        );
+        assert_eq!(
+            demand(
+                "not-found",
+                "Valid care plan category not present in search"
+            ),
+            Some(Demand::Category)
+        );
+        assert_eq!(
+            demand("not-found", "No code in the search"),
+            Some(Demand::Other)
+        );
+        assert_eq!(demand("too-costly", ""), Some(Demand::Other));
+        assert_eq!(
+            demand("processing", "Either status or intent is needed"),
+            Some(Demand::Intent)
+        );
+        assert_eq!(
+            demand("processing", "The status is missing."),
+            Some(Demand::Status)
+        );
+        assert_eq!(demand("forbidden", "Not for you."), None);
+        assert_eq!(demand("exception", "HTTP status code 500"), None);
+        assert_eq!(demand("exception", "error code 17, encoded"), None);
+        let count = outcome(
+            "processing",
+            "Does not know how to handle GET with parameters [patient,_count]",
+        );
+        assert!(count.names_count && count.is_outcome);
+    }
+
+    #[test]
+    fn what_is_no_outcome_is_read_for_words_alone() {
+        for (body, expected) in [
+            ("", None),
+            ("category is needed", Some(Demand::Category)),
+            (
+                "<html><title>Status 404</title><code>404</code></html>",
+                None,
+            ),
+            (
+                "<html>The category is missing</html>",
+                Some(Demand::Category),
+            ),
+            (r#"{"status":400,"code":"x","message":"no"}"#, None),
+            (r#"{"message":"intent is needed"}"#, Some(Demand::Intent)),
+            ("\u{fffd}\u{0}", None),
+        ] {
+            let said = Said::read(body.as_bytes());
+            assert_eq!(said.demand, expected, "{body}");
+            assert!(!said.is_outcome && said.categories.0.is_empty());
+        }
+        assert_eq!(
+            Said::read(b"\xff\xfe category").demand,
+            Some(Demand::Category)
+        );
+    }
+
+    #[test]
+    fn listed_categories_are_checked_codes_and_nothing_else() {
+        let said = outcome(
+            "business-rule",
+            "59159: use 38717003, 734163000|736271009; not 123456789, 4711471100, 012345600, MRN38717003",
+        );
+        assert_eq!(
+            said.categories.0,
+            ["38717003", "734163000", "736271009"],
+            "{said:?}"
+        );
+        assert_eq!(said.demand, Some(Demand::Other));
+        assert!(!format!("{said:?}").contains("38717003"));
+    }
+}
