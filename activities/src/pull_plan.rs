@@ -53,8 +53,9 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
             _ => Capabilities::default(),
         },
     };
+    let scopes = context.db.granted_scope(input.connection_id).await?;
     let wanted = Wanted {
-        scopes: None,
+        scopes: scopes.as_deref(),
         types: connection.types.as_deref(),
     };
     let plan = client.plan(&capabilities, wanted);

@@ -203,8 +203,8 @@ async fn a_cancelled_step_does_not_lose_the_token_it_asked_for(database: TestDb)
     let keeper = scene.keeper(&scene.db);
     scene.sandbox.smart().forget_access_tokens();
     let step = tokio::spawn({
-        let (client, path) = (scene.client(&keeper), scene.patient_url());
-        async move { client.page(&path).await.map(drop) }
+        let (client, id) = (scene.client(&keeper), scene.patient.clone());
+        async move { client.read("Patient", &id).await.map(drop) }
     });
     // The token endpoint has done its work, and its answer is on its way.
     while scene

@@ -204,14 +204,10 @@ impl Scene {
         SourceClient::new(base, Auth::Tokens(keeper), Limits::default(), &loopback()).unwrap()
     }
 
-    pub(super) fn patient_url(&self) -> String {
-        format!("{}/Patient/{}", self.sandbox.base_url(), self.patient)
-    }
-
     /// Reads the patient, as a step would.
     pub(super) async fn read(&self, keeper: &Arc<TokenKeeper>) -> Result<(), Error> {
-        let url = self.patient_url();
-        self.client(keeper).page(&url).await.map(drop)
+        let read = self.client(keeper).read("Patient", &self.patient).await;
+        read.map(drop)
     }
 
     pub(super) async fn search(&self, keeper: &Arc<TokenKeeper>, ty: &str) -> Result<(), Error> {

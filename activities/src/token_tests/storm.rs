@@ -163,17 +163,15 @@ impl Storm {
             };
             let tokens = TokenClient::new(base.clone(), limits, &loopback()).unwrap();
             let tokens = Arc::new(tokens);
-            let client =
-                SourceClient::new(base.clone(), Auth::None, Limits::default(), &loopback());
+            let client = SourceClient::new(base, Auth::None, Limits::default(), &loopback());
             let client = client.unwrap();
             for patient in patients {
                 let owner = Owner::Patient(patient.connection, Secret::new(patient.id.clone()));
                 let keeper =
                     TokenKeeper::new(db.clone(), Arc::clone(&tokens), source, owner, terms);
                 let client = client.with_auth(Auth::Tokens(Arc::new(keeper))).unwrap();
-                let url = format!("{base}/Patient/{}", patient.id);
                 let counts = Arc::clone(&counts);
-                tokio::spawn(async move { read_without_end(&client, &url, &counts).await });
+                tokio::spawn(async move { read_without_end(&client, &patient.id, &counts).await });
             }
         });
         runtime
@@ -275,9 +273,9 @@ impl Storm {
     }
 }
 
-async fn read_without_end(client: &SourceClient, url: &str, counts: &Counts) {
+async fn read_without_end(client: &SourceClient, id: &str, counts: &Counts) {
     loop {
-        let pause = match client.page(url).await {
+        let pause = match client.read("Patient", id).await {
             Ok(_) => {
                 counts.reads.fetch_add(1, Ordering::Relaxed);
                 Duration::from_millis(20)
