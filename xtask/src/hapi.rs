@@ -82,7 +82,6 @@ fn build(cache: &Path, folder: &Path) -> Result<()> {
                 "--file",
             ])
             .arg(&pom)
-            .arg("-Dstyle.color=never")
             .arg(given("maven.repo.local", &cache.join("maven")))
             .arg(given("out", folder))
             .arg(given("mdep.outputFile", &folder.join("classpath")))
