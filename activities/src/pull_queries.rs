@@ -30,6 +30,8 @@ pub(crate) struct Queries {
     unhinted: bool,
     /// Whether leaving out `_count` was tried.
     count_dropped: bool,
+    /// Whether a refusal without words was asked for once more.
+    asked_again: bool,
     /// The plan was learned by an earlier pull.
     remembered: bool,
     /// The plan was learned by this one.
@@ -79,6 +81,9 @@ impl Stream {
             }
         }
         if self.plan.fan_out.is_none() {
+            if status == 404 && self.ask_again(said) {
+                return;
+            }
             let wants_another = said.demand.is_some() || matches!(status, 400 | 404);
             if !wants_another || !self.fan_out(said) {
                 self.end(TypeOutcome::Refused, Some(code));
@@ -120,6 +125,14 @@ impl Stream {
         if !self.next_value() {
             self.conclude(code);
         }
+    }
+
+    /// A 404 that does not say what is wanted may be a passing fault: believed the
+    /// second time, before the type is asked for in a way that misses resources.
+    fn ask_again(&mut self, said: &Said) -> bool {
+        let queries = &mut self.queries;
+        let leads_on = source::fan_out(&self.plan.resource_type, said, &queries.tried).is_some();
+        said.demand.is_none() && leads_on && !std::mem::replace(&mut queries.asked_again, true)
     }
 
     /// Asks value by value, if there are values that were not tried.
@@ -170,6 +183,13 @@ impl Stream {
     /// All searches have ended.
     fn conclude(&mut self, code: &str) {
         let code = code.to_owned();
+        let found_nothing = self.line.fetched == self.line.ignored;
+        if self.queries.unhinted && found_nothing {
+            // Nobody said that values are wanted, and asking for them found nothing:
+            // that is no empty type.
+            self.queries.learned = false;
+            return self.end(TypeOutcome::Refused, Some("refused"));
+        }
         if let Some((outcome, code)) = self.queries.trouble.take() {
             self.end(outcome, Some(&code));
         } else if self.queries.answered == 0 {
@@ -273,7 +293,10 @@ mod tests {
             asked.push(format!("{value:?} {with_count}"));
             assert!(asked.len() < 100, "it never ends");
             match server(value, with_count) {
-                Ok(()) => stream.answer(),
+                Ok(()) => {
+                    stream.line.fetched += 1;
+                    stream.answer();
+                }
                 Err((status, said)) => stream.refuse(status, &said, "refused"),
             }
         }
@@ -357,14 +380,37 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_is_not_there_is_refused_after_two_requests() {
+    fn a_type_that_is_not_there_is_refused_after_three_requests() {
         let mut observations = stream("Observation");
         let asked = drive(&mut observations, |_, _| Err((404, Said::default())));
-        assert_eq!(asked.len(), 2);
+        assert_eq!(asked.len(), 3);
         assert_eq!(end(&observations).0, TypeOutcome::Refused);
         let mut flags = stream("Flag");
         let asked = drive(&mut flags, |_, _| Err((404, Said::default())));
         assert_eq!(asked.len(), 1);
+    }
+
+    /// One fault must not lead to a way of asking that misses resources for weeks.
+    #[test]
+    fn a_passing_404_teaches_nothing() {
+        for faults in [1, 2] {
+            let mut stream = stream("Condition");
+            let left = std::cell::Cell::new(faults);
+            while !stream.is_done() {
+                if left.get() > 0 {
+                    left.set(left.get() - 1);
+                    stream.refuse(404, &Said::default(), "refused");
+                } else {
+                    // No resource has one of the categories.
+                    stream.line.fetched += u64::from(stream.plan.fan_out.is_none());
+                    stream.answer();
+                }
+            }
+            let (outcome, _) = end(&stream);
+            let expected = [TypeOutcome::Complete, TypeOutcome::Refused][faults - 1];
+            assert_eq!(outcome, expected, "{faults}");
+            assert_eq!(stream.lesson(), Lesson::Nothing, "{faults}");
+        }
     }
 
     #[test]

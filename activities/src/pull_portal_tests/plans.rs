@@ -197,7 +197,7 @@ async fn a_server_that_does_not_know_count_as_eclinicalworks() {
 
 /// Epic: an unsupported type is a page for people with 404.
 #[tokio::test]
-async fn a_type_that_is_not_there_costs_two_requests_at_most() {
+async fn a_type_that_is_not_there_costs_three_requests_at_most() {
     let resources = [observation("a", ""), resource("Condition", "c", "")];
     let scene = Scene::new(&resources).await;
     scene.knobs(Knobs {
@@ -207,7 +207,7 @@ async fn a_type_that_is_not_there_costs_two_requests_at_most() {
     let pulled = scene.pull().await;
     scene.assert_whole().await;
     assert_eq!(pulled.end("Observation"), ("refused", Some("refused")));
-    assert_eq!(pulled.asked("Observation?"), 2);
+    assert_eq!(pulled.asked("Observation?"), 3);
     assert_eq!(pulled.end("Condition"), ("complete", None));
 }
 
