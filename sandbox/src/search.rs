@@ -88,6 +88,10 @@ const FILTERS: [&str; 4] = ["category", "intent", "status", "lifecycle-status"];
 
 /// What a search names beside the patient, or the refusal of one that does not name
 /// what it must.
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer, as the handlers give it"
+)]
 fn demanded(
     knobs: &Knobs,
     ty: &str,

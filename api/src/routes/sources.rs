@@ -208,6 +208,7 @@ pub(crate) async fn change(
         base_url: base.as_deref(),
         requests_per_second: rate,
         enabled: change.enabled,
+        types: None,
         login: login.as_ref(),
         seen: sets_condition(&headers).then_some(&seen),
     };

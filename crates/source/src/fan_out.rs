@@ -83,6 +83,7 @@ const REQUEST_INTENT: List = (
 /// The lists for a type, the one that most servers want first. The statuses and
 /// intents are all that R4 allows; the categories are those that US Core and the
 /// large vendors use.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn lists(resource_type: &str) -> &'static [List] {
     match resource_type {
         "Observation" => &[

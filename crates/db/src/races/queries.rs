@@ -100,6 +100,7 @@ async fn all_that_is_asked_of_pulls_and_logs(database: TestDb) {
     let moved = SourceChange {
         base_url: Some("https://new/fhir"),
         requests_per_second: Some(Some(7)),
+        types: Some(None),
         enabled: Some(false),
         login: None,
         seen: Some(&source),
