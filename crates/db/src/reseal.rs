@@ -44,6 +44,12 @@ const COLUMNS: &[Sealed] = &[
         &["id"],
     ),
     sealed(
+        "source_plans",
+        "plan_sealed",
+        "source_plans.plan",
+        &["source_id", "resource_type"],
+    ),
+    sealed(
         "signing_keys",
         "private_sealed",
         "signing_keys.private",

@@ -46,9 +46,14 @@ async fn fill(db: &Db, name: &str) -> model::ConnectionId {
         },
         secret: Some("a secret".to_owned()),
     };
+    let source_id = db.add_source_with_login(&source, &login).await.unwrap();
+    let day = std::time::Duration::from_secs(86_400);
+    db.remember_source_plan(source_id, "CarePlan", b"a plan", day)
+        .await
+        .unwrap();
     let new = NewConnection {
         patient_id: db.ensure_patient(name).await.unwrap(),
-        source_id: db.add_source_with_login(&source, &login).await.unwrap(),
+        source_id,
         source_patient_id: "there".to_owned(),
         token: Some("a bearer token".to_owned()),
     };
@@ -177,6 +182,8 @@ async fn every_value_is_sealed_anew_while_others_write(database: TestDb) {
     let found = alone.connection(connection).await.unwrap();
     assert_eq!(found.source_patient_id, "there");
     assert_eq!(found.token.as_deref(), Some("a bearer token"));
+    let plans = alone.source_plans(found.summary.source_id).await.unwrap();
+    assert_eq!(plans["CarePlan"], b"a plan");
     let login = alone.source_login(found.summary.source_id).await.unwrap();
     assert_eq!(login.unwrap().secret.as_deref(), Some("a secret"));
     assert_eq!(alone.signing_keys().await.unwrap()[0].pkcs8, b"a key");
@@ -208,7 +215,12 @@ async fn a_pass_that_is_stopped_is_gone_on_with(database: TestDb) {
     let left = after.sealed_otherwise().await.unwrap();
     assert!(0 < left && left < all, "{left} of {all}");
     let done = after.reseal().await.unwrap();
-    assert_eq!((done.resealed, done.unreadable), (left, 0));
+    // A server may carry out what it was sent last before the kill.
+    assert!(
+        (left - 1..=left).contains(&done.resealed),
+        "{done:?} of {left}"
+    );
+    assert_eq!(done.unreadable, 0);
     assert_eq!(after.sealed_otherwise().await.unwrap(), 0);
     // Without the old key in the ring nothing is lost, and it says so.
     let early = open(&database.url, OLD, None).await;
