@@ -329,7 +329,7 @@ mod tests {
     fn listed_categories_are_checked_codes_and_nothing_else() {
         let said = outcome(
             "business-rule",
-            "59159: use 38717003, 734163000|736271009; not 123456789, 4711471100, 012345600, MRN38717003",
+            "59159: use 38717003, 734163000|736271009; not 123456789, 4711471101, 012345600, MRN38717003",
         );
         assert_eq!(
             said.categories.0,
