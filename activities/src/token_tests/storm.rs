@@ -285,7 +285,8 @@ async fn read_without_end(client: &SourceClient, id: &str, counts: &Counts) {
                 Duration::from_millis(20)
             }
             Err(Error::NoToken { after, .. }) => after.min(Duration::from_millis(100)),
-            Err(Error::GrantLost { .. }) => Duration::from_millis(100),
+            // A worker that is being killed loses its refresh first.
+            Err(Error::GrantLost { .. } | Error::NoTurn) => Duration::from_millis(100),
             Err(Error::Unauthorized { .. }) => {
                 counts.refused.fetch_add(1, Ordering::Relaxed);
                 Duration::from_millis(100)
