@@ -149,7 +149,9 @@ pub(crate) const SOAKS: [Soak; 12] = [
     Soak {
         name: "servers",
         about: "what is promised of all deployments, on PostgreSQL and S3 with 3 workers",
+        // Two at once: each has six processes and servers of its own.
         arguments: system_tests!(
+            "--test-threads=2",
             "zombies::",
             "one_run::",
             "deletes::",
