@@ -13,7 +13,7 @@ use super::pulls::{NOTHING_HELD, settle, settling};
 use super::{Scene, step};
 use crate::testing::TestDb;
 use crate::{
-    BackOff, ChunkCommit, Error, PublicationCommit, RunKind, Source, SourceChange, StepRef,
+    BackOff, ChunkCommit, Db, Error, PublicationCommit, RunKind, Source, SourceChange, StepRef,
     UndecidedPlan,
 };
 
@@ -95,6 +95,12 @@ async fn all_that_is_asked_of_pulls_and_logs(database: TestDb) {
     assert_eq!(db.granted_scope(connection).await.unwrap(), None);
     let unknown = db.connection(ConnectionId::new()).await;
     assert!(matches!(unknown, Err(Error::NotFound { .. })));
+    all_that_is_asked_of_a_source(db).await;
+    assert!(db.lease("x", "one", Duration::from_secs(9)).await.unwrap());
+    assert!(!db.lease("x", "two", Duration::from_secs(9)).await.unwrap());
+}
+
+async fn all_that_is_asked_of_a_source(db: &Db) {
     let source = db.source("portal").await.unwrap();
     assert_eq!(db.sources().await.unwrap().len(), 1);
     let moved = SourceChange {
@@ -130,8 +136,6 @@ async fn all_that_is_asked_of_pulls_and_logs(database: TestDb) {
     );
     let unknown = db.change_source(SourceId::new(), enabled).await;
     assert!(matches!(unknown, Err(Error::NotFound { .. })));
-    assert!(db.lease("x", "one", Duration::from_secs(9)).await.unwrap());
-    assert!(!db.lease("x", "two", Duration::from_secs(9)).await.unwrap());
 }
 
 async fn all_that_is_asked_of_exports(database: TestDb) {
