@@ -28,6 +28,8 @@ const PUBLIC: &str = "127.0.0.2";
 /// The same request of an open port and of a closed one, and what came of it.
 struct Pair {
     what: String,
+    /// Spelt in a way that may be no address at all.
+    is_trick: bool,
     answers: [ApiAnswer; 2],
     took: [Duration; 2],
 }
@@ -51,7 +53,8 @@ async fn whoever_names_an_address_learns_nothing_of_it() -> Result<()> {
     let id = source.json()?["id"].as_str().context("an id")?.to_owned();
 
     let mut pairs = Vec::new();
-    for host in HOSTS.iter().chain(TRICKS) {
+    let hosts = HOSTS.iter().map(|host| (host, false));
+    for (host, is_trick) in hosts.chain(TRICKS.iter().map(|host| (host, true))) {
         for way in ["a new source", "a source", "a destination"] {
             let (mut answers, mut took) = (Vec::new(), Vec::new());
             for port in [open.port(), closed] {
@@ -61,6 +64,7 @@ async fn whoever_names_an_address_learns_nothing_of_it() -> Result<()> {
             }
             pairs.push(Pair {
                 what: format!("{way} at {host}"),
+                is_trick,
                 answers: answers.try_into().ok().context("two answers")?,
                 took: took.try_into().ok().context("two times")?,
             });
@@ -71,9 +75,9 @@ async fn whoever_names_an_address_learns_nothing_of_it() -> Result<()> {
         let [of_open, of_closed] = [&pair.answers[0], &pair.answers[1]].map(told);
         let (status, code, detail) = &of_open;
         // Some spellings are refused before they are an address.
-        let is_no_url = code == "invalid_value" && detail.contains("URL");
+        let is_no_address = pair.is_trick && code == "invalid_value";
         ensure!(
-            *status == 422 && (code == "address_refused" || is_no_url),
+            *status == 422 && (code == "address_refused" || is_no_address),
             "{}: {status} {code} {detail}",
             pair.what
         );
