@@ -20,10 +20,21 @@ use clap::Parser;
 
 use crate::args::Arguments;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match commands::run(arguments).await {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::print_error(&anyhow::Error::from(error).context("start the runtime"));
+            return ExitCode::from(1);
+        }
+    };
+    let ended = runtime.block_on(commands::run(arguments));
+    // All work is done; what is left must not keep the process. The upkeep of a pool in
+    // sqlx 0.9 never ends where it begins in the moment in which the pool is closed: its
+    // count of idle connections then falls below zero.
+    runtime.shutdown_background();
+    match ended {
         Ok(code) => code,
         Err(error) => {
             output::print_error(&error);
