@@ -18,9 +18,7 @@ pub(crate) struct Register {
 impl Checks for Register {
     fn base_url<'a>(&'a self, base_url: &'a str) -> BoxFuture<'a, Result<CheckedBase, Reason>> {
         async move {
-            let url: Url = base_url
-                .parse()
-                .map_err(|error| Reason::Unusable(format!("`base_url` is not a URL: {error}")))?;
+            let url = parsed(base_url)?;
             register::check_base_url(&self.guard, &url)
                 .await
                 .map_err(reason)?;
@@ -38,9 +36,7 @@ impl Checks for Register {
         token_url: &'a str,
     ) -> BoxFuture<'a, Result<(), Reason>> {
         async move {
-            let base_url: Url = base_url
-                .parse()
-                .map_err(|error| Reason::Unusable(format!("`base_url` is not a URL: {error}")))?;
+            let base_url = parsed(base_url)?;
             register::check_token_url(&self.guard, &base_url, token_url)
                 .await
                 .map_err(reason)
@@ -64,6 +60,11 @@ impl Checks for Register {
         }
         .boxed()
     }
+}
+
+fn parsed(base_url: &str) -> Result<Url, Reason> {
+    let url = base_url.parse();
+    url.map_err(|error| Reason::Unusable(format!("`base_url` is not a URL: {error}")))
 }
 
 fn reason(error: register::Error) -> Reason {

@@ -22,21 +22,24 @@ pub(crate) struct Soak {
     pub(crate) limit_min: u64,
 }
 
-/// The system tests whose names contain one of these.
-macro_rules! system_tests {
-    ($($name:literal),+ $(,)?) => {
+/// Arguments of cargo on the one selection of packages that there is.
+macro_rules! selected {
+    ($command:literal, $($argument:literal),+ $(,)?) => {
         &[
-            "test",
+            $command,
             "--release",
             "--workspace",
             "--features",
             "chartlift/failpoints",
-            "--test",
-            "it",
-            "--",
-            "--nocapture",
-            $($name,)+
+            $($argument,)+
         ]
+    };
+}
+
+/// The system tests whose names contain one of these.
+macro_rules! system_tests {
+    ($($name:literal),+ $(,)?) => {
+        selected!("test", "--test", "it", "--", "--nocapture", $($name),+)
     };
 }
 
@@ -57,17 +60,7 @@ pub(crate) const SOAKS: [Soak; 12] = [
     Soak {
         name: "segments-fuzz",
         about: "a million broken segment files: each is read or refused, none panics",
-        arguments: &[
-            "test",
-            "--release",
-            "--workspace",
-            "--features",
-            "chartlift/failpoints",
-            "--test",
-            "fuzz",
-            "--",
-            "--nocapture",
-        ],
+        arguments: selected!("test", "--test", "fuzz", "--", "--nocapture"),
         env: &[("CHARTLIFT_FUZZ_EXECUTIONS", "1000000")],
         limit_min: 120,
         ..BASE
@@ -75,14 +68,7 @@ pub(crate) const SOAKS: [Soak; 12] = [
     Soak {
         name: "bench",
         about: "the benchmarks, beside their peers",
-        arguments: &[
-            "build",
-            "--release",
-            "--workspace",
-            "--all-targets",
-            "--features",
-            "chartlift/failpoints",
-        ],
+        arguments: selected!("build", "--all-targets"),
         program: Some(&["bench", "all", "--json"]),
         limit_min: 120,
         ..BASE
@@ -227,17 +213,7 @@ pub(crate) const SOAKS: [Soak; 12] = [
     Soak {
         name: "tokens",
         about: "1,000 tokens that end under two workers that are killed, on both databases",
-        arguments: &[
-            "test",
-            "--release",
-            "--workspace",
-            "--features",
-            "chartlift/failpoints",
-            "--lib",
-            "token_tests::storm",
-            "--",
-            "--nocapture",
-        ],
+        arguments: selected!("test", "--lib", "token_tests::storm", "--", "--nocapture"),
         env: &[("CHARTLIFT_TOKEN_EXPIRIES", "1000")],
         servers: true,
         ..BASE
