@@ -11,6 +11,8 @@ use steps::{DestinationExport, PatientPull};
 use temporalio_client::WorkflowHistory;
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 
+const LIMIT: Duration = Duration::from_secs(120);
+
 fn recorded() -> PathBuf {
     repository().join("tests/data/histories")
 }
@@ -75,8 +77,6 @@ async fn spent_budgets_continue_as_new_with_the_same_result() -> Result<()> {
         ("worker.pages_per_run", "2"),
         ("worker.chunks_per_run", "2"),
         ("worker.chunk_rows_target", "1"),
-        // One export of everything: both pulls have settled before it is due.
-        ("worker.linger_ms", "8000"),
     ];
     let settings = budgets
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -89,9 +89,11 @@ async fn spent_budgets_continue_as_new_with_the_same_result() -> Result<()> {
     let mut outputs = Vec::new();
     for app in [&mut plain, &mut tight] {
         let connections = app.connect(&all).await?;
-        let destination = app.destination("parquet", FileFormat::Parquet).await?;
         app.pull(&connections).await?;
-        app.idle(Duration::from_secs(120)).await?;
+        app.idle(LIMIT).await?;
+        // Added when all pulls have settled: one export has everything to deliver.
+        let destination = app.destination("parquet", FileFormat::Parquet).await?;
+        app.idle(LIMIT).await?;
         app.all_completed().await?;
         app.verified().await?;
         outputs.push((

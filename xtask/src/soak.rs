@@ -96,7 +96,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let mut cargo = Command::new("cargo");
     cargo.args(soak.arguments).envs(soak.env.iter().copied());
     let (_server, env) = soak.servers.then(servers).transpose()?.unwrap_or_default();
-    cargo.envs(env);
+    cargo.envs(env.clone());
     cargo.env("CHARTLIFT_SEED", options.seed.to_string());
     // The result is this commit's, so the programs are too.
     cargo.env_remove("CHARTLIFT_TEST_BIN_DIR");
@@ -111,7 +111,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         && report.is_ok()
     {
         let mut program = Command::new(built(name));
-        program.args(arguments).envs(soak.env.iter().copied());
+        program
+            .args(arguments)
+            .envs(env)
+            .envs(soak.env.iter().copied());
         program.env("CHARTLIFT_SEED", options.seed.to_string());
         if to_file {
             program.arg(&file);

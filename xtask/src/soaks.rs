@@ -70,6 +70,7 @@ pub(crate) const SOAKS: [Soak; 12] = [
         about: "the benchmarks, beside their peers",
         arguments: selected!("build", "--all-targets"),
         program: Some(&["bench", "all", "--json"]),
+        servers: true,
         limit_min: 120,
         ..BASE
     },

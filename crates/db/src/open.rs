@@ -124,26 +124,33 @@ async fn open_sqlite(url: &str) -> Result<(AnyPool, AnyPool)> {
     };
     let options = AnyConnectOptions::from_str(&url)?;
     let pool = |size: u32| {
-        AnyPoolOptions::new()
-            .max_connections(size)
-            .after_connect(|connection, _| {
-                Box::pin(async move {
-                    // FULL: a commit that was answered survives a power cut.
-                    for pragma in [
-                        "PRAGMA busy_timeout = 15000",
-                        "PRAGMA journal_mode = WAL",
-                        "PRAGMA synchronous = FULL",
-                        "PRAGMA foreign_keys = ON",
-                    ] {
-                        connection.execute(sqlx::query(pragma)).await?;
-                    }
-                    Ok(())
-                })
+        pool_of(size).after_connect(|connection, _| {
+            Box::pin(async move {
+                // FULL: a commit that was answered survives a power cut.
+                for pragma in [
+                    "PRAGMA busy_timeout = 15000",
+                    "PRAGMA journal_mode = WAL",
+                    "PRAGMA synchronous = FULL",
+                    "PRAGMA foreign_keys = ON",
+                ] {
+                    connection.execute(sqlx::query(pragma)).await?;
+                }
+                Ok(())
             })
+        })
     };
     let writer = pool(1).connect_with(options.clone()).await?;
     let reader = pool(4).connect_with(options).await?;
     Ok((writer, reader))
+}
+
+/// A pool that keeps its connections. One that lets them go by age has a task for
+/// it, which in sqlx 0.9 never ends if it begins while the pool is being closed.
+fn pool_of(size: u32) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(size)
+        .idle_timeout(None)
+        .max_lifetime(None)
 }
 
 async fn open_postgres(url: &str, connections_max: u32) -> Result<AnyPool> {
@@ -151,8 +158,7 @@ async fn open_postgres(url: &str, connections_max: u32) -> Result<AnyPool> {
     // A first connection by itself: a pool would try again until it gave up, and
     // say no more than that.
     postgres::try_connect(&options).await?;
-    let pool = AnyPoolOptions::new()
-        .max_connections(connections_max)
+    let pool = pool_of(connections_max)
         .after_connect(|connection, _| Box::pin(postgres::begin_session(connection)))
         .connect_with(options)
         .await
