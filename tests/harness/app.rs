@@ -14,7 +14,7 @@ use sandbox::{Sandbox, SandboxOptions};
 use tempfile::TempDir;
 use worker::{Core, OpenMode};
 
-use crate::node::STOP_MAX;
+use crate::node::{STOP_MAX, tail};
 use crate::servers::{LAKE, Servers};
 use crate::{Node, PostgresServer, S3Server, TemporalProcess};
 
@@ -291,7 +291,7 @@ impl App {
         for node in &mut nodes {
             let status = node.wait(STOP_MAX)?;
             if !status.success() {
-                bail!("chartlift ended with {status}; log:\n{}", tail(node.log()));
+                bail!("chartlift ended with {status}; log:\n{}", node.tail());
             }
         }
         Ok(())
@@ -393,7 +393,7 @@ impl App {
                 if let Some(status) = node.ended()? {
                     bail!(
                         "chartlift ended with {status} before {what}; log:\n{}",
-                        tail(node.log())
+                        node.tail()
                     );
                 }
             }
@@ -402,13 +402,6 @@ impl App {
             }
         }
     }
-}
-
-/// The last lines of a log.
-fn tail(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
 /// Opens database and record store.

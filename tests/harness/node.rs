@@ -116,6 +116,12 @@ impl Node {
         &self.log
     }
 
+    /// The last lines of its log.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        tail(&self.log)
+    }
+
     /// Whether it has opened what it works on, as it says then.
     pub fn works(&self) -> Result<bool> {
         Ok(std::fs::read_to_string(&self.log)?.contains("worker on Temporal at"))
@@ -159,4 +165,11 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.kill();
     }
+}
+
+/// The last lines of a log.
+pub(crate) fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use chartlift_tests::{App, AppOptions, Node, StartedStep, StepEnd};
 use futures::StreamExt;
 use model::{DestinationId, FileFormat, RunState, Trigger};
@@ -104,24 +104,30 @@ impl Stopped {
     /// either its save is refused, since its token is old, or the SDK, which sees
     /// that the heartbeat is overdue, has it ended before.
     async fn woken(&mut self) -> Result<()> {
-        self.zombie.resume()?;
-        let (log, step) = (self.zombie.step_log(), self.step.clone());
+        let (zombie, step) = (&mut self.zombie, self.step.clone());
+        zombie.resume()?;
+        let log = zombie.step_log();
         let mut end = StepEnd::default();
         self.app
             .until(
                 WAKES,
                 "the step of the zombie has ended",
                 async |_: &mut App| {
+                    if let Some(status) = zombie.ended()? {
+                        bail!("the zombie ended with {status}; log:\n{}", zombie.tail());
+                    }
                     let steps: BTreeMap<StartedStep, StepEnd> = log.steps()?;
                     end = steps.get(&step).cloned().unwrap_or_default();
                     Ok(end.outcome.is_some())
                 },
             )
-            .await?;
+            .await
+            .with_context(|| format!("{step:?}; the zombie's log:\n{}", zombie.tail()))?;
         println!("{} of the zombie ended with {end:?}", step.step);
         ensure!(
             end.outcome.as_deref() != Some("done"),
-            "{step:?} of the zombie was taken for done"
+            "{step:?} of the zombie was taken for done; its log:\n{}",
+            zombie.tail()
         );
         // Nothing is left for either of them.
         self.app.idle(TAKEN_OVER).await?;
