@@ -115,8 +115,28 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             serde_json::error::Category::Data => INVALID_VALUE,
             _ => INVALID_BODY,
         };
-        Problem::new(code, format!("In the body: {}.", short(&error.to_string())))
+        let why = without_value(&error.to_string());
+        Problem::new(code, format!("In the body: {}.", short(&why)))
     })
+}
+
+/// What is wrong with a value, without the value: it may be a secret that was put
+/// in the wrong member, and problems end up in logs.
+fn without_value(why: &str) -> String {
+    let Some((before, expected)) = why.rsplit_once(", expected ") else {
+        return why.to_owned();
+    };
+    let what = match before.split_once(": ") {
+        // `invalid type: string "…"`
+        Some((wrong, found)) => {
+            let kind = found.split([' ', '`', '"']).next().unwrap_or_default();
+            format!("{wrong}: {kind}")
+        }
+        // `unknown variant `…``; of a field, the name helps and is no value.
+        None if before.starts_with("unknown variant") => "unknown value".to_owned(),
+        None => before.to_owned(),
+    };
+    format!("{what}, expected {expected}")
 }
 
 fn unread(error: &BytesRejection) -> Problem {
@@ -155,4 +175,40 @@ pub(crate) fn text<'a>(name: &str, value: &'a str, max: usize) -> Result<&'a str
 fn short(why: &str) -> String {
     let clean: String = why.chars().filter(|c| !c.is_control()).collect();
     clean.chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_value_is_said_without_the_value() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "only read into")]
+        struct Asked {
+            enabled: Option<bool>,
+            scope: Option<model::Scope>,
+        }
+        for (body, words) in [
+            (
+                r#"{"enabled":"SECRET, expected \"x\""}"#,
+                "invalid type: string, expected a boolean",
+            ),
+            (r#"{"enabled":12345678}"#, "invalid type: integer, expected"),
+            (
+                r#"{"scope":"SECRET"}"#,
+                "unknown value, expected one of `read`",
+            ),
+            (r#"{"other":1}"#, "unknown field `other`, expected"),
+        ] {
+            let problem = parse::<Asked>(body.as_bytes()).unwrap_err();
+            let detail = format!("{problem:?}");
+            assert!(detail.contains(words), "{detail}");
+            assert!(
+                !detail.contains("SECRET") && !detail.contains("12345678"),
+                "{detail}"
+            );
+        }
+    }
 }

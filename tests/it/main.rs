@@ -2,6 +2,7 @@
 
 mod api_record;
 mod api_schema;
+mod canaries;
 mod cli;
 mod compose;
 mod deletes;

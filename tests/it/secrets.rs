@@ -32,13 +32,13 @@ fn canaries() -> Vec<String> {
     lines
 }
 
-fn contains(haystack: &[u8], needle: &str) -> bool {
+pub(crate) fn contains(haystack: &[u8], needle: &str) -> bool {
     haystack
         .windows(needle.len())
         .any(|window| window == needle.as_bytes())
 }
 
-fn all_files(folder: &Path, found: &mut Vec<std::path::PathBuf>) -> Result<()> {
+pub(crate) fn all_files(folder: &Path, found: &mut Vec<std::path::PathBuf>) -> Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {

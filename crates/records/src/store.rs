@@ -21,6 +21,9 @@ use objects::{Access, Location};
 
 use crate::Error;
 
+/// Sentinels in a row that may be lost.
+const PROBES_MAX: u32 = 5;
+
 /// The record store's objects.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -81,9 +84,23 @@ impl Store {
     /// Writes a sentinel, create-only; expects that a second create is refused;
     /// reads, and deletes it.
     ///
+    /// A store that drops emptied folders may lose what is written at the very moment
+    /// in which another worker's sentinel is removed from the same one, as workers that
+    /// start together do: so it is tried a few times.
+    ///
     /// # Errors
     /// [`Error::NoConditionalCreate`], and what the store says.
     pub async fn probe(&self) -> Result<(), Error> {
+        for _ in 1..PROBES_MAX {
+            match self.probe_once().await {
+                Err(Error::NotFound { .. }) => {}
+                end => return end,
+            }
+        }
+        self.probe_once().await
+    }
+
+    async fn probe_once(&self) -> Result<(), Error> {
         let token = format!("{}-{}", std::process::id(), Timestamp::now().0);
         let key = ObjectKey::Probe { token };
         let probed = self.probe_at(&key).await;
