@@ -11,6 +11,8 @@ const SOAKS: &[&str] = &[
     "endurance",
     "idempotency",
     "record",
+    "outages",
+    "api-schema",
 ];
 
 #[test]

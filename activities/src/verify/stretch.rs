@@ -1,7 +1,7 @@
 //! What a log says of a stretch of its batches, read from footers and apart from
 //! what exports use.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use db::{Db, LogState, LoggedBatch};
 use model::ConnectionId;
@@ -27,8 +27,6 @@ pub(super) struct StretchRows {
     /// Rows of the stretch. Where it is not whole, only those that nothing later
     /// has replaced.
     pub(super) newest: HashMap<Key, LogRow>,
-    /// Keys of which merging has left a row later than the stretch alone.
-    pub(super) later: HashSet<Key>,
     /// Whether every row of the stretch is known, not only what merging left.
     pub(super) is_whole: bool,
 }
@@ -102,7 +100,6 @@ pub(super) async fn rows_of(
         for row in reader.footer().rows().filter(|row| row.batch_seq > from) {
             let key = keys.key(named, row.resource_type, row.id);
             if row.batch_seq > to {
-                rows.later.insert(key);
                 continue;
             }
             let row_of_log = LogRow {
