@@ -34,6 +34,9 @@ mod probe_test;
 mod pull;
 mod pull_absences;
 mod pull_closure;
+mod pull_export;
+mod pull_export_files;
+mod pull_export_progress;
 mod pull_pages;
 mod pull_plan;
 #[cfg(test)]
@@ -42,6 +45,8 @@ mod pull_progress;
 mod pull_queries;
 mod pull_references;
 mod pull_settle;
+mod pull_sieve;
+mod pull_strategy;
 mod pull_stream;
 #[cfg(test)]
 mod pull_tests;

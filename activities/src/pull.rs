@@ -19,7 +19,7 @@ use crate::attempt::attempt;
 use crate::failure::Failure;
 use crate::slot::{Turn, with_slot};
 use crate::token_gate::with_token;
-use crate::{Context, pull_pages, pull_plan, pull_references, pull_settle};
+use crate::{Context, pull_export, pull_pages, pull_plan, pull_references, pull_settle};
 
 /// The activities of pulls.
 #[derive(Debug)]
@@ -149,7 +149,9 @@ impl PullActivities {
             let (id, state): (PullId, RunState) = (input.pull_id, input.state);
             context.db.end_pull(id, state, &input.code).await?;
             let connection = context.db.pull(id).await?.connection_id;
-            pull_settle::drop_staging(&context, connection, id).await
+            pull_settle::drop_staging(&context, connection, id).await?;
+            pull_export::abandon(&context, connection, id).await;
+            Ok(())
         })
         .await
     }

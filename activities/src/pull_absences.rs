@@ -98,7 +98,7 @@ async fn asked_alike(fetch: &Fetch<'_>) -> Result<BTreeSet<String>, Failure> {
     let receipts: Vec<(String, PullStepReceipt)> = db.step_receipts(&run_id, "pages-").await?;
     let lines = receipts.into_iter().flat_map(|(_, receipt)| receipt.types);
     Ok(lines
-        .filter(|line| line.outcome == Some(TypeOutcome::Complete))
+        .filter(|line| line.outcome == Some(TypeOutcome::Complete) && !line.may_lack)
         .filter(|line| {
             line.plan_hash.is_some() && line.plan_hash.as_ref() == before.get(&line.resource_type)
         })

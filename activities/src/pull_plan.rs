@@ -7,10 +7,10 @@ use db::{RunKind, StepClaim, StepRef};
 use source::{Capabilities, StreamPlan, Wanted};
 use steps::{PlanPull, PullPlan, StepTitle};
 
-use crate::Context;
 use crate::failure::Failure;
 use crate::pull_progress::{StepProgress, Stream, decode, encode};
 use crate::source_verdicts::{Asked, SourceVerdict, on_source};
+use crate::{Context, pull_strategy};
 
 /// Attempts at the capabilities before the whole compartment is asked for
 /// instead: a source that does not answer `metadata` may still answer searches.
@@ -63,6 +63,7 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
         .db
         .source_plans(connection.summary.source_id)
         .await?;
+    let beginning = pull_strategy::beginning(connection.strategy, &plan, &learned);
     let groups = group(plan, input.step_count.max(1) as usize);
     let mut plan = PullPlan {
         steps: Vec::new(),
@@ -70,6 +71,11 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
         wait_ms: 0,
     };
     let mut planned = Vec::new();
+    let after = beginning.step.as_ref().map(|(title, _)| title.name.clone());
+    if let Some((title, progress)) = beginning.step {
+        planned.push((title.name.clone(), progress));
+        plan.steps.push(title);
+    }
     for (number, streams) in groups.into_iter().enumerate() {
         let name = format!("pages-{number}");
         plan.types += streams.len() as u64;
@@ -77,12 +83,17 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
             name: name.clone(),
             title: title(&streams),
         });
+        let mut streams: Vec<Stream> = streams
+            .into_iter()
+            .map(|plan| stream(plan, &learned))
+            .collect();
+        if let Some(first) = streams.first_mut().filter(|_| number == 0) {
+            first.strategy_refused = beginning.is_refused;
+        }
         let progress = StepProgress {
-            streams: streams
-                .into_iter()
-                .map(|plan| stream(plan, &learned))
-                .collect(),
+            streams,
             staging_count: 0,
+            after: after.clone(),
         };
         planned.push((name, encode(&progress)));
     }

@@ -3,6 +3,8 @@
 
 mod broken;
 mod errors;
+mod everything;
+mod exports;
 mod paging;
 mod plans;
 mod random;

@@ -11,6 +11,7 @@ use steps::TypeProgress;
 
 use crate::failure::Failure;
 use crate::pull_queries::Queries;
+use crate::pull_sieve::Sieve;
 use crate::source_verdicts::Asked;
 
 /// New starts of a stream whose cursor expired.
@@ -28,6 +29,9 @@ pub(crate) struct StepProgress {
     pub(crate) streams: Vec<Stream>,
     /// Staging objects named so far.
     pub(crate) staging_count: u64,
+    /// The step before, whose types are not searched for where it had them whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<String>,
 }
 
 /// One search, page by page.
@@ -60,10 +64,16 @@ pub(crate) struct Stream {
     /// How often in a row the source did not answer in time.
     #[serde(default)]
     pub(crate) timeouts: u32,
+    /// What is taken of it, where it gives all types at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sieve: Option<Sieve>,
+    /// The strategy that is set for the source is known to be refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) strategy_refused: bool,
 }
 
 /// The counts of a type, and how it ended.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Line {
     pub(crate) pages: u64,
@@ -91,6 +101,8 @@ impl Stream {
             count: None,
             cursor_at: None,
             timeouts: 0,
+            sieve: None,
+            strategy_refused: false,
         }
     }
 
@@ -98,6 +110,10 @@ impl Stream {
     pub(crate) fn progress(&self) -> TypeProgress {
         let mut line = self.line.progress(&self.plan.resource_type);
         line.notes.splice(0..0, self.notes());
+        if self.strategy_refused {
+            let refused = TypeNote::counted(TypeNote::STRATEGY_REFUSED, 0);
+            line.notes.push(refused);
+        }
         TypeProgress {
             plan_hash: Some(plan_hash(&self.plan)),
             ..line
@@ -119,7 +135,7 @@ impl Stream {
         match (&self.cursor, &self.plan.access) {
             (Some(_), _) => Asked::NextPage,
             (None, Access::Read) => Asked::Patient,
-            (None, Access::Search { .. }) => Asked::FirstPage,
+            (None, Access::Search { .. } | Access::Everything) => Asked::FirstPage,
         }
     }
 
@@ -182,6 +198,7 @@ impl Line {
             outcome: self.outcome,
             error_code: self.error_code.clone(),
             plan_hash: None,
+            may_lack: false,
             notes: self
                 .reasons
                 .iter()

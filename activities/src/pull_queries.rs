@@ -6,7 +6,7 @@
 
 use model::{TypeNote, TypeOutcome};
 use serde::{Deserialize, Serialize};
-use source::{FanOut, FirstPage, Said, StreamPlan};
+use source::{Access, FanOut, FirstPage, Said, StreamPlan};
 
 use crate::pull_progress::Stream;
 
@@ -79,6 +79,9 @@ impl Stream {
                 self.queries.learned = true;
                 return;
             }
+        }
+        if self.plan.access == Access::Everything {
+            return self.end(TypeOutcome::Refused, Some(code));
         }
         if self.plan.fan_out.is_none() {
             if status == 404 && self.ask_again(said) {
@@ -259,7 +262,7 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use source::{Access, Categories, Demand};
+    use source::{Categories, Demand};
 
     use super::*;
 

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use db::Connection;
-use model::{Timestamp, TypeOutcome};
+use model::{Strategy, Timestamp, TypeOutcome};
 use source::{SourceClient, cursor_hash};
 
 use crate::failure::Failure;
 use crate::pull_pages::Fetch;
 use crate::pull_progress::{StepProgress, Stream, encode};
 use crate::pull_queries::Lesson;
+use crate::pull_strategy::remember_refusal;
 use crate::source_verdicts::{OUTAGE_TRIES, SourceVerdict, TIMEOUTS_MAX, on_source};
 
 /// Pages of one stream at most: a portal that never ends must not keep a pull.
@@ -21,7 +22,7 @@ pub(crate) const WAITS_MAX: u32 = 60;
 pub(crate) const FAILURES_MAX: u32 = OUTAGE_TRIES;
 /// How long a plan that a pull learned is used by the next ones: what a source
 /// refuses today it may answer after its next update.
-const PLAN_TIME_TO_LIVE: Duration = Duration::from_secs(30 * 86_400);
+pub(crate) const PLAN_TIME_TO_LIVE: Duration = Duration::from_secs(30 * 86_400);
 /// A wait up to this long is spent in the step; a longer one on a timer.
 pub(crate) const WAIT_HERE_MAX: Duration = Duration::from_secs(5);
 
@@ -53,6 +54,7 @@ impl Fetch<'_> {
                 Ok(page) => {
                     (stream.waits, stream.failures, stream.timeouts) = (0, 0, 0);
                     let url = url_of(client, stream, &connection.source_patient_id);
+                    let page = stream.sift(page, connection)?;
                     self.take(stream, &url, page)?;
                     if self.staging.ready() {
                         self.save(progress, None).await?;
@@ -108,7 +110,12 @@ impl Fetch<'_> {
                 },
             }
         }
-        self.learn(connection, &progress.streams[at]).await?;
+        let stream = &progress.streams[at];
+        if stream.refuses_everything() {
+            let (context, way) = (self.context, Strategy::Everything);
+            remember_refusal(context, client, connection, way, PLAN_TIME_TO_LIVE).await?;
+        }
+        self.learn(connection, stream).await?;
         Ok(Stop::Ended)
     }
 
@@ -138,6 +145,7 @@ impl Fetch<'_> {
         let (db, source) = (&self.context.db, connection.summary.source_id);
         let resource_type = &stream.plan.resource_type;
         match stream.lesson() {
+            _ if stream.sieve.is_some() => {}
             Lesson::Nothing => {}
             Lesson::Forget => db.forget_source_plan(source, resource_type).await?,
             Lesson::Remember(plan) => {

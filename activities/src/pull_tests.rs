@@ -98,6 +98,7 @@ async fn begin(db: &Db, sandbox: &Sandbox) -> (PullId, model::ConnectionId) {
         identity: base,
         auth: SourceAuth::None,
         requests_per_second: None,
+        strategy: model::Strategy::Search,
     };
     let patients = sandbox.portal().patients();
     let patient = patients.into_iter().find(|of| of.has_history).unwrap();

@@ -6,7 +6,7 @@ use db::{
     OpenLogin, SourceAuth,
 };
 use guard::Guard;
-use model::{ConnectionId, DestinationId, FileFormat, SourceId};
+use model::{ConnectionId, DestinationId, FileFormat, SourceId, Strategy};
 use objects::{Access, Location};
 use source::Granted;
 use url::Url;
@@ -47,6 +47,8 @@ pub struct SourceToAdd<'a> {
     pub auth: SourceAuth,
     /// How often it may be asked a second.
     pub requests_per_second: Option<u32>,
+    /// How it is asked for a record.
+    pub strategy: Strategy,
 }
 
 impl SourceToAdd<'_> {
@@ -57,16 +59,15 @@ impl SourceToAdd<'_> {
             identity: source::identity(self.base_url),
             auth: self.auth,
             requests_per_second: self.requests_per_second,
+            strategy: self.strategy,
         }
     }
 }
 
-/// Adds a source that needs no login; its identity is the normalised base URL from
-/// now on.
+/// Adds a source that needs no login and is asked by searches.
 ///
 /// # Errors
-/// A base URL that cannot be used or has an address that `guard` refuses, a name or
-/// identity that is taken, or a way to authenticate that needs a login.
+/// As [`add_source_without_login`].
 pub async fn add_source(
     db: &Db,
     guard: &Guard,
@@ -75,24 +76,39 @@ pub async fn add_source(
     auth: SourceAuth,
     requests_per_second: Option<u32>,
 ) -> Result<SourceId, Error> {
-    if auth.has_login() {
-        let what = "its clients are known by a `client_id`: give one";
-        return Err(Error::Login(what.to_owned()));
-    }
-    check_base_url(guard, base_url).await?;
     let new = SourceToAdd {
         name,
         base_url,
         auth,
         requests_per_second,
+        strategy: Strategy::Search,
     };
+    add_source_without_login(db, guard, &new).await
+}
+
+/// Adds a source that needs no login; its identity is the normalised base URL from
+/// now on.
+///
+/// # Errors
+/// A base URL that cannot be used or has an address that `guard` refuses, a name or
+/// identity that is taken, or a way to authenticate that needs a login.
+pub async fn add_source_without_login(
+    db: &Db,
+    guard: &Guard,
+    new: &SourceToAdd<'_>,
+) -> Result<SourceId, Error> {
+    if new.auth.has_login() {
+        let what = "its clients are known by a `client_id`: give one";
+        return Err(Error::Login(what.to_owned()));
+    }
+    check_base_url(guard, new.base_url).await?;
     Ok(db.add_source(&new.new_source()).await?)
 }
 
 /// Adds a source that is logged in to.
 ///
 /// # Errors
-/// As for [`add_source`], and for a login that cannot work.
+/// As for [`add_source_without_login`], and for a login that cannot work.
 pub async fn add_source_with_login(
     db: &Db,
     guard: &Guard,

@@ -18,6 +18,8 @@ pub(crate) enum Asked {
     NextPage,
     /// A resource by its id.
     Read,
+    /// A bulk export: for it to begin, how far it is, or one of its files.
+    Export,
 }
 
 /// What a pull step does about it.

@@ -2,10 +2,11 @@
 //! need no token and appear in no log: `/_knobs`, `/_log`, `/_resources`.
 
 use crate::errors::{fhir, outcome};
+use crate::export;
 use crate::knobs::Knobs;
 use crate::log::{LogEntry, Served};
 use crate::portal::Portal;
-use crate::search::{next_page, search};
+use crate::search::{everything, next_page, search};
 use crate::server::{SandboxOptions, closing};
 use crate::smart::{self, Smart};
 use axum::body::Bytes;
@@ -51,7 +52,14 @@ pub(crate) fn router(
         .route("/FHIR", get(next_page))
         .route("/fhir/metadata", get(metadata))
         .route("/fhir/{ty}", get(search))
-        .route("/fhir/{ty}/{id}", get(read))
+        .route("/fhir/{ty}/{id}", get(read).post(export::begin))
+        .route("/fhir/{ty}/{id}/{operation}", get(everything))
+        .route(
+            "/fhir/$export-status/{job}",
+            get(export::status).delete(export::end),
+        )
+        .route("/fhir/$export-file/{job}/{file}", get(export::file))
+        .route("/storage/{job}/{file}", get(export::stored))
         .fallback(|| async { outcome(404, "There is nothing here.") })
         .layer(from_fn_with_state(app.clone(), gate))
         .route("/_knobs", get(knobs).put(set_knobs))
@@ -96,7 +104,8 @@ async fn admit(app: &App, request: Request, next: Next) -> Response {
     if let Some(status) = refusal {
         return outcome(status, "Come back later.");
     }
-    if !smart::public(request.uri().path()) {
+    let path = request.uri().path();
+    if !smart::public(path) && !path.starts_with(export::STORAGE) {
         let given = request
             .headers()
             .get(header::AUTHORIZATION)

@@ -36,6 +36,7 @@ async fn a_pull_from_a_refused_address_fails_for_good() -> Result<()> {
         identity: source::identity(&base_url),
         auth: SourceAuth::None,
         requests_per_second: None,
+        strategy: model::Strategy::Search,
     };
     db.add_source(&new).await?;
     let patient = app.sandbox.patients()[0].id.clone();

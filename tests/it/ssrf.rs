@@ -279,6 +279,7 @@ async fn connect(app: &App, name: &str, base_url: &str) -> Result<ConnectionId> 
         identity: source::identity(&url),
         auth: SourceAuth::None,
         requests_per_second: None,
+        strategy: model::Strategy::Search,
     };
     let new = NewConnection {
         patient_id: db.ensure_patient(name).await?,

@@ -47,10 +47,11 @@ impl Scene {
     pub(crate) async fn with(resources: &[String], options: SandboxOptions) -> Self {
         let mut extra = vec![format!(r#"{{"resourceType":"Patient","id":"{PATIENT}"}}"#)];
         extra.extend_from_slice(resources);
+        let token = options.bearer_token.clone();
         let sandbox = Sandbox::start(SandboxOptions { extra, ..options })
             .await
             .unwrap();
-        Self::of(sandbox, PATIENT.to_owned()).await
+        Self::of(sandbox, PATIENT.to_owned(), token).await
     }
 
     /// A connection to a patient of the sample, who has a record.
@@ -58,10 +59,10 @@ impl Scene {
         let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
         let mut patients = sandbox.patients().into_iter();
         let patient = patients.find(|patient| patient.has_history).unwrap();
-        Self::of(sandbox, patient.id).await
+        Self::of(sandbox, patient.id, None).await
     }
 
-    async fn of(sandbox: Sandbox, patient: String) -> Self {
+    async fn of(sandbox: Sandbox, patient: String, token: Option<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = seal::KeyRing::from_base64(&seal::KeyRing::generate()).unwrap();
         let file = format!("sqlite://{}", folder.path().join("db").display());
@@ -76,12 +77,13 @@ impl Scene {
             identity: base,
             auth: SourceAuth::None,
             requests_per_second: None,
+            strategy: model::Strategy::Search,
         };
         let new = NewConnection {
             patient_id: db.ensure_patient(PATIENT).await.unwrap(),
             source_id: db.add_source(&source).await.unwrap(),
             source_patient_id: patient.clone(),
-            token: None,
+            token,
         };
         let connection = db.add_connection(&new).await.unwrap();
         Self {
@@ -267,7 +269,9 @@ pub(crate) fn resource(resource_type: &str, id: &str, rest: &str) -> String {
 }
 
 /// Tries a step again as Temporal would, without its pauses.
-async fn persist<T>(mut attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+pub(crate) async fn persist<T>(
+    mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
     for _ in 0..ATTEMPTS_MAX {
         match attempt().await {
             Err(Failure::Retry { .. }) => {}

@@ -80,6 +80,7 @@ async fn add_source(db: &Db, sandbox: &Sandbox, auth: SourceAuth, login: OpenLog
         base_url,
         auth,
         requests_per_second: None,
+        strategy: model::Strategy::Search,
     };
     db.add_source_with_login(&new, &login).await.unwrap()
 }

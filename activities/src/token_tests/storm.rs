@@ -99,6 +99,7 @@ impl Storm {
             base_url,
             auth: SourceAuth::Smart,
             requests_per_second: None,
+            strategy: model::Strategy::Search,
         };
         let login = OpenLogin {
             login: SourceLogin {

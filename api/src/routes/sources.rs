@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use db::{NewSource, SourceAuth};
-use model::SourceId;
+use model::{SourceId, Strategy};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -18,6 +18,7 @@ use crate::extract::{Body, Id, Params, text, whole};
 use crate::list::{Asked, Page};
 use crate::problem::{INVALID_VALUE, Problem};
 use crate::views::SourceView;
+use crate::views::words::StrategySchema;
 
 /// A source to add.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -43,6 +44,10 @@ pub(crate) struct NewSourceBody {
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1000, example = 20)]
     requests_per_second: Option<u32>,
+    /// How it is asked for a patient's record.
+    #[serde(default)]
+    #[schema(value_type = StrategySchema)]
+    strategy: Strategy,
 }
 
 /// How a source wants to be asked.
@@ -88,6 +93,10 @@ pub(crate) struct SourceChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     requests_per_second: Option<Option<u32>>,
+    /// How it is asked for a patient's record. Given again, what the source refused
+    /// before is tried again.
+    #[schema(value_type = Option<StrategySchema>)]
+    strategy: Option<Strategy>,
     /// Another login in the place of the one there is.
     login: Option<LoginBody>,
 }
@@ -153,6 +162,7 @@ pub(crate) async fn add(
         identity: base.identity,
         auth,
         requests_per_second: check_rate(body.requests_per_second)?,
+        strategy: body.strategy,
     };
     let id: SourceId = caller
         .once("source.add", |db| async move {
@@ -209,6 +219,7 @@ pub(crate) async fn change(
         requests_per_second: rate,
         enabled: change.enabled,
         types: None,
+        strategy: change.strategy,
         login: login.as_ref(),
         seen: sets_condition(&headers).then_some(&seen),
     };

@@ -155,6 +155,7 @@ impl Server {
                     identity: "ehr.example/fhir".into(),
                     auth: SourceAuth::Bearer,
                     requests_per_second: None,
+                    strategy: model::Strategy::Search,
                 };
                 self.db.add_source(&new).await.unwrap()
             }

@@ -3,7 +3,7 @@
 use db::{ConnectionSummary, Destination, Patient, Probe, Source, SourceLogin};
 use model::{
     ClientMethod, ConnectionId, ConnectionStatus, DestinationId, FileFormat, PatientId,
-    SigningAlgorithm, SourceId,
+    SigningAlgorithm, SourceId, Strategy,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,6 +13,7 @@ use super::text;
 use super::words::{
     ClientMethodSchema, ConnectionIdSchema, ConnectionStatusSchema, DestinationIdSchema,
     FileFormatSchema, PatientIdSchema, SigningAlgorithmSchema, SourceIdSchema,
+    StrategySchema,
 };
 
 /// A source.
@@ -36,6 +37,10 @@ pub struct SourceView {
     pub requests_per_second: Option<u32>,
     /// The types that are asked for, where not all are.
     pub types: Option<Vec<String>>,
+    /// How it is asked for a patient's record: `search`, type by type; `everything`, first
+    /// by `$everything`; `bulk`, first by a bulk export of that patient.
+    #[schema(value_type = StrategySchema)]
+    pub strategy: Strategy,
     pub enabled: bool,
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -186,6 +191,7 @@ impl From<Source> for SourceView {
             login: source.login.map(LoginView::from),
             requests_per_second: source.requests_per_second,
             types: source.types,
+            strategy: source.strategy,
             enabled: source.enabled,
             created_at: text(source.created_at),
         }

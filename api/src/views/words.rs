@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use model::{
     AuditId, Check, ClientMethod, ConnectionId, ConnectionStatus, DestinationId, ExportId,
     FileFormat, HeldState, KeyId, PatientId, ProbeId, ProbeKind, PullId, PullKind, RunPhase,
-    RunState, Scope, SigningAlgorithm, SourceId, Trigger, TypeOutcome, Verdict,
+    RunState, Scope, SigningAlgorithm, SourceId, Strategy, Trigger, TypeOutcome, Verdict,
 };
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -88,6 +88,7 @@ words! {
     RunStateSchema for RunState;
     ScopeSchema for Scope;
     SigningAlgorithmSchema for SigningAlgorithm;
+    StrategySchema for Strategy;
     TriggerSchema for Trigger;
     TypeOutcomeSchema for TypeOutcome;
     VerdictSchema for Verdict;

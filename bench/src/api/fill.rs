@@ -130,6 +130,7 @@ async fn owners(db: &Db) -> Result<(Vec<ConnectionId>, Vec<DestinationId>)> {
         identity: "ehr.example/fhir".to_owned(),
         auth: SourceAuth::None,
         requests_per_second: None,
+        strategy: model::Strategy::Search,
     };
     let source_id = db.add_source(&source).await?;
     let (mut connections, mut destinations) = (Vec::new(), Vec::new());

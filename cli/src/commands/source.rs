@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use activities::register::{SourceToAdd, add_source, add_source_with_login, set_login};
+use activities::register::{
+    SourceToAdd, add_source_with_login, add_source_without_login, set_login,
+};
 use anyhow::{Result, ensure};
 use api::views::SourceView;
 use clap::{Args, Subcommand};
 use db::{Db, GivenLogin, SourceAuth, SourceChange};
-use model::{ClientMethod, SigningAlgorithm};
+use model::{ClientMethod, SigningAlgorithm, Strategy};
 use url::Url;
 
 use crate::args::GlobalArguments;
@@ -39,6 +41,9 @@ pub(crate) enum SourceCommand {
         /// How often it may be asked a second, by all workers together
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
         requests_per_second: Option<u32>,
+        /// How it is asked for a patient's record: search, everything or bulk
+        #[arg(long, default_value = "search")]
+        strategy: Strategy,
     },
     /// Change how a source is logged in to
     Login {
@@ -54,6 +59,19 @@ pub(crate) enum SourceCommand {
         /// Requests a second; left out, as often as workers like
         #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
         requests_per_second: Option<u32>,
+    },
+    /// Change how a source is asked for a patient's record
+    #[command(
+        after_help = "Example:\n  chartlift source strategy clinic everything\n\nsearch: type by type. everything: \
+                      first by $everything. bulk: first by a bulk export of the patient. What these do not bring is \
+                      searched for, and all is where the source refuses them; that is remembered for 30 days, or \
+                      until a strategy is set again."
+    )]
+    Strategy {
+        /// Its name or id
+        source: String,
+        /// search, everything or bulk
+        strategy: Strategy,
     },
     /// Choose which types of resources are pulled from a source
     #[command(
@@ -136,16 +154,18 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
             base_url,
             auth,
             login,
-            requests_per_second: rate,
+            requests_per_second,
+            strategy,
         } => {
+            let new = SourceToAdd {
+                name: &name,
+                base_url: &base_url,
+                auth,
+                requests_per_second,
+                strategy,
+            };
             let id = match login.given()? {
                 Some(login) => {
-                    let new = SourceToAdd {
-                        name: &name,
-                        base_url: &base_url,
-                        auth,
-                        requests_per_second: rate,
-                    };
                     // Its keys are there before it is asked for the first time.
                     activities::first_signing_keys(&db).await?;
                     add_source_with_login(&db, &core.guard, &new, login).await?
@@ -156,7 +176,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
                         "a source with the auth `{}` knows us by a client id: give --client-id",
                         auth.as_str()
                     );
-                    add_source(&db, &core.guard, &name, &base_url, auth, rate).await?
+                    add_source_without_login(&db, &core.guard, &new).await?
                 }
             };
             print_line(&id.to_string());
@@ -177,6 +197,14 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
             db.change_source(db.source(&source).await?.id, change)
                 .await?;
         }
+        SourceCommand::Strategy { source, strategy } => {
+            let change = SourceChange {
+                strategy: Some(strategy),
+                ..SourceChange::default()
+            };
+            db.change_source(db.source(&source).await?.id, change)
+                .await?;
+        }
         SourceCommand::Types { source, types } => {
             let change = SourceChange {
                 types: Some((!types.is_empty()).then_some(types.as_slice())),
@@ -192,7 +220,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
                 .into_iter()
                 .map(SourceView::from)
                 .collect();
-            let headers = ["NAME", "ID", "BASE URL", "AUTH", "ENABLED"];
+            let headers = ["NAME", "ID", "BASE URL", "AUTH", "STRATEGY", "ENABLED"];
             print_list(
                 json,
                 &sources,
@@ -204,6 +232,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
                         source.id.to_string(),
                         source.base_url.clone(),
                         source.auth.to_owned(),
+                        source.strategy.to_string(),
                         yes_no(source.enabled),
                     ]
                 },

@@ -95,6 +95,7 @@ async fn source(db: &Db, base_url: &Url) -> Result<SourceId> {
                 identity: IDENTITY.to_owned(),
                 auth: SourceAuth::None,
                 requests_per_second: None,
+                strategy: model::Strategy::Search,
             };
             Ok(db.add_source(&new).await?)
         }

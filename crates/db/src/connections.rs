@@ -1,6 +1,6 @@
 //! Patients, and their connections to sources.
 
-use model::{ConnectionId, ConnectionStatus, PatientId, SourceId, Timestamp};
+use model::{ConnectionId, ConnectionStatus, PatientId, SourceId, Strategy, Timestamp};
 use seal::Place;
 use serde::Serialize;
 use sqlx::any::AnyRow;
@@ -59,6 +59,8 @@ pub struct Connection {
     pub requests_per_second: Option<u32>,
     /// The types that are asked for, where not all are.
     pub types: Option<Vec<String>>,
+    /// How the source is asked for a record.
+    pub strategy: Strategy,
     /// The patient's id at the source.
     pub source_patient_id: String,
     /// How the source wants to be asked.
@@ -250,7 +252,8 @@ impl Db {
     pub async fn connection(&self, id: ConnectionId) -> Result<Connection> {
         let text = format!(
             "SELECT {SUMMARY}, sources.base_url AS base_url, sources.identity AS identity, \
-             sources.requests_per_second AS requests_per_second, sources.types AS types, sources.auth AS auth, \
+             sources.requests_per_second AS requests_per_second, sources.types AS types, sources.strategy AS strategy, \
+             sources.auth AS auth, \
              connections.source_patient_id_sealed AS source_patient_id_sealed, connections.token_sealed AS token_sealed \
              FROM connections JOIN patients ON patients.id = connections.patient_id \
              JOIN sources ON sources.id = connections.source_id WHERE connections.id = $1"
@@ -281,6 +284,7 @@ impl Db {
             requests_per_second: crate::sources::rate(&row)?,
             auth: row.word("auth")?,
             types: crate::sources::types(&row)?,
+            strategy: row.word("strategy")?,
             source_patient_id: open(
                 "connections.source_patient_id",
                 &row.text("source_patient_id_sealed")?,

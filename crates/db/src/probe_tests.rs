@@ -41,6 +41,7 @@ async fn connect(db: &Db, external: &str) -> PatientId {
                 identity: "portal/fhir".to_owned(),
                 auth: SourceAuth::None,
                 requests_per_second: None,
+                strategy: model::Strategy::Search,
             };
             db.add_source(&new).await.unwrap()
         }

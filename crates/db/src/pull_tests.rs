@@ -42,6 +42,7 @@ impl Base {
             identity: format!("{source}/fhir"),
             auth: SourceAuth::None,
             requests_per_second: None,
+            strategy: model::Strategy::Search,
         };
         let source_id = self.db.add_source(&new).await.unwrap();
         let mut connections = Vec::new();

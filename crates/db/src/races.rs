@@ -30,6 +30,7 @@ impl Scene {
             identity: "portal/fhir".to_owned(),
             auth: SourceAuth::None,
             requests_per_second: None,
+            strategy: model::Strategy::Search,
         };
         let connection = NewConnection {
             patient_id: db.ensure_patient("ann").await.unwrap(),

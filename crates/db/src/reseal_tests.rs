@@ -35,6 +35,7 @@ async fn fill(db: &Db, name: &str) -> model::ConnectionId {
         identity: format!("ehr.example/{name}"),
         auth: SourceAuth::Smart,
         requests_per_second: None,
+        strategy: model::Strategy::Search,
     };
     let login = OpenLogin {
         login: SourceLogin {
@@ -92,9 +93,12 @@ async fn fill(db: &Db, name: &str) -> model::ConnectionId {
     let StepClaim::Mine { token, .. } = claim else {
         panic!("the step is new");
     };
+    assert_eq!(db.step_progress(&step).await.unwrap(), None);
     db.save_pull_step::<()>(&step, &token, b"a cursor", &[], None)
         .await
         .unwrap();
+    let saved = db.step_progress(&step).await.unwrap();
+    assert_eq!(saved.as_deref(), Some(b"a cursor".as_slice()));
     let call = Call {
         key: KeyId::new(),
         action: "key.add",

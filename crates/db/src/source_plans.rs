@@ -9,17 +9,29 @@ use std::time::Duration;
 use model::{SourceId, Timestamp};
 use seal::Place;
 
+use crate::call::Tx;
 use crate::row::Columns;
 use crate::{Db, Result};
 
 const PLAN: &str = "source_plans.plan";
+
+/// Forgets which operations a source has refused: they stand among the types, and no
+/// type's name begins so.
+pub(crate) async fn forget_refusals(tx: &mut Tx<'_>, source: SourceId) -> Result<()> {
+    sqlx::query("DELETE FROM source_plans WHERE source_id = $1 AND resource_type LIKE '$%'")
+        .bind(source.to_string())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
 
 fn place(source: SourceId, resource_type: &str) -> String {
     format!("{source}/{resource_type}")
 }
 
 impl Db {
-    /// Notes what worked at a source for a type, for so long.
+    /// Notes what worked at a source for a type, for so long; of an operation, such as
+    /// `$everything`, that it is refused.
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`].

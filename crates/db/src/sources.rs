@@ -1,6 +1,6 @@
 //! Sources: the portals records come from.
 
-use model::{SourceId, Timestamp};
+use model::{SourceId, Strategy, Timestamp};
 use serde::Serialize;
 use sqlx::any::AnyRow;
 
@@ -76,6 +76,8 @@ pub struct NewSource {
     pub auth: SourceAuth,
     /// How often, by all workers together; none: as often as they like.
     pub requests_per_second: Option<u32>,
+    /// How it is asked for a record.
+    pub strategy: Strategy,
 }
 
 /// A FHIR R4 server or patient portal.
@@ -97,6 +99,8 @@ pub struct Source {
     pub requests_per_second: Option<u32>,
     /// The types that are asked for, where not all are.
     pub types: Option<Vec<String>>,
+    /// How it is asked for a record.
+    pub strategy: Strategy,
     /// Whether it is pulled from.
     pub enabled: bool,
     /// When it was added.
@@ -113,6 +117,8 @@ pub struct SourceChange<'a> {
     pub requests_per_second: Option<Option<u32>>,
     /// Which types are asked for, or that all are. What a type brought before stays.
     pub types: Option<Option<&'a [String]>>,
+    /// How it is asked for a record. That it has refused a strategy is forgotten.
+    pub strategy: Option<Strategy>,
     /// Whether it is pulled from.
     pub enabled: Option<bool>,
     /// How it is logged in to. Tokens that it has given stay, and an endpoint that was
@@ -122,8 +128,7 @@ pub struct SourceChange<'a> {
     pub seen: Option<&'a Source>,
 }
 
-const COLUMNS: &str =
-    "id, name, base_url, identity, auth, login, requests_per_second, types, enabled, created_at";
+const COLUMNS: &str = "id, name, base_url, identity, auth, login, requests_per_second, types, strategy, enabled, created_at";
 
 fn read(row: &AnyRow) -> Result<Source> {
     Ok(Source {
@@ -135,6 +140,7 @@ fn read(row: &AnyRow) -> Result<Source> {
         login: read_login(row)?,
         requests_per_second: rate(row)?,
         types: types(row)?,
+        strategy: row.word("strategy")?,
         enabled: row.flag("enabled")?,
         created_at: row.time("created_at")?,
     })
@@ -150,8 +156,8 @@ pub(crate) fn rate(row: &AnyRow) -> Result<Option<u32>> {
 /// Writes the row of a source.
 pub(crate) async fn insert(tx: &mut Tx<'_>, id: SourceId, new: &NewSource) -> Result<()> {
     sqlx::query(
-        "INSERT INTO sources (id, name, base_url, identity, auth, enabled, created_at, requests_per_second) \
-         VALUES ($1, $2, $3, $4, $5, 1, $6, $7)",
+        "INSERT INTO sources (id, name, base_url, identity, auth, enabled, created_at, requests_per_second, \
+         strategy) VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8)",
     )
     .bind(id.to_string())
     .bind(&new.name)
@@ -160,6 +166,7 @@ pub(crate) async fn insert(tx: &mut Tx<'_>, id: SourceId, new: &NewSource) -> Re
     .bind(new.auth.as_str())
     .bind(Timestamp::now().0)
     .bind(new.requests_per_second.map(i64::from))
+    .bind(new.strategy.as_str())
     .execute(&mut **tx)
     .await
     .map_err(|error| {
@@ -238,15 +245,20 @@ impl Db {
         let rate = change.requests_per_second;
         let types = change.types.unwrap_or(source.types.as_deref());
         sqlx::query(
-            "UPDATE sources SET base_url = $1, requests_per_second = $2, enabled = $3, types = $4 WHERE id = $5",
+            "UPDATE sources SET base_url = $1, requests_per_second = $2, enabled = $3, types = $4, strategy = $5 \
+             WHERE id = $6",
         )
         .bind(change.base_url.unwrap_or(&source.base_url))
         .bind(rate.unwrap_or(source.requests_per_second).map(i64::from))
         .bind(i64::from(change.enabled.unwrap_or(source.enabled)))
         .bind(types.map(|types| crate::row::json(&types)))
+        .bind(change.strategy.unwrap_or(source.strategy).as_str())
         .bind(id.to_string())
         .execute(&mut *tx)
         .await?;
+        if change.strategy.is_some() {
+            crate::source_plans::forget_refusals(&mut tx, id).await?;
+        }
         if let Some(login) = change.login {
             self.replace_login(&mut tx, id, login).await?;
         }

@@ -163,6 +163,29 @@ impl Db {
         Ok(())
     }
 
+    /// The progress that a step has saved, for whoever does not claim it; none where
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`Error::Sealed`] if the key is not the one it was sealed with.
+    pub async fn step_progress(&self, step: &StepRef) -> Result<Option<Vec<u8>>> {
+        let row = sqlx::query("SELECT progress_sealed FROM steps WHERE run_id = $1 AND name = $2")
+            .bind(&step.run_id)
+            .bind(&step.name)
+            .fetch_optional(&self.reader)
+            .await?;
+        let sealed = row.map(|row| row.raw::<Option<String>>("progress_sealed"));
+        let place = step.sealed_row();
+        let open = |text: String| {
+            let place = Place {
+                column: PROGRESS,
+                row: &place,
+            };
+            self.keys.open(place, &text)
+        };
+        Ok(sealed.transpose()?.flatten().map(open).transpose()?)
+    }
+
     /// Saves progress and names the staging objects it rests on; with a receipt,
     /// ends the step. A run past its `working` phase refuses.
     ///

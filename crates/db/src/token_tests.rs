@@ -52,6 +52,7 @@ async fn scene(db: &Db) -> (SourceId, ConnectionId) {
         identity: "ehr.example/fhir".to_owned(),
         auth: SourceAuth::Smart,
         requests_per_second: None,
+        strategy: model::Strategy::Search,
     };
     let source_id = db.add_source_with_login(&source, &login()).await.unwrap();
     let new = NewConnection {

@@ -42,7 +42,7 @@ pub use row::{Change, Reason, ResourceKey, RowMeta};
 pub use scope::Scope;
 pub use sound::check_sound;
 pub use state::{
-    ConnectionStatus, HeldState, HoldReason, PullKind, RunPhase, RunState, Trigger, TypeOutcome,
-    WordError,
+    ConnectionStatus, HeldState, HoldReason, PullKind, RunPhase, RunState, Strategy, Trigger,
+    TypeOutcome, WordError,
 };
 pub use time::{Timestamp, fhir_instant};

@@ -150,6 +150,21 @@ words!(
 );
 
 words!(
+    /// How a source is asked for a patient's record.
+    #[derive(Default)]
+    Strategy, "strategy" {
+        /// Type by type, by searches.
+        #[default]
+        Search = "search",
+        /// First by `$everything`, then by searches for what that did not give.
+        Everything = "everything",
+        /// First by a bulk export of this patient, then by searches for what that does
+        /// not vouch for.
+        Bulk = "bulk",
+    }
+);
+
+words!(
     /// What a pull does.
     PullKind, "kind of pull" {
         /// It asks the source.

@@ -202,13 +202,18 @@ fn sound(text: Bytes) -> Result<RawResource, (RejectReason, Bytes)> {
 }
 
 fn is_outcome(text: &[u8]) -> bool {
+    type_of(text).is_some_and(|name| name == "OperationOutcome")
+}
+
+/// The `resourceType` of a JSON text that may have no usable head.
+pub(crate) fn type_of(text: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Typed {
         #[serde(rename = "resourceType")]
         resource_type: String,
     }
-    serde_json::from_slice::<Typed>(text)
-        .is_ok_and(|typed| typed.resource_type == "OperationOutcome")
+    let typed = serde_json::from_slice::<Typed>(text).ok()?;
+    Some(typed.resource_type)
 }
 
 impl fmt::Debug for Page {

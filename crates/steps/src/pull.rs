@@ -11,6 +11,11 @@ use serde::{Deserialize, Serialize};
 use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
 
+/// The step that asks for `$everything`, before the searches.
+pub const EVERYTHING_STEP: &str = "pages-everything";
+/// The step that fetches a bulk export, before the searches.
+pub const EXPORT_STEP: &str = "pages-export";
+
 /// What a `PatientPull` workflow begins with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PullInput {
@@ -87,6 +92,9 @@ pub struct TypeProgress {
     /// was met by reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_hash: Option<String>,
+    /// Whether nobody vouches that this is all: what is absent is not missed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_lack: bool,
     /// What is to be said of it beside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<TypeNote>,

@@ -86,6 +86,7 @@ impl Deployment {
             identity: base,
             auth: SourceAuth::None,
             requests_per_second: None,
+            strategy: model::Strategy::Search,
         };
         let source_id = db.add_source(&source).await.unwrap();
         let mut connections = Vec::new();

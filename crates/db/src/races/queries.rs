@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use model::{
-    ConnectionId, ConnectionStatus, ExportCounts, ExportId, Part, RunState, SourceId, Timestamp,
-    Trigger,
+    ConnectionId, ConnectionStatus, ExportCounts, ExportId, Part, RunState, SourceId, Strategy,
+    Timestamp, Trigger,
 };
 
 use super::exports::{planned, publication};
@@ -107,16 +107,25 @@ async fn all_that_is_asked_of_a_source(db: &Db) {
         base_url: Some("https://new/fhir"),
         requests_per_second: Some(Some(7)),
         types: Some(None),
+        strategy: Some(Strategy::Bulk),
         enabled: Some(false),
         login: None,
         seen: Some(&source),
     };
+    let day = Duration::from_secs(86_400);
+    for learned in ["$export", "CarePlan"] {
+        let noted = db.remember_source_plan(source.id, learned, b"{}", day);
+        noted.await.unwrap();
+    }
     db.change_source(source.id, moved).await.unwrap();
+    // What it refused is forgotten with the strategy; how a type is asked for is not.
+    let learned = db.source_plans(source.id).await.unwrap();
+    assert_eq!(learned.into_keys().collect::<Vec<_>>(), ["CarePlan"]);
     let now = db.source("portal").await.unwrap();
     let (rate, base_url) = (now.requests_per_second, now.base_url.as_str());
     assert_eq!(
-        (rate, base_url, now.enabled),
-        (Some(7), "https://new/fhir", false)
+        (rate, base_url, now.enabled, now.strategy),
+        (Some(7), "https://new/fhir", false, Strategy::Bulk)
     );
     // Whoever has not seen that changes nothing.
     let late = db.change_source(source.id, moved).await;
