@@ -89,6 +89,10 @@ pub(crate) async fn run(
         },
         held: None,
     };
+    if is_over {
+        // Where its files lay is of no use any more.
+        export.progress.manifest = None;
+    }
     export.save_with(is_over.then_some(&receipt)).await?;
     Ok(receipt)
 }

@@ -49,19 +49,21 @@ impl Sieve {
     ) -> bool {
         let name = resource.head.resource_type.as_str();
         let by_patient = is_asked_by_patient(name);
-        let is_wanted = !by_patient || self.wanted.contains(name);
+        if by_patient && !self.wanted.contains(name) {
+            // Nobody asked, so nothing is to be told.
+            return false;
+        }
         let owner = owner_of(resource, patient_id, base);
         let is_taken = match owner {
-            Owner::Own => is_wanted,
+            Owner::Own => true,
             Owner::Other => false,
-            Owner::Unnamed => is_wanted && (vouches || !by_patient),
+            Owner::Unnamed => vouches || !by_patient,
         };
-        let set_aside = match owner {
-            Owner::Other => Some(&mut self.others),
-            Owner::Unnamed if is_wanted && !is_taken => Some(&mut self.unnamed),
-            _ => None,
-        };
-        if let Some(of) = set_aside {
+        if !is_taken {
+            let of = match owner {
+                Owner::Other => &mut self.others,
+                Owner::Own | Owner::Unnamed => &mut self.unnamed,
+            };
             *of.entry(name.to_owned()).or_default() += 1;
         }
         let line = self.line(name);
@@ -126,13 +128,14 @@ impl Sieve {
             .into_iter()
             .map(|name| {
                 let mut line = self.lines.get(name).unwrap_or(&none).progress(name);
+                let taken = line.fetched - line.ignored - line.rejected;
                 let is_had = told.had.contains(name);
                 // Not had by this way is no verdict on the type: its search has one.
                 line.outcome = told.is_over.then_some(TypeOutcome::Complete);
                 line.plan_hash = is_had.then(|| plan_hash(told.way, name));
                 line.may_lack = is_had && told.may_lack;
                 if is_had {
-                    line.notes.push(TypeNote::counted(told.way, line.fetched));
+                    line.notes.push(TypeNote::counted(told.way, taken));
                 }
                 let others = self
                     .others
@@ -194,7 +197,8 @@ mod tests {
         assert!(takes(own, false) && takes(shared, false) && takes(unnamed, true));
         assert!(!takes(other, true) && !takes(unwanted, true) && !takes(unnamed, false));
         assert_eq!(sieve.other_count(), 1);
-        assert!(sieve.has("Flag") && !sieve.has("Goal") && !sieve.is_clear("Specimen"));
+        assert!(sieve.has("Flag") && !sieve.has("Goal"));
+        assert!(sieve.is_clear("Flag") && !sieve.is_clear("Specimen"));
 
         let had = ["Flag".to_owned(), "Immunization".to_owned()].into();
         let told = Told {
@@ -205,12 +209,9 @@ mod tests {
         };
         let lines = sieve.progress(&told);
         let names: Vec<&str> = lines.iter().map(|of| of.resource_type.as_str()).collect();
-        assert_eq!(
-            names,
-            ["Flag", "Goal", "Immunization", "Practitioner", "Specimen"]
-        );
+        assert_eq!(names, ["Flag", "Immunization", "Practitioner", "Specimen"]);
         let hashed: Vec<bool> = lines.iter().map(|of| of.plan_hash.is_some()).collect();
-        assert_eq!(hashed, [true, false, true, false, false]);
+        assert_eq!(hashed, [true, true, false, false]);
         assert_eq!((lines[0].fetched, lines[0].ignored), (2, 1));
     }
 }

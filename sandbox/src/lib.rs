@@ -24,6 +24,8 @@ mod server;
 mod smart;
 
 #[cfg(test)]
+mod export_tests;
+#[cfg(test)]
 mod portal_tests;
 
 pub use bundle::compact;

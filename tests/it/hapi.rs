@@ -1,5 +1,6 @@
 //! A patient comes home from a real FHIR server, HAPI FHIR, as it stands there: whole,
-//! then what changed, what was deleted, and also when cursors expire half-way.
+//! then what changed, what was deleted, also when cursors expire half-way; and whether
+//! it is asked by searches, by `$everything` or by a bulk export.
 //!
 //! One function: the server takes half a minute to start.
 
@@ -8,8 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chartlift_tests::{App, AppOptions, Hapi, skipped};
-use db::{Pull, SourceAuth};
-use model::{Change, ConnectionId, DestinationId, FileFormat, Reason, compact, content_hash};
+use db::{Pull, SourceAuth, SourceChange};
+use model::{
+    Change, ConnectionId, DestinationId, FileFormat, Reason, Strategy, TypeNote, compact,
+    content_hash,
+};
 use records::SegmentReader;
 
 const LIMIT: Duration = Duration::from_secs(240);
@@ -97,6 +101,37 @@ impl Home {
         println!("pulled in {:?}: {:?}", started.elapsed(), pull.counts);
         ensure!(pull.counts.is_true(), "{:?}", pull.counts);
         Ok(pull)
+    }
+
+    /// Sets how the server is asked from now on.
+    async fn ask_by(&self, strategy: Strategy) -> Result<()> {
+        let db = &self.app.core.db;
+        let change = SourceChange {
+            strategy: Some(strategy),
+            ..SourceChange::default()
+        };
+        Ok(db
+            .change_source(db.source("hapi").await?.id, change)
+            .await?)
+    }
+
+    /// Connects the patient once more, with a record that is empty still.
+    async fn begin_anew(&mut self, strategy: Strategy) -> Result<()> {
+        self.ask_by(strategy).await?;
+        let (db, patient) = (&self.app.core.db, PATIENT.to_owned());
+        let name = strategy.as_str();
+        let connection = activities::register::add_connection(db, name, "hapi", patient, None);
+        self.connection = connection.await?;
+        Ok(())
+    }
+
+    /// How many types a pull had in one of the ways that a remark tells.
+    async fn type_count(&self, pull: &Pull, way: &str) -> Result<usize> {
+        let types = self.app.core.db.pull_types(pull.id).await?;
+        let had = types
+            .iter()
+            .filter(|of| of.notes.iter().any(|note| note.code == way));
+        Ok(had.count())
     }
 
     /// What a pull's batch says of each of its resources.
@@ -248,6 +283,34 @@ async fn a_patient_comes_home_from_hapi_as_it_is_there() -> Result<()> {
     let found = home.changes(&pull).await?;
     ensure!(found == expected, "{found:?}");
     home.is_as_there().await?;
+
+    // Asked in another way, the server gives the same, and what it refers to.
+    for (strategy, way) in [
+        (Strategy::Everything, TypeNote::BY_EVERYTHING),
+        (Strategy::Bulk, TypeNote::BY_EXPORT),
+        (Strategy::Search, ""),
+    ] {
+        home.ask_by(strategy).await?;
+        let pull = home.pull().await?;
+        let counts = pull.counts;
+        ensure!(
+            counts.unchanged == count && counts.new + counts.changed + counts.deleted == 0,
+            "by {strategy}: {counts:?}"
+        );
+        let types = home.type_count(&pull, way).await?;
+        println!("{types} types by {strategy}");
+        ensure!((types >= 10) == (strategy != Strategy::Search), "{types}");
+        home.is_as_there().await?;
+    }
+    // Whoever begins so has it all, too.
+    for strategy in [Strategy::Everything, Strategy::Bulk] {
+        home.begin_anew(strategy).await?;
+        let counts = home.pull().await?.counts;
+        ensure!(counts.new == count, "by {strategy}: {counts:?}");
+        home.is_as_there().await?;
+    }
+    home.ask_by(Strategy::Search).await?;
+    home.pull().await?;
 
     // The cursors expire in the middle: those streams begin anew, and have all.
     home.hapi.expire_at_page(4).await?;

@@ -27,6 +27,7 @@ mod postgres;
 mod pull_cancel;
 mod pull_portals;
 mod pull_smart;
+mod pull_strategies;
 mod quickstart;
 mod recover;
 mod recycle;

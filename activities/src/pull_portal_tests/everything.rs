@@ -189,7 +189,7 @@ async fn what_everything_gives_of_others_is_not_taken() {
     assert_eq!(pulled.types["Condition"].counts.ignored, 1);
     assert_eq!(
         pulled.notes("Condition"),
-        [("by_everything", 3), ("of_others", 1)]
+        [("by_everything", 2), ("of_others", 1)]
     );
     assert!(pulled.pull.counts.is_true());
 }

@@ -6,7 +6,7 @@ use sandbox::{Break, ExportKnobs, Knobs, SandboxOptions};
 use steps::{ClosePull, PlanPull, PullStep, PullStepReceipt};
 
 use super::everything::choose;
-use super::scene::{PATIENT, Pulled, Scene, observation, persist, resource};
+use super::scene::{Pulled, Scene, observation, persist, resource};
 use crate::{pull_export, pull_pages, pull_plan};
 
 const KICK_OFF: &str = "Patient/$export";
@@ -216,8 +216,8 @@ async fn errors_that_an_export_tells_are_told_and_all_is_searched_for() {
         );
         assert_eq!(pulled.notes("Patient"), [("strategy_failed", 0)]);
         assert_eq!(
-            (pulled.asked("Observation?"), pulled.asked("Goal?")),
-            (1, 0)
+            (pulled.asked("Observation?"), pulled.asked("Encounter?")),
+            (1, 1)
         );
         assert_eq!(pulled.pull.state, RunState::Completed);
         assert!(pulled.pull.counts.is_true());
@@ -420,7 +420,11 @@ async fn a_refused_export_is_searched_for_and_remembered() {
 /// 500 is asked again, and then the record is searched for, this time.
 #[tokio::test]
 async fn an_export_that_fails_is_searched_for() {
-    for of in ["$export", "$export-status"] {
+    // A begun one is ended at the source, too.
+    for (of, beginning, asked) in [
+        ("$export", KICK_OFF, 3),
+        ("$export-status", "$export-status", 4),
+    ] {
         let knobs = Knobs {
             status_for_type: [(of.to_owned(), 500)].into(),
             ..Knobs::default()
@@ -428,13 +432,7 @@ async fn an_export_that_fails_is_searched_for() {
         let scene = with(&record(), knobs).await;
         let pulled = scene.pull().await;
         scene.assert_whole().await;
-        assert_eq!(
-            pulled.asked(&format!(
-                "{}{of}",
-                if of == "$export" { "Patient/" } else { "" }
-            )),
-            3
-        );
+        assert_eq!(pulled.asked(beginning), asked);
         assert_eq!(pulled.notes("Patient"), [("strategy_failed", 0)]);
         scene.knobs(Knobs::default());
         assert_by_export(&scene.pull().await);
@@ -538,7 +536,7 @@ async fn a_broken_line_is_set_aside_alone() {
         [
             ("rejected_broken_json", 1),
             ("rejected_duplicate_key", 1),
-            ("by_export", 25)
+            ("by_export", 23)
         ]
     );
 }
@@ -567,9 +565,7 @@ async fn others_in_an_export_are_not_taken() {
 #[tokio::test]
 async fn what_names_no_patient_is_searched_for_instead() {
     let scene = with(&record(), Knobs::default()).await;
-    scene.portal().put(
-        &observation("nobodys", "").replace(&format!(r#""Patient/{PATIENT}""#), r#""Patient/p""#),
-    );
+    scene.portal().put(&observation("nobodys", ""));
     let pulled = scene.pull().await;
     assert_by_export(&pulled);
     // The row stays the patient's at the portal, and says it no more.
@@ -580,7 +576,7 @@ async fn what_names_no_patient_is_searched_for_instead() {
     scene.assert_whole().await;
     assert_eq!(
         (pulled.asked("Observation?"), pulled.asked("Condition?")),
-        (3, 0)
+        (1, 0)
     );
     assert!(pulled.notes("Observation").contains(&("of_others", 1)));
 }

@@ -19,6 +19,8 @@ mod error;
 mod export;
 mod export_file;
 mod export_line;
+#[cfg(test)]
+mod export_tests;
 mod fan_out;
 mod header;
 mod owner;
