@@ -136,7 +136,8 @@ impl Export<'_> {
 
     async fn not_begun(&mut self, error: source::Error) -> Result<Next, Failure> {
         match on_source(Asked::Export, &error) {
-            SourceVerdict::End(_, "refused") => Ok(self.end(ExportEnd::Refused)),
+            // One whose status lies at another server cannot be waited for, ever.
+            SourceVerdict::End(_, "refused" | "foreign_link") => Ok(self.end(ExportEnd::Refused)),
             verdict => self.after(verdict, error).await,
         }
     }

@@ -4,6 +4,8 @@
 mod broken;
 mod errors;
 mod everything;
+mod export_files;
+mod export_searched;
 mod exports;
 mod paging;
 mod plans;

@@ -81,7 +81,12 @@ impl Stream {
             }
         }
         if self.plan.access == Access::Everything {
-            return self.end(TypeOutcome::Refused, Some(code));
+            // A failure that has much to say is no refusal.
+            let outcome = match status {
+                500 => TypeOutcome::GaveUp,
+                _ => TypeOutcome::Refused,
+            };
+            return self.end(outcome, Some(code));
         }
         if self.plan.fan_out.is_none() {
             if status == 404 && self.ask_again(said) {

@@ -1,24 +1,24 @@
 //! The strategy `bulk`: an export of the patient is asked for once, waited for by
 //! timers, read file by file, and searches fill what it does not vouch for.
 
-use model::{PullId, RunState, Strategy, Trigger, TypeOutcome};
-use sandbox::{Break, ExportKnobs, Knobs, SandboxOptions};
+use model::{PullId, RunState, Strategy, Trigger};
+use sandbox::{ExportKnobs, Knobs};
 use steps::{ClosePull, PlanPull, PullStep, PullStepReceipt};
 
 use super::everything::choose;
 use super::scene::{Pulled, Scene, observation, persist, resource};
 use crate::{pull_export, pull_pages, pull_plan};
 
-const KICK_OFF: &str = "Patient/$export";
+pub(super) const KICK_OFF: &str = "Patient/$export";
 
-async fn with(resources: &[String], knobs: Knobs) -> Scene {
+pub(super) async fn with(resources: &[String], knobs: Knobs) -> Scene {
     let scene = Scene::new(resources).await;
     choose(&scene, Strategy::Bulk).await;
     scene.knobs(knobs);
     scene
 }
 
-fn record() -> Vec<String> {
+pub(super) fn record() -> Vec<String> {
     let mut resources: Vec<String> = (0..25)
         .map(|number| observation(&format!("o-{number}"), ""))
         .collect();
@@ -27,7 +27,7 @@ fn record() -> Vec<String> {
     resources
 }
 
-fn exporting(export: ExportKnobs) -> Knobs {
+pub(super) fn exporting(export: ExportKnobs) -> Knobs {
     Knobs {
         export,
         ..Knobs::default()
@@ -35,7 +35,7 @@ fn exporting(export: ExportKnobs) -> Knobs {
 }
 
 /// Fails unless the pull was whole, by one export alone.
-fn assert_by_export(pulled: &Pulled) {
+pub(super) fn assert_by_export(pulled: &Pulled) {
     assert_eq!(pulled.pull.state, RunState::Completed);
     assert_eq!(pulled.asked(KICK_OFF), 1);
     assert_eq!(pulled.asked("Observation?"), 0);
@@ -44,7 +44,7 @@ fn assert_by_export(pulled: &Pulled) {
 }
 
 /// A pull that is planned and not carried out.
-async fn begun(scene: &Scene) -> PullId {
+pub(super) async fn begun(scene: &Scene) -> PullId {
     let db = &scene.context.db;
     let asked = db.request_pull(scene.connection, Trigger::Manual).await;
     asked.unwrap();
@@ -63,7 +63,7 @@ async fn begun(scene: &Scene) -> PullId {
 }
 
 /// One call of the step that fetches the export, by an attempt of its own.
-async fn call(scene: &Scene, pull_id: PullId, pages_max: u64) -> PullStepReceipt {
+pub(super) async fn call(scene: &Scene, pull_id: PullId, pages_max: u64) -> PullStepReceipt {
     let call = PullStep {
         pull_id,
         connection_id: scene.connection,
@@ -193,53 +193,6 @@ async fn every_attempt_goes_on_by_the_status_url_and_the_files_that_are_left() {
     assert_eq!(files.len(), count, "a file was read twice");
 }
 
-/// Both names of the member: `error` before version 4, `outcome` since.
-#[tokio::test]
-async fn errors_that_an_export_tells_are_told_and_all_is_searched_for() {
-    for says_outcome in [false, true] {
-        let scene = with(
-            &record(),
-            exporting(ExportKnobs {
-                issues: ["error", "warning", "information"]
-                    .map(str::to_owned)
-                    .into(),
-                says_outcome,
-                ..ExportKnobs::default()
-            }),
-        )
-        .await;
-        let pulled = scene.pull().await;
-        scene.assert_whole().await;
-        assert_eq!(
-            pulled.notes("OperationOutcome"),
-            [("export_errors", 1), ("export_warnings", 2)]
-        );
-        assert_eq!(pulled.notes("Patient"), [("strategy_failed", 0)]);
-        assert_eq!(
-            (pulled.asked("Observation?"), pulled.asked("Encounter?")),
-            (1, 1)
-        );
-        assert_eq!(pulled.pull.state, RunState::Completed);
-        assert!(pulled.pull.counts.is_true());
-    }
-}
-
-#[tokio::test]
-async fn warnings_of_an_export_are_told_and_nothing_is_searched_for() {
-    let scene = with(
-        &record(),
-        exporting(ExportKnobs {
-            issues: vec!["warning".to_owned()],
-            ..ExportKnobs::default()
-        }),
-    )
-    .await;
-    let pulled = scene.pull().await;
-    scene.assert_whole().await;
-    assert_by_export(&pulled);
-    assert_eq!(pulled.notes("OperationOutcome"), [("export_warnings", 1)]);
-}
-
 #[tokio::test]
 async fn what_an_export_says_is_deleted_is_gone() {
     let scene = with(&record(), Knobs::default()).await;
@@ -297,309 +250,6 @@ async fn what_two_whole_exports_no_longer_hold_is_looked_into() {
         (1, 1)
     );
     scene.assert_whole().await;
-}
-
-/// Files at another origin, by their URL or by a redirect, are read without the
-/// source's credentials: the storage there refuses any.
-#[tokio::test]
-async fn files_at_another_origin_get_no_credentials() {
-    for (redirects, open_files) in [(true, false), (false, true), (true, true)] {
-        let options = SandboxOptions {
-            bearer_token: Some("secret".to_owned()),
-            ..SandboxOptions::default()
-        };
-        let scene = Scene::with(&record(), options).await;
-        choose(&scene, Strategy::Bulk).await;
-        scene.knobs(exporting(ExportKnobs {
-            redirects,
-            open_files,
-            ..ExportKnobs::default()
-        }));
-        let pulled = scene.pull().await;
-        scene.assert_whole().await;
-        assert_by_export(&pulled);
-        assert!(pulled.asked("/storage/") > 0);
-    }
-}
-
-#[tokio::test]
-async fn files_of_the_source_are_read_with_its_credentials() {
-    let options = SandboxOptions {
-        bearer_token: Some("secret".to_owned()),
-        ..SandboxOptions::default()
-    };
-    let scene = Scene::with(&record(), options).await;
-    choose(&scene, Strategy::Bulk).await;
-    let pulled = scene.pull().await;
-    scene.assert_whole().await;
-    assert_by_export(&pulled);
-    assert_eq!(pulled.asked("/storage/"), 0);
-}
-
-#[tokio::test]
-async fn files_whose_urls_expire_are_found_by_the_manifest_again() {
-    let scene = with(
-        &record(),
-        exporting(ExportKnobs {
-            files_move_after: Some(1),
-            ..ExportKnobs::default()
-        }),
-    )
-    .await;
-    let pulled = scene.pull().await;
-    scene.assert_whole().await;
-    assert_by_export(&pulled);
-    assert_eq!(
-        pulled.pull.counts.repeated, 1,
-        "the patient, who is always read"
-    );
-}
-
-#[tokio::test]
-async fn an_export_that_is_forgotten_half_way_is_asked_for_again() {
-    let scene = with(
-        &record(),
-        exporting(ExportKnobs {
-            forgets_after: Some(1),
-            ..ExportKnobs::default()
-        }),
-    )
-    .await;
-    let pulled = scene.pull().await;
-    scene.assert_whole().await;
-    assert_eq!(pulled.asked(KICK_OFF), 2);
-    assert_eq!(pulled.asked("Observation?"), 0);
-    assert_eq!(pulled.pull.state, RunState::Completed);
-}
-
-#[tokio::test]
-async fn an_export_that_is_always_forgotten_is_searched_for() {
-    let knobs = Knobs {
-        status_for_type: [("$export-status".to_owned(), 404)].into(),
-        ..Knobs::default()
-    };
-    let scene = with(&record(), knobs).await;
-    let pulled = scene.pull().await;
-    scene.assert_whole().await;
-    assert_eq!(
-        (pulled.asked(KICK_OFF), pulled.asked("Observation?")),
-        (3, 1)
-    );
-    assert_eq!(pulled.notes("Patient"), [("strategy_failed", 0)]);
-    // It was begun, so that is no refusal.
-    scene.knobs(Knobs::default());
-    assert_by_export(&scene.pull().await);
-}
-
-#[tokio::test]
-async fn a_refused_export_is_searched_for_and_remembered() {
-    for status in [400, 403, 404, 405, 501] {
-        let knobs = Knobs {
-            status_for_type: [("$export".to_owned(), status)].into(),
-            ..Knobs::default()
-        };
-        let scene = with(&record(), knobs).await;
-        let pulled = scene.pull().await;
-        scene.assert_whole().await;
-        assert_eq!(
-            (pulled.asked(KICK_OFF), pulled.asked("Observation?")),
-            (1, 1)
-        );
-        assert_eq!(pulled.notes("Patient"), [("strategy_refused", 0)]);
-        assert_eq!(pulled.pull.state, RunState::Completed);
-
-        scene.knobs(Knobs::default());
-        let again = scene.pull().await;
-        assert_eq!(again.asked(KICK_OFF), 0);
-        assert_eq!(again.notes("Patient"), [("strategy_refused", 0)]);
-        choose(&scene, Strategy::Bulk).await;
-        assert_by_export(&scene.pull().await);
-    }
-}
-
-/// 500 is asked again, and then the record is searched for, this time.
-#[tokio::test]
-async fn an_export_that_fails_is_searched_for() {
-    // A begun one is ended at the source, too.
-    for (of, beginning, asked) in [
-        ("$export", KICK_OFF, 3),
-        ("$export-status", "$export-status", 4),
-    ] {
-        let knobs = Knobs {
-            status_for_type: [(of.to_owned(), 500)].into(),
-            ..Knobs::default()
-        };
-        let scene = with(&record(), knobs).await;
-        let pulled = scene.pull().await;
-        scene.assert_whole().await;
-        assert_eq!(pulled.asked(beginning), asked);
-        assert_eq!(pulled.notes("Patient"), [("strategy_failed", 0)]);
-        scene.knobs(Knobs::default());
-        assert_by_export(&scene.pull().await);
-    }
-}
-
-#[tokio::test]
-async fn a_file_that_cannot_be_read_costs_its_own_type_alone() {
-    let scene = with(
-        &record(),
-        exporting(ExportKnobs {
-            lines_per_file: Some(10),
-            ..ExportKnobs::default()
-        }),
-    )
-    .await;
-    let pull_id = begun(&scene).await;
-    // The kick-off, the look that gives the manifest, and the first file: conditions.
-    while call(&scene, pull_id, 1).await.pages == 0 {}
-    let knobs = Knobs {
-        status_for_type: [("$export-file".to_owned(), 403)].into(),
-        ..Knobs::default()
-    };
-    scene.knobs(knobs);
-    let receipt = loop {
-        let receipt = call(&scene, pull_id, 1_000).await;
-        if !receipt.more {
-            break receipt;
-        }
-    };
-    let had: Vec<&str> = receipt
-        .types
-        .iter()
-        .filter(|of| of.plan_hash.is_some())
-        .map(|of| of.resource_type.as_str())
-        .collect();
-    assert!(
-        had.contains(&"Condition") && !had.contains(&"Observation"),
-        "{had:?}"
-    );
-    assert!(
-        receipt
-            .types
-            .iter()
-            .all(|of| of.outcome == Some(TypeOutcome::Complete))
-    );
-}
-
-#[tokio::test]
-async fn a_file_with_fewer_lines_than_it_should_have_is_not_believed() {
-    let scene = with(
-        &record(),
-        exporting(ExportKnobs {
-            overcounts: true,
-            ..ExportKnobs::default()
-        }),
-    )
-    .await;
-    let pulled = scene.pull().await;
-    scene.assert_whole().await;
-    assert_eq!(
-        (pulled.asked(KICK_OFF), pulled.asked("Observation?")),
-        (1, 1)
-    );
-    assert_eq!(pulled.notes("Patient"), [("strategy_failed", 0)]);
-}
-
-#[tokio::test]
-async fn files_without_a_type_are_as_good() {
-    let scene = with(
-        &record(),
-        exporting(ExportKnobs {
-            untyped: true,
-            ..ExportKnobs::default()
-        }),
-    )
-    .await;
-    let pulled = scene.pull().await;
-    scene.assert_whole().await;
-    assert_by_export(&pulled);
-}
-
-#[tokio::test]
-async fn a_broken_line_is_set_aside_alone() {
-    let knobs = Knobs {
-        breaks: [
-            ("Observation/o-3".to_owned(), Break::BrokenJson),
-            ("Observation/o-4".to_owned(), Break::DuplicateKey),
-        ]
-        .into(),
-        ..Knobs::default()
-    };
-    let scene = with(&record(), knobs).await;
-    let pulled = scene.pull().await;
-    scene.assert_whole().await;
-    let counts = pulled.types["Observation"].counts;
-    assert_eq!((counts.new, counts.rejected), (23, 2));
-    assert!(counts.is_true());
-    assert_eq!(
-        pulled.notes("Observation"),
-        [
-            ("rejected_broken_json", 1),
-            ("rejected_duplicate_key", 1),
-            ("by_export", 23)
-        ]
-    );
-}
-
-#[tokio::test]
-async fn others_in_an_export_are_not_taken() {
-    let mut resources = record();
-    resources.push(r#"{"resourceType":"Patient","id":"q"}"#.to_owned());
-    resources.push(
-        r#"{"resourceType":"Condition","id":"of-q","subject":{"reference":"Patient/q"}}"#
-            .to_owned(),
-    );
-    let knobs = Knobs {
-        given_along: ["q".to_owned()].into(),
-        ..Knobs::default()
-    };
-    let scene = with(&resources, knobs).await;
-    let pulled = scene.pull().await;
-    scene.assert_whole().await;
-    assert_by_export(&pulled);
-    assert_eq!(pulled.types["Condition"].counts.ignored, 1);
-    assert!(pulled.notes("Condition").contains(&("of_others", 1)));
-}
-
-/// In an export that may hold others, what names nobody may be anybody's.
-#[tokio::test]
-async fn what_names_no_patient_is_searched_for_instead() {
-    let scene = with(&record(), Knobs::default()).await;
-    scene.portal().put(&observation("nobodys", ""));
-    let pulled = scene.pull().await;
-    assert_by_export(&pulled);
-    // The row stays the patient's at the portal, and says it no more.
-    scene
-        .portal()
-        .put(r#"{"resourceType":"Observation","id":"nobodys","status":"final"}"#);
-    let pulled = scene.pull().await;
-    scene.assert_whole().await;
-    assert_eq!(
-        (pulled.asked("Observation?"), pulled.asked("Condition?")),
-        (1, 0)
-    );
-    assert!(pulled.notes("Observation").contains(&("of_others", 1)));
-}
-
-/// A server that does not know `patient` exports everybody: such an export is given up
-/// and not asked for again.
-#[tokio::test]
-async fn an_export_of_everybody_is_given_up() {
-    let scene = with(&record(), Knobs::default()).await;
-    let everybody = scene.portal().patients().into_iter().map(|of| of.id);
-    scene.knobs(Knobs {
-        given_along: everybody.collect(),
-        ..Knobs::default()
-    });
-    let pulled = scene.pull().await;
-    scene.assert_whole().await;
-    assert_eq!(
-        (pulled.asked(KICK_OFF), pulled.asked("Observation?") > 0),
-        (1, true)
-    );
-    assert!(pulled.notes("Patient").contains(&("strategy_refused", 0)));
-    assert_eq!(scene.portal().open_exports(), 0);
-    assert_eq!(scene.pull().await.asked(KICK_OFF), 0);
 }
 
 #[tokio::test]
