@@ -15,7 +15,7 @@ use crate::histories;
 
 /// What a kill cuts off is tried again after 30 s.
 const LIMIT: Duration = Duration::from_secs(240);
-const UNDER_WAY: Duration = Duration::from_secs(60);
+const UNDER_WAY: Duration = Duration::from_secs(120);
 /// Files after which the worker is killed among them.
 const FILES_READ: usize = 5;
 /// The recorded history of a pull with an export: those of searches have the numbers
