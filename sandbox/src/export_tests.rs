@@ -99,9 +99,12 @@ async fn an_export_is_asked_for_waited_for_read_and_ended() {
         (202, &"5".parse().unwrap())
     );
     let manifest = json_of(get(status_url).await).await;
-    let types = |member: &str| -> Vec<&Value> {
+    let types = |member: &str| -> Vec<&str> {
         let files = manifest[member].as_array().unwrap();
-        files.iter().map(|file| &file["type"]).collect()
+        files
+            .iter()
+            .map(|file| file["type"].as_str().unwrap())
+            .collect()
     };
     assert_eq!(types("output"), ["Observation", "Observation", "Patient"]);
     assert_eq!(
