@@ -91,8 +91,7 @@ async fn refused_everything_is_searched_for_and_remembered() {
         let pulled = scene.pull().await;
         scene.assert_whole().await;
         let asked = format!("Patient/{PATIENT}/$everything");
-        // A 400 may be the fault of `_count`.
-        assert_eq!(pulled.asked(&asked), if status == 400 { 2 } else { 1 });
+        assert_eq!(pulled.asked(&asked), 1);
         assert_eq!(pulled.notes("Patient"), [("strategy_refused", 0)]);
         assert_eq!(pulled.pull.state, model::RunState::Completed);
 
@@ -107,6 +106,20 @@ async fn refused_everything_is_searched_for_and_remembered() {
         assert_eq!((tried.asked(&asked), tried.asked("Observation?")), (1, 0));
         assert!(tried.notes("Patient").is_empty());
     }
+}
+
+/// A refusal that is about `_count` is no refusal of the operation.
+#[tokio::test]
+async fn everything_is_asked_for_without_count_where_that_is_refused() {
+    let knobs = Knobs {
+        refuses_count: ["$everything".to_owned()].into(),
+        ..Knobs::default()
+    };
+    let scene = with(&record(), knobs).await;
+    let pulled = scene.pull().await;
+    scene.assert_whole().await;
+    let asked = format!("Patient/{PATIENT}/$everything");
+    assert_eq!((pulled.asked(&asked), pulled.asked("Observation?")), (2, 0));
 }
 
 /// That a patient may not be read says nothing of the operation.

@@ -17,7 +17,8 @@ async fn files_at_another_origin_get_no_credentials() {
             bearer_token: Some("secret".to_owned()),
             ..SandboxOptions::default()
         };
-        let scene = Scene::with(&record(), options).await;
+        let token = options.bearer_token.clone();
+        let scene = Scene::with_token(&record(), options, token).await;
         choose(&scene, Strategy::Bulk).await;
         scene.knobs(exporting(ExportKnobs {
             redirects,
@@ -37,7 +38,8 @@ async fn files_of_the_source_are_read_with_its_credentials() {
         bearer_token: Some("secret".to_owned()),
         ..SandboxOptions::default()
     };
-    let scene = Scene::with(&record(), options).await;
+    let token = options.bearer_token.clone();
+    let scene = Scene::with_token(&record(), options, token).await;
     choose(&scene, Strategy::Bulk).await;
     let pulled = scene.pull().await;
     scene.assert_whole().await;

@@ -45,9 +45,17 @@ impl Scene {
     }
 
     pub(crate) async fn with(resources: &[String], options: SandboxOptions) -> Self {
+        Self::with_token(resources, options, None).await
+    }
+
+    /// A portal as in [`Self::with`], that is asked with this token.
+    pub(crate) async fn with_token(
+        resources: &[String],
+        options: SandboxOptions,
+        token: Option<String>,
+    ) -> Self {
         let mut extra = vec![format!(r#"{{"resourceType":"Patient","id":"{PATIENT}"}}"#)];
         extra.extend_from_slice(resources);
-        let token = options.bearer_token.clone();
         let sandbox = Sandbox::start(SandboxOptions { extra, ..options })
             .await
             .unwrap();
