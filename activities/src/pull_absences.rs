@@ -15,7 +15,7 @@ use steps::{HeldReceipt, PullStepReceipt};
 use crate::failure::Failure;
 use crate::pull_pages::Fetch;
 use crate::pull_progress::ReferenceProgress;
-use crate::pull_references::{READS_IN_FLIGHT, save};
+use crate::pull_references::save;
 use crate::pull_stream::{WAIT_HERE_MAX, WAITS_MAX};
 use crate::source_verdicts::{Asked, SourceVerdict, on_source};
 
@@ -48,6 +48,8 @@ enum Confirmed {
     There(Box<RawResource>),
     Unproven,
     Wait(Duration),
+    /// It was not read.
+    Later(Duration),
 }
 
 /// Looks for absent resources and reads them. With everything read, the receipt
@@ -135,10 +137,13 @@ async fn read_type(
     });
     let mut reads = futures::stream::iter(from..of_type.len())
         .map(|at| async move { (confirm(client, &of_type[at]).await, at) })
-        .buffered(READS_IN_FLIGHT);
+        .buffered(fetch.requests);
     let mut unproven = 0;
     while let Some((confirmed, at)) = reads.next().await {
         let entry = &of_type[at];
+        if let Confirmed::Later(after) = confirmed {
+            return Ok(Some(Pause::Wait(after)));
+        }
         if fetch.is_spent() {
             return Ok(Some(Pause::Spent));
         }
@@ -153,7 +158,7 @@ async fn read_type(
                 progress.waits += 1;
                 return Ok(Some(Pause::Wait(wait)));
             }
-            Confirmed::Wait(_) | Confirmed::Unproven => {
+            Confirmed::Wait(_) | Confirmed::Later(_) | Confirmed::Unproven => {
                 line.error_code = Some("reads_refused".to_owned());
                 unproven += 1;
             }
@@ -203,6 +208,7 @@ async fn confirm(client: &SourceClient, entry: &IndexEntry<'_>) -> Confirmed {
                 wait
             }
             SourceVerdict::Wait(wait) => return Confirmed::Wait(wait),
+            SourceVerdict::Later(after) => return Confirmed::Later(after),
             SourceVerdict::Retry(..) if attempts < READ_ATTEMPTS_MAX => {
                 Duration::from_secs(attempts.into())
             }

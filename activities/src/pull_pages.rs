@@ -23,6 +23,8 @@ pub(crate) struct Fetch<'a> {
     pub(crate) staging: StagingWriter,
     started: Instant,
     pub(crate) pages: u64,
+    /// Requests at once.
+    pub(crate) requests: usize,
 }
 
 pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepReceipt, Failure> {
@@ -103,6 +105,7 @@ impl<'a> Fetch<'a> {
             staging,
             started: Instant::now(),
             pages: 0,
+            requests: 1,
         })
     }
 

@@ -37,6 +37,11 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
     let client = context.client(&connection)?;
     let capabilities = match client.capabilities().await {
         Ok(capabilities) => capabilities,
+        Err(source::Error::NotYet { after, .. }) => {
+            return Ok(put_off(
+                u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            ));
+        }
         Err(error) => match on_source(Asked::Metadata, &error) {
             SourceVerdict::Wait(after) if idle_attempts < CAPABILITY_ATTEMPTS_MAX => {
                 return Err(Failure::Retry {
@@ -91,6 +96,15 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
         .save_pull_plan(&step, &token, &planned, &plan)
         .await?;
     Ok(plan)
+}
+
+/// No plan yet: to be asked for again.
+pub(crate) fn put_off(wait_ms: u64) -> PullPlan {
+    PullPlan {
+        steps: Vec::new(),
+        types: 0,
+        wait_ms: wait_ms.max(1),
+    }
 }
 
 /// A stream that asks as an earlier pull of the source learned, if one did; values

@@ -7,3 +7,4 @@ mod paging;
 mod plans;
 mod random;
 mod scene;
+mod throttle;

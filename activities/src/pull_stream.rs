@@ -17,13 +17,16 @@ use crate::source_verdicts::{OUTAGE_TRIES, SourceVerdict, TIMEOUTS_MAX, on_sourc
 const STREAM_PAGES_MAX: u64 = 10_000;
 /// Requests to wait in a row before a stream is given up.
 pub(crate) const WAITS_MAX: u32 = 60;
+/// Those after a stream that was given up so: a source that lets nothing through is not
+/// asked as often again for each type.
+const WAITS_AFTER: u32 = 5;
 /// Failures of the source in a row before a stream is given up.
 pub(crate) const FAILURES_MAX: u32 = OUTAGE_TRIES;
 /// How long a plan that a pull learned is used by the next ones: what a source
 /// refuses today it may answer after its next update.
 const PLAN_TIME_TO_LIVE: Duration = Duration::from_secs(30 * 86_400);
 /// A wait up to this long is spent in the step; a longer one on a timer.
-pub(crate) const WAIT_HERE_MAX: Duration = Duration::from_secs(5);
+pub(crate) const WAIT_HERE_MAX: Duration = Duration::from_secs(3);
 
 /// Why a stream stopped for now.
 pub(crate) enum Stop {
@@ -69,8 +72,12 @@ impl Fetch<'_> {
                     }
                     SourceVerdict::Fail(code) => return Err(Failure::last(code, error)),
                     SourceVerdict::NotAsked(code) => return Err(Failure::retry(code, error)),
+                    SourceVerdict::Later(duration) => return Ok(Stop::Wait(duration)),
                     SourceVerdict::Wait(_) if stream.waits >= WAITS_MAX => {
                         stream.stop(TypeOutcome::GaveUp, "throttled");
+                        if let Some(next) = progress.streams.get_mut(at + 1) {
+                            next.waits = WAITS_MAX - WAITS_AFTER;
+                        }
                     }
                     SourceVerdict::Wait(duration) => {
                         stream.waits += 1;

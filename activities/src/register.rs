@@ -3,7 +3,7 @@
 
 use db::{
     Db, DestinationChange, GivenLogin, NewConnection, NewDestination, NewSource, NewToken,
-    OpenLogin, SourceAuth,
+    OpenLogin, SourceAuth, SourceLimits,
 };
 use guard::Guard;
 use model::{ConnectionId, DestinationId, FileFormat, SourceId};
@@ -45,8 +45,8 @@ pub struct SourceToAdd<'a> {
     pub base_url: &'a Url,
     /// How it wants to be asked.
     pub auth: SourceAuth,
-    /// How often it may be asked a second.
-    pub requests_per_second: Option<u32>,
+    /// What it is to bear.
+    pub limits: SourceLimits,
 }
 
 impl SourceToAdd<'_> {
@@ -56,7 +56,7 @@ impl SourceToAdd<'_> {
             base_url: self.base_url.to_string(),
             identity: source::identity(self.base_url),
             auth: self.auth,
-            requests_per_second: self.requests_per_second,
+            limits: self.limits,
         }
     }
 }
@@ -73,7 +73,7 @@ pub async fn add_source(
     name: &str,
     base_url: &Url,
     auth: SourceAuth,
-    requests_per_second: Option<u32>,
+    limits: SourceLimits,
 ) -> Result<SourceId, Error> {
     if auth.has_login() {
         let what = "its clients are known by a `client_id`: give one";
@@ -84,7 +84,7 @@ pub async fn add_source(
         name,
         base_url,
         auth,
-        requests_per_second,
+        limits,
     };
     Ok(db.add_source(&new.new_source()).await?)
 }

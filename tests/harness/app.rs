@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use activities::register::add_destination;
 use anyhow::{Context, Result, bail};
 use config::{LoadOptions, Settings};
-use db::SourceAuth;
+use db::{SourceAuth, SourceLimits};
 use model::{ConnectionId, DestinationId, FileFormat, PullId, Trigger};
 use sandbox::{Sandbox, SandboxOptions};
 use tempfile::TempDir;
@@ -92,8 +92,8 @@ impl App {
         (app.workers, app.lake) = (options.workers.max(1), lake);
         if !options.no_source {
             let (db, guard) = (&app.core.db, &app.core.guard);
-            let auth = SourceAuth::None;
-            activities::register::add_source(db, guard, "sandbox", &base_url, auth, None).await?;
+            let (auth, limits) = (SourceAuth::None, SourceLimits::default());
+            activities::register::add_source(db, guard, "sandbox", &base_url, auth, limits).await?;
         }
         Ok(app)
     }

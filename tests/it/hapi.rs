@@ -72,7 +72,8 @@ impl Home {
         println!("{} resources in {:?}", resources.len(), started.elapsed());
         let (db, guard) = (&app.core.db, &app.core.guard);
         let (url, auth) = (hapi.base_url(), SourceAuth::None);
-        activities::register::add_source(db, guard, "hapi", url, auth, None).await?;
+        activities::register::add_source(db, guard, "hapi", url, auth, db::SourceLimits::default())
+            .await?;
         let destination = app.destination("lake", FileFormat::Ndjson).await?;
         let patient = PATIENT.to_owned();
         let connection = activities::register::add_connection(db, "one", "hapi", patient, None);

@@ -11,7 +11,8 @@ use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use db::{DueRun, OpenRun, RunKind};
+use config::WorkerSettings;
+use db::{Connection, DueRun, OpenRun, RunKind};
 use model::{ConnectionId, DestinationId};
 use steps::{DestinationExport, ExportInput, PatientPull, PullInput};
 use temporalio_client::{
@@ -136,11 +137,12 @@ async fn start(core: &Core, client: &Client, run: &DueRun) -> Result<()> {
     match run.kind {
         RunKind::Pull => {
             let connection_id: ConnectionId = run.subject_id.parse()?;
-            let patient = core.db.connection(connection_id).await?.summary.patient_id;
+            let connection = core.db.connection(connection_id).await?;
+            let patient = connection.summary.patient_id;
             let input = PullInput {
                 connection_id,
                 pages_per_run: u64::from(settings.pages_per_run),
-                lanes: u32::try_from(settings.streams_per_pull).unwrap_or(1),
+                lanes: lanes(&connection, settings),
                 chain: None,
                 resume: None,
                 report: steps::PullReport::default(),
@@ -186,6 +188,17 @@ async fn start(core: &Core, client: &Client, run: &DueRun) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Steps of a pull that run side by side: where its source bears fewer than its share of
+/// the slots, at most half of these, so that few wait for the others.
+fn lanes(connection: &Connection, settings: &WorkerSettings) -> u32 {
+    let (share, mut lanes) = (settings.source_slots(), settings.streams_per_pull as u64);
+    let steps = connection.steps_at_once(share);
+    if steps < share {
+        lanes = lanes.min(steps.div_ceil(2));
+    }
+    u32::try_from(lanes).unwrap_or(1)
 }
 
 /// Puts runs whose workflow is gone (terminated, or lost with the server's data)

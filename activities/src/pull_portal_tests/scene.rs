@@ -1,14 +1,16 @@
 //! A deployment with one connection to a sandbox, and the steps of its pulls.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use db::{Db, NewConnection, NewSource, Pull, PullType, SourceAuth};
+use db::{Db, NewConnection, NewSource, Pull, PullType, SourceAuth, SourceChange};
 use model::{ConnectionId, ConnectionStatus, Trigger, content_hash, is_shared_type};
 use records::{SegmentReader, Store};
 use sandbox::{Answer, Body, Knobs, Portal, Sandbox, SandboxOptions};
-use steps::{PlanPull, PullStep, SettlePull};
+use steps::{PlanPull, PullStep, PullStepReceipt, SettlePull};
 
 use crate::failure::Failure;
+use crate::pull_references::READS_IN_FLIGHT;
 use crate::{Context, pull_pages, pull_plan, pull_references, pull_settle, testing};
 
 /// The patient that is pulled.
@@ -75,7 +77,7 @@ impl Scene {
             base_url: base.clone(),
             identity: base,
             auth: SourceAuth::None,
-            requests_per_second: None,
+            limits: db::SourceLimits::default(),
         };
         let new = NewConnection {
             patient_id: db.ensure_patient(PATIENT).await.unwrap(),
@@ -101,7 +103,17 @@ impl Scene {
         self.portal().set_knobs(knobs);
     }
 
-    fn db(&self) -> &Db {
+    /// Limits how often the portal is asked a second.
+    pub(crate) async fn limit(&self, per_second: u32) {
+        let source = self.db().source("portal").await.unwrap().id;
+        let change = SourceChange {
+            requests_per_second: Some(Some(per_second)),
+            ..SourceChange::default()
+        };
+        self.db().change_source(source, change).await.unwrap();
+    }
+
+    pub(crate) fn db(&self) -> &Db {
         &self.context.db
     }
 
@@ -126,7 +138,13 @@ impl Scene {
             connection_id: self.connection,
             step_count: 1,
         };
-        let planned = persist(async || pull_plan::run(&self.context, &plan).await).await?;
+        let planned = loop {
+            let planned = persist(async || pull_plan::run(&self.context, &plan).await).await?;
+            if planned.wait_ms == 0 {
+                break planned;
+            }
+            wait(planned.wait_ms).await;
+        };
         let step = |name: &str| PullStep {
             pull_id,
             connection_id: self.connection,
@@ -135,15 +153,16 @@ impl Scene {
         };
         for title in &planned.steps {
             let call = step(&title.name);
-            while persist(async || pull_pages::run(&self.context, &call).await)
-                .await?
-                .more
+            while is_left(persist(async || pull_pages::run(&self.context, &call).await).await?)
+                .await
             {}
         }
         let call = step("references");
-        while persist(async || pull_references::run(&self.context, &call).await)
-            .await?
-            .more
+        let requests = READS_IN_FLIGHT;
+        while is_left(
+            persist(async || pull_references::run(&self.context, &call, requests).await).await?,
+        )
+        .await
         {}
         let settle = SettlePull {
             pull_id,
@@ -264,6 +283,16 @@ pub(crate) fn resource(resource_type: &str, id: &str, rest: &str) -> String {
     format!(
         r#"{{"resourceType":"{resource_type}","id":"{id}","subject":{{"reference":"Patient/{PATIENT}"}}{rest}}}"#
     )
+}
+
+/// Waits as long as a step wants to; whether it is to be called again.
+async fn is_left(receipt: PullStepReceipt) -> bool {
+    wait(receipt.wait_ms).await;
+    receipt.more
+}
+
+async fn wait(wait_ms: u64) {
+    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
 }
 
 /// Tries a step again as Temporal would, without its pauses.

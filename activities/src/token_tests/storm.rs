@@ -98,7 +98,7 @@ impl Storm {
             identity: base_url.clone(),
             base_url,
             auth: SourceAuth::Smart,
-            requests_per_second: None,
+            limits: db::SourceLimits::default(),
         };
         let login = OpenLogin {
             login: SourceLogin {

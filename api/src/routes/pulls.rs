@@ -180,6 +180,11 @@ async fn view(app: &App, id: PullId) -> Result<(RunState, PullView), Problem> {
         RunState::Running => Some(app.db.pull_progress(id).await?),
         _ => None,
     };
+    let queue = match pull.state {
+        RunState::Queued => app.db.pull_queue(id).await?,
+        _ => None,
+    };
     let state = pull.state;
-    Ok((state, PullView::whole(pull, types, held, progress)))
+    let view = PullView::whole(pull, types, held, progress).waiting(queue);
+    Ok((state, view))
 }

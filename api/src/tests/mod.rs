@@ -7,6 +7,7 @@ mod lists;
 mod logins;
 mod refusals;
 mod runs;
+mod sources;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -154,7 +155,7 @@ impl Server {
                     base_url: "https://ehr.example/fhir".into(),
                     identity: "ehr.example/fhir".into(),
                     auth: SourceAuth::Bearer,
-                    requests_per_second: None,
+                    limits: db::SourceLimits::default(),
                 };
                 self.db.add_source(&new).await.unwrap()
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use db::{HeldDeletes, Pull, PullProgress, PullType, TriggerCount};
+use db::{HeldDeletes, Pull, PullProgress, PullQueue, PullType, TriggerCount};
 use model::{
     ConnectionId, HeldState, PullCounts, PullId, PullKind, RunPhase, RunState, Trigger, TypeNote,
     TypeOutcome,
@@ -54,6 +54,9 @@ pub struct PullView {
     /// Deletions that it held back; left out of lists, and where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldView>,
+    /// What it waits for, while it is queued; left out of lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<PullQueueView>,
     /// How far it is, while it is running; left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<PullProgressView>,
@@ -67,6 +70,20 @@ pub struct PullProgressView {
     pub resources: u64,
     /// The size of what they are staged in, compressed.
     pub size_bytes: u64,
+}
+
+/// What a queued pull waits for: at most `concurrent_pulls` of its source are at work at
+/// the same time.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = PullQueue)]
+pub struct PullQueueView {
+    /// Pulls of the same source that are started before it.
+    pub ahead: u64,
+    /// Pulls of the same source that are at work.
+    pub at_work: u64,
+    /// The pull at work of the same connection, which it follows; null where there is none.
+    #[schema(value_type = Option<PullIdSchema>)]
+    pub behind: Option<PullId>,
 }
 
 /// Deletions that a pull held back.
@@ -131,6 +148,19 @@ pub struct TriggerView {
 }
 
 impl PullView {
+    /// The same pull, with what it waits for.
+    #[must_use]
+    pub fn waiting(self, queue: Option<PullQueue>) -> Self {
+        Self {
+            queue: queue.map(|queue| PullQueueView {
+                ahead: queue.ahead,
+                at_work: queue.at_work,
+                behind: queue.behind,
+            }),
+            ..self
+        }
+    }
+
     /// A pull with its triggers, its coverage, what it held back and how far it is.
     #[must_use]
     pub fn whole(
@@ -172,6 +202,7 @@ impl From<Pull> for PullView {
             triggers: None,
             types: None,
             held: None,
+            queue: None,
             progress: None,
         }
     }

@@ -2,6 +2,7 @@
 
 mod held;
 mod notes;
+mod queue;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -158,6 +159,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: PullCommand) -> Resul
         PullCommand::Show { pull, json } => {
             let (types, held) = (db.pull_types(pull).await?, db.held_deletes(pull).await?);
             let view = PullView::whole(db.pull(pull).await?, types, held, None);
+            let view = view.waiting(db.pull_queue(pull).await?);
             if json {
                 print_json(&view)?
             } else {
@@ -263,6 +265,9 @@ fn show(pull: &PullView) {
         pull.state,
         because(pull.error_code.as_deref())
     ));
+    if let Some(queue) = &pull.queue {
+        print_line(&format!("waits       {}", queue::waits_for(queue)));
+    }
     print_line(&format!("batch       {}", or_dash(pull.batch_seq)));
     print_line(&format!("created     {}", pull.created_at));
     print_line(&format!(

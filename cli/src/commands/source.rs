@@ -1,5 +1,7 @@
 //! `chartlift source …`
 
+mod limits;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,10 +9,11 @@ use activities::register::{SourceToAdd, add_source, add_source_with_login, set_l
 use anyhow::{Result, ensure};
 use api::views::SourceView;
 use clap::{Args, Subcommand};
-use db::{Db, GivenLogin, SourceAuth, SourceChange};
+use db::{Db, GivenLogin, SourceAuth, SourceChange, SourceLimits};
 use model::{ClientMethod, SigningAlgorithm};
 use url::Url;
 
+use self::limits::{Limit, LimitArguments, rate_of};
 use crate::args::GlobalArguments;
 use crate::commands::connection::read_token;
 use crate::deployment;
@@ -36,9 +39,8 @@ pub(crate) enum SourceCommand {
         auth: SourceAuth,
         #[command(flatten)]
         login: LoginArguments,
-        /// How often it may be asked a second, by all workers together
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-        requests_per_second: Option<u32>,
+        #[command(flatten)]
+        limits: LimitArguments,
     },
     /// Change how a source is logged in to
     Login {
@@ -54,6 +56,21 @@ pub(crate) enum SourceCommand {
         /// Requests a second; left out, as often as workers like
         #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
         requests_per_second: Option<u32>,
+    },
+    /// Change how much of a source is asked for at the same time, by all workers together
+    #[command(
+        after_help = "Example:\n  chartlift source concurrency clinic --requests 4 --pulls 2"
+    )]
+    Concurrency {
+        /// Its name or id
+        source: String,
+        /// Requests that may wait for its answer; `none`: as many as its share of the
+        /// workers' slots makes
+        #[arg(long, value_name = "N", required_unless_present = "pulls")]
+        requests: Option<Limit>,
+        /// Its pulls that may be at work; `none`: a few more than keep its share busy
+        #[arg(long, value_name = "N")]
+        pulls: Option<Limit>,
     },
     /// Choose which types of resources are pulled from a source
     #[command(
@@ -136,15 +153,16 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
             base_url,
             auth,
             login,
-            requests_per_second: rate,
+            limits,
         } => {
+            let limits = SourceLimits::from(limits);
             let id = match login.given()? {
                 Some(login) => {
                     let new = SourceToAdd {
                         name: &name,
                         base_url: &base_url,
                         auth,
-                        requests_per_second: rate,
+                        limits,
                     };
                     // Its keys are there before it is asked for the first time.
                     activities::first_signing_keys(&db).await?;
@@ -156,7 +174,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
                         "a source with the auth `{}` knows us by a client id: give --client-id",
                         auth.as_str()
                     );
-                    add_source(&db, &core.guard, &name, &base_url, auth, rate).await?
+                    add_source(&db, &core.guard, &name, &base_url, auth, limits).await?
                 }
             };
             print_line(&id.to_string());
@@ -177,6 +195,19 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
             db.change_source(db.source(&source).await?.id, change)
                 .await?;
         }
+        SourceCommand::Concurrency {
+            source,
+            requests,
+            pulls,
+        } => {
+            let change = SourceChange {
+                concurrent_requests: requests.map(|Limit(limit)| limit),
+                concurrent_pulls: pulls.map(|Limit(limit)| limit),
+                ..SourceChange::default()
+            };
+            db.change_source(db.source(&source).await?.id, change)
+                .await?;
+        }
         SourceCommand::Types { source, types } => {
             let change = SourceChange {
                 types: Some((!types.is_empty()).then_some(types.as_slice())),
@@ -185,34 +216,37 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
             db.change_source(db.source(&source).await?.id, change)
                 .await?;
         }
-        SourceCommand::List { json } => {
-            let sources: Vec<_> = db
-                .sources()
-                .await?
-                .into_iter()
-                .map(SourceView::from)
-                .collect();
-            let headers = ["NAME", "ID", "BASE URL", "AUTH", "ENABLED"];
-            print_list(
-                json,
-                &sources,
-                &headers,
-                "no sources yet: `chartlift source add`",
-                |source| {
-                    vec![
-                        source.name.clone(),
-                        source.id.to_string(),
-                        source.base_url.clone(),
-                        source.auth.to_owned(),
-                        yes_no(source.enabled),
-                    ]
-                },
-            )?;
-        }
+        SourceCommand::List { json } => list(&db, json).await?,
         SourceCommand::Enable { source } => enable(&db, &source, true).await?,
         SourceCommand::Disable { source } => enable(&db, &source, false).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn list(db: &Db, json: bool) -> Result<()> {
+    let rates = db.source_rates().await?;
+    let sources = db.sources().await?.into_iter().map(|source| {
+        let rate = rates.get(&source.id).copied().unwrap_or_default();
+        SourceView::whole(source, rate)
+    });
+    let sources: Vec<_> = sources.collect();
+    let headers = ["NAME", "ID", "BASE URL", "AUTH", "RATE", "ENABLED"];
+    print_list(
+        json,
+        &sources,
+        &headers,
+        "no sources yet: `chartlift source add`",
+        |source| {
+            vec![
+                source.name.clone(),
+                source.id.to_string(),
+                source.base_url.clone(),
+                source.auth.to_owned(),
+                rate_of(source),
+                yes_no(source.enabled),
+            ]
+        },
+    )
 }
 
 async fn enable(db: &Db, source: &str, enabled: bool) -> Result<()> {

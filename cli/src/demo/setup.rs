@@ -94,7 +94,7 @@ async fn source(db: &Db, base_url: &Url) -> Result<SourceId> {
                 base_url: base_url.to_string(),
                 identity: IDENTITY.to_owned(),
                 auth: SourceAuth::None,
-                requests_per_second: None,
+                limits: db::SourceLimits::default(),
             };
             Ok(db.add_source(&new).await?)
         }

@@ -7,9 +7,10 @@ use sqlx::any::AnyRow;
 
 use crate::call::Tx;
 use crate::page;
+use crate::rates::RATE_COLUMNS;
 use crate::row::Columns;
 use crate::tokens::{forget_token, needs_reconnect};
-use crate::{Db, Error, Result, SourceAuth, lock};
+use crate::{Db, Error, Result, SourceAuth, SourceLimits, SourceRate, lock};
 
 /// A connection to add.
 #[derive(Debug, Clone)]
@@ -55,8 +56,10 @@ pub struct Connection {
     pub base_url: String,
     /// The source's identity.
     pub source_identity: String,
-    /// How often the source may be asked a second, by all workers together.
-    pub requests_per_second: Option<u32>,
+    /// What the source is to bear.
+    pub limits: SourceLimits,
+    /// How often it is asked at the moment.
+    pub rate: SourceRate,
     /// The types that are asked for, where not all are.
     pub types: Option<Vec<String>>,
     /// The patient's id at the source.
@@ -250,10 +253,12 @@ impl Db {
     pub async fn connection(&self, id: ConnectionId) -> Result<Connection> {
         let text = format!(
             "SELECT {SUMMARY}, sources.base_url AS base_url, sources.identity AS identity, \
-             sources.requests_per_second AS requests_per_second, sources.types AS types, sources.auth AS auth, \
+             sources.requests_per_second AS requests_per_second, sources.concurrent_requests AS concurrent_requests, \
+             sources.concurrent_pulls AS concurrent_pulls, sources.types AS types, sources.auth AS auth, {RATE_COLUMNS}, \
              connections.source_patient_id_sealed AS source_patient_id_sealed, connections.token_sealed AS token_sealed \
              FROM connections JOIN patients ON patients.id = connections.patient_id \
-             JOIN sources ON sources.id = connections.source_id WHERE connections.id = $1"
+             JOIN sources ON sources.id = connections.source_id \
+             LEFT JOIN rates ON rates.subject_id = connections.source_id WHERE connections.id = $1"
         );
         let row_id = id.to_string();
         let row = sqlx::query(sqlx::AssertSqlSafe(text))
@@ -278,7 +283,8 @@ impl Db {
             summary: read_summary(&row)?,
             base_url: row.text("base_url")?,
             source_identity: row.text("identity")?,
-            requests_per_second: crate::sources::rate(&row)?,
+            limits: SourceLimits::read(&row)?,
+            rate: SourceRate::read(&row)?,
             auth: row.word("auth")?,
             types: crate::sources::types(&row)?,
             source_patient_id: open(

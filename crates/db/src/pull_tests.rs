@@ -7,15 +7,17 @@ use model::{ConnectionId, HeldState, PullCounts, PullId, RunState, Timestamp, Tr
 
 use crate::testing::TestDb;
 use crate::{
-    Db, Error, HeldChange, NewConnection, NewHold, NewSource, RunKind, SettleCommit, SourceAuth,
-    StepClaim, StepRef,
+    Db, Error, HeldChange, NewConnection, NewHold, NewSource, PullQueue, RunKind, SettleCommit,
+    SourceAuth, SourceChange, StepClaim, StepRef,
 };
 
 const TERM: Duration = Duration::from_secs(40);
 
 crate::on_both!(
     a_subject_has_its_share_of_slots_and_no_more,
+    further_slots_are_what_is_left,
     each_source_has_its_turn,
+    a_source_has_no_more_pulls_at_work_than_it_bears,
     held_deletions_are_decided_once,
     only_what_did_not_get_everything_is_retried,
 );
@@ -41,7 +43,7 @@ impl Base {
             base_url: format!("https://{source}/fhir"),
             identity: format!("{source}/fhir"),
             auth: SourceAuth::None,
-            requests_per_second: None,
+            limits: crate::SourceLimits::default(),
         };
         let source_id = self.db.add_source(&new).await.unwrap();
         let mut connections = Vec::new();
@@ -141,6 +143,31 @@ async fn a_subject_has_its_share_of_slots_and_no_more(database: TestDb) {
         .unwrap();
 }
 
+async fn further_slots_are_what_is_left(database: TestDb) {
+    let base = Base::new(database).await;
+    let further = |holder, count| base.db.take_further_slots("a", 4, holder, count, TERM);
+    let first = base.db.take_slot("a", 2, "one", TERM).await.unwrap();
+    let mine = further("one", 3).await.unwrap();
+    assert_eq!(mine.len(), 3);
+    // All four are held, those for steps among them.
+    let none = base.db.take_slot("a", 2, "two", TERM).await.unwrap();
+    assert_eq!(none, None);
+    assert!(further("two", 3).await.unwrap().is_empty());
+    // Another attempt has what the one before had.
+    assert_eq!(further("one", 3).await.unwrap().len(), 3);
+    base.db.release_slot(&first.unwrap()).await.unwrap();
+    assert_eq!(further("two", 3).await.unwrap().len(), 1);
+
+    // Those of a holder that is not heard of any more end by themselves.
+    let gone = base
+        .db
+        .take_further_slots("b", 4, "one", 3, Duration::ZERO)
+        .await;
+    assert_eq!(gone.unwrap().len(), 3);
+    let taken = base.db.take_further_slots("b", 4, "two", 9, TERM).await;
+    assert_eq!(taken.unwrap().len(), 4);
+}
+
 async fn each_source_has_its_turn(database: TestDb) {
     let base = Base::new(database).await;
     let blocked = base.connections("blocked", 20).await;
@@ -170,6 +197,55 @@ async fn each_source_has_its_turn(database: TestDb) {
         base.due(3, 100).await,
         names(&[&blocked[2], &other[0], &other[1], &other[2]])
     );
+}
+
+async fn a_source_has_no_more_pulls_at_work_than_it_bears(database: TestDb) {
+    let base = Base::new(database).await;
+    let db = &base.db;
+    let connections = base.connections("narrow", 6).await;
+    let source = db.source("narrow").await.unwrap().id;
+    let at_most = |pulls| SourceChange {
+        concurrent_pulls: Some(pulls),
+        ..SourceChange::default()
+    };
+    db.change_source(source, at_most(Some(2))).await.unwrap();
+    let mut pulls = Vec::new();
+    for connection in &connections {
+        pulls.push(db.request_pull(*connection, Trigger::Manual).await.unwrap());
+    }
+    assert_eq!(base.due(5, 100).await.len(), 2);
+    // Whoever claims past Dispatch does not get one more either.
+    let claims = connections.iter().map(|of| db.claim_pull(*of, "w"));
+    let claimed = futures::future::join_all(claims).await;
+    let claimed: Vec<PullId> = claimed.into_iter().filter_map(|of| of.unwrap()).collect();
+    assert_eq!(claimed.len(), 2);
+    assert!(base.due(5, 100).await.is_empty());
+    let waiting: Vec<&PullId> = pulls.iter().filter(|of| !claimed.contains(of)).collect();
+    let queue = db.pull_queue(*waiting[1]).await.unwrap().unwrap();
+    let expected = PullQueue {
+        ahead: 1,
+        at_work: 2,
+        behind: None,
+    };
+    assert_eq!(queue, expected);
+    assert_eq!(db.pull_queue(claimed[0]).await.unwrap(), None);
+
+    // One behind another of its connection follows that, and waits for a place too.
+    let first = db.pull(claimed[0]).await.unwrap().connection_id;
+    let next = db.request_pull(first, Trigger::Manual).await.unwrap();
+    let queue = db.pull_queue(next).await.unwrap().unwrap();
+    assert_eq!(queue.behind, Some(claimed[0]));
+    db.end_pull(claimed[0], RunState::Failed, "x")
+        .await
+        .unwrap();
+    assert_eq!(base.due(5, 100).await.len(), 1);
+    let other = db.pull(*waiting[0]).await.unwrap().connection_id;
+    assert_eq!(db.claim_pull(other, "w").await.unwrap(), Some(*waiting[0]));
+    assert_eq!(db.claim_pull(first, "w").await.unwrap(), None);
+    // An attempt that repeats still gets the pull it had.
+    assert_eq!(db.claim_pull(other, "w").await.unwrap(), Some(*waiting[0]));
+    db.change_source(source, at_most(None)).await.unwrap();
+    assert_eq!(db.claim_pull(first, "w").await.unwrap(), Some(next));
 }
 
 async fn held_deletions_are_decided_once(database: TestDb) {

@@ -34,7 +34,7 @@ async fn fill(db: &Db, name: &str) -> model::ConnectionId {
         base_url: format!("https://ehr.example/{name}"),
         identity: format!("ehr.example/{name}"),
         auth: SourceAuth::Smart,
-        requests_per_second: None,
+        limits: crate::SourceLimits::default(),
     };
     let login = OpenLogin {
         login: SourceLogin {

@@ -6,8 +6,9 @@ use sqlx::any::AnyRow;
 
 use crate::call::Tx;
 use crate::logins::{OpenLogin, SourceLogin, read_login};
+use crate::rates::forget_throttling;
 use crate::row::Columns;
-use crate::{Db, Error, Result};
+use crate::{Db, Error, Result, SourceLimits};
 
 /// How a source wants to be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -74,8 +75,8 @@ pub struct NewSource {
     pub identity: String,
     /// How it wants to be asked.
     pub auth: SourceAuth,
-    /// How often, by all workers together; none: as often as they like.
-    pub requests_per_second: Option<u32>,
+    /// What it is to bear.
+    pub limits: SourceLimits,
 }
 
 /// A FHIR R4 server or patient portal.
@@ -93,8 +94,9 @@ pub struct Source {
     pub auth: SourceAuth,
     /// How it is logged in to, where it gives out tokens.
     pub login: Option<SourceLogin>,
-    /// How often it may be asked a second, by all workers together.
-    pub requests_per_second: Option<u32>,
+    /// What it is to bear.
+    #[serde(flatten)]
+    pub limits: SourceLimits,
     /// The types that are asked for, where not all are.
     pub types: Option<Vec<String>>,
     /// Whether it is pulled from.
@@ -109,8 +111,13 @@ pub struct SourceChange<'a> {
     /// Where its API begins; its identity stays.
     pub base_url: Option<&'a str>,
     /// How often it may be asked a second, or that workers ask as often as they like.
-    /// A pull at work takes it over with its next step.
+    /// A pull at work takes it over with its next step; what throttling has left of the
+    /// rate is forgotten.
     pub requests_per_second: Option<Option<u32>>,
+    /// Its requests that may wait for an answer, or that the workers' settings decide.
+    pub concurrent_requests: Option<Option<u32>>,
+    /// Its pulls that may be at work, or that the workers' settings decide.
+    pub concurrent_pulls: Option<Option<u32>>,
     /// Which types are asked for, or that all are. What a type brought before stays.
     pub types: Option<Option<&'a [String]>>,
     /// Whether it is pulled from.
@@ -122,8 +129,8 @@ pub struct SourceChange<'a> {
     pub seen: Option<&'a Source>,
 }
 
-const COLUMNS: &str =
-    "id, name, base_url, identity, auth, login, requests_per_second, types, enabled, created_at";
+const COLUMNS: &str = "id, name, base_url, identity, auth, login, requests_per_second, concurrent_requests, \
+     concurrent_pulls, types, enabled, created_at";
 
 fn read(row: &AnyRow) -> Result<Source> {
     Ok(Source {
@@ -133,25 +140,18 @@ fn read(row: &AnyRow) -> Result<Source> {
         identity: row.text("identity")?,
         auth: row.word("auth")?,
         login: read_login(row)?,
-        requests_per_second: rate(row)?,
+        limits: SourceLimits::read(row)?,
         types: types(row)?,
         enabled: row.flag("enabled")?,
         created_at: row.time("created_at")?,
     })
 }
 
-/// The rate of a source, in a row that has it.
-pub(crate) fn rate(row: &AnyRow) -> Result<Option<u32>> {
-    let rate = row.optional_count("requests_per_second")?;
-    rate.map(|rate| u32::try_from(rate).map_err(|_| crate::row::corrupt("requests_per_second")))
-        .transpose()
-}
-
 /// Writes the row of a source.
 pub(crate) async fn insert(tx: &mut Tx<'_>, id: SourceId, new: &NewSource) -> Result<()> {
     sqlx::query(
-        "INSERT INTO sources (id, name, base_url, identity, auth, enabled, created_at, requests_per_second) \
-         VALUES ($1, $2, $3, $4, $5, 1, $6, $7)",
+        "INSERT INTO sources (id, name, base_url, identity, auth, enabled, created_at, requests_per_second, \
+         concurrent_requests, concurrent_pulls) VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9)",
     )
     .bind(id.to_string())
     .bind(&new.name)
@@ -159,7 +159,9 @@ pub(crate) async fn insert(tx: &mut Tx<'_>, id: SourceId, new: &NewSource) -> Re
     .bind(&new.identity)
     .bind(new.auth.as_str())
     .bind(Timestamp::now().0)
-    .bind(new.requests_per_second.map(i64::from))
+    .bind(new.limits.requests_per_second.map(i64::from))
+    .bind(new.limits.concurrent_requests.map(i64::from))
+    .bind(new.limits.concurrent_pulls.map(i64::from))
     .execute(&mut **tx)
     .await
     .map_err(|error| {
@@ -235,22 +237,41 @@ impl Db {
         if change.seen.is_some_and(|seen| *seen != source) {
             return Err(Error::Changed);
         }
-        let rate = change.requests_per_second;
+        let limits = changed(source.limits, &change);
         let types = change.types.unwrap_or(source.types.as_deref());
         sqlx::query(
-            "UPDATE sources SET base_url = $1, requests_per_second = $2, enabled = $3, types = $4 WHERE id = $5",
+            "UPDATE sources SET base_url = $1, requests_per_second = $2, enabled = $3, types = $4, \
+             concurrent_requests = $5, concurrent_pulls = $6 WHERE id = $7",
         )
         .bind(change.base_url.unwrap_or(&source.base_url))
-        .bind(rate.unwrap_or(source.requests_per_second).map(i64::from))
+        .bind(limits.requests_per_second.map(i64::from))
         .bind(i64::from(change.enabled.unwrap_or(source.enabled)))
         .bind(types.map(|types| crate::row::json(&types)))
+        .bind(limits.concurrent_requests.map(i64::from))
+        .bind(limits.concurrent_pulls.map(i64::from))
         .bind(id.to_string())
         .execute(&mut *tx)
         .await?;
+        if change.requests_per_second.is_some() {
+            forget_throttling(&mut tx, id).await?;
+        }
         if let Some(login) = change.login {
             self.replace_login(&mut tx, id, login).await?;
         }
         self.commit(tx, id).await
+    }
+}
+
+/// The limits as they are after a change.
+fn changed(before: SourceLimits, change: &SourceChange<'_>) -> SourceLimits {
+    SourceLimits {
+        requests_per_second: change
+            .requests_per_second
+            .unwrap_or(before.requests_per_second),
+        concurrent_requests: change
+            .concurrent_requests
+            .unwrap_or(before.concurrent_requests),
+        concurrent_pulls: change.concurrent_pulls.unwrap_or(before.concurrent_pulls),
     }
 }
 

@@ -37,5 +37,5 @@ pub use error::{Error, Host};
 pub use fan_out::{FanOut, fan_out};
 pub use page::{Page, cursor_hash, split_page};
 pub use reference::reference_target;
-pub use request::{Auth, Limits, NoTurn, Pace, Secret};
+pub use request::{Answered, Auth, Limits, NoTurn, Pace, Secret};
 pub use said::{Categories, Demand, Said};

@@ -5,7 +5,7 @@
 //! elsewhere are not followed.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use guard::{BodyError, Bounds, Client, Guard, Redirects};
@@ -18,7 +18,7 @@ use crate::auth::{NoToken, Token, TokenSource};
 use crate::base::Base;
 use crate::error::Error;
 use crate::header;
-use crate::request::{Auth, Limits, NoTurn, Pace, Secret};
+use crate::request::{Answered, Auth, Limits, NoTurn, Pace, Secret};
 use crate::said::Said;
 
 /// Redirects followed within the origin.
@@ -119,7 +119,7 @@ impl Transport {
 
     async fn ask(&self, url: Url, credentials: Option<HeaderValue>) -> Result<Answer, Error> {
         if let Some(pace) = &self.pace {
-            pace.turn().await.map_err(|NoTurn| Error::NoTurn)?;
+            pace.turn().await.map_err(|why| self.no_turn(why))?;
         }
         let started = Instant::now();
         // HAPI answers a search that it was asked a minute ago with what it found then,
@@ -142,6 +142,13 @@ impl Transport {
             .map_err(|error| self.unsent(error))?;
         let status = response.status().as_u16();
         let answer = self.answer(response, status).await;
+        if let Some(pace) = &self.pace {
+            pace.answered(Answered {
+                took: started.elapsed(),
+                throttled: throttled(&answer),
+            })
+            .await;
+        }
         let bytes = if let Ok(Answer::Body { body, .. }) = &answer {
             body.len()
         } else {
@@ -220,6 +227,17 @@ impl Transport {
         }
     }
 
+    fn no_turn(&self, why: NoTurn) -> Error {
+        match why {
+            NoTurn::Unknown => Error::NoTurn,
+            NoTurn::Later { after, is_held } => Error::NotYet {
+                host: Arc::clone(&self.base.host),
+                after,
+                is_held,
+            },
+        }
+    }
+
     fn no_token(&self, why: NoToken) -> Error {
         let host = Arc::clone(&self.base.host);
         match why {
@@ -241,6 +259,14 @@ impl Transport {
             timeout,
             source,
         }
+    }
+}
+
+/// Whether a source wants to be left alone, and for how long.
+fn throttled(answer: &Result<Answer, Error>) -> Option<Option<Duration>> {
+    match answer {
+        Err(Error::Throttled { retry_after, .. }) => Some(*retry_after),
+        _ => None,
     }
 }
 

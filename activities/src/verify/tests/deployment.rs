@@ -85,7 +85,7 @@ impl Deployment {
             base_url: base.clone(),
             identity: base,
             auth: SourceAuth::None,
-            requests_per_second: None,
+            limits: db::SourceLimits::default(),
         };
         let source_id = db.add_source(&source).await.unwrap();
         let mut connections = Vec::new();

@@ -13,8 +13,8 @@ use super::pulls::{NOTHING_HELD, settle, settling};
 use super::{Scene, step};
 use crate::testing::TestDb;
 use crate::{
-    BackOff, ChunkCommit, Db, Error, PublicationCommit, RunKind, Source, SourceChange, StepRef,
-    UndecidedPlan,
+    BackOff, ChunkCommit, Db, Error, PublicationCommit, RunKind, Source, SourceChange,
+    SourceLimits, StepRef, UndecidedPlan,
 };
 
 crate::on_both!(
@@ -106,6 +106,8 @@ async fn all_that_is_asked_of_a_source(db: &Db) {
     let moved = SourceChange {
         base_url: Some("https://new/fhir"),
         requests_per_second: Some(Some(7)),
+        concurrent_requests: Some(Some(3)),
+        concurrent_pulls: Some(Some(2)),
         types: Some(None),
         enabled: Some(false),
         login: None,
@@ -113,10 +115,14 @@ async fn all_that_is_asked_of_a_source(db: &Db) {
     };
     db.change_source(source.id, moved).await.unwrap();
     let now = db.source("portal").await.unwrap();
-    let (rate, base_url) = (now.requests_per_second, now.base_url.as_str());
+    let limits = SourceLimits {
+        requests_per_second: Some(7),
+        concurrent_requests: Some(3),
+        concurrent_pulls: Some(2),
+    };
     assert_eq!(
-        (rate, base_url, now.enabled),
-        (Some(7), "https://new/fhir", false)
+        (now.limits, now.base_url.as_str(), now.enabled),
+        (limits, "https://new/fhir", false)
     );
     // Whoever has not seen that changes nothing.
     let late = db.change_source(source.id, moved).await;
