@@ -37,6 +37,7 @@ mod s3;
 mod secrets;
 mod segments;
 mod soaks;
+mod source_limits;
 mod source_rate;
 mod ssrf;
 mod temporal_view;
