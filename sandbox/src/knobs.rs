@@ -49,6 +49,14 @@ pub struct Knobs {
     pub times_out_above_count: BTreeMap<String, usize>,
     /// These resources (`Type/id`) are broken on their way out.
     pub breaks: BTreeMap<String, Break>,
+    /// Searches of these types give everything, whatever `_lastUpdated` asks for.
+    pub ignores_last_updated: BTreeSet<String>,
+    /// The self link of searches of these types does not name `_lastUpdated`.
+    pub hides_last_updated: BTreeSet<String>,
+    /// Searches of these types that name `_lastUpdated` are refused with 400.
+    pub refuses_last_updated: BTreeSet<String>,
+    /// How far the portal's clock is ahead, in seconds: in `Date`, and in the times of what is written to it.
+    pub clock_ahead_s: i64,
 }
 
 /// What a search must name beside the patient.

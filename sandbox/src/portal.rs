@@ -164,9 +164,21 @@ impl Portal {
     }
 
     pub(crate) fn try_put(&self, raw: &[u8]) -> anyhow::Result<()> {
-        let row = read_row(raw)?;
+        let row = read_row(raw)?.written_at(self.now_us());
         self.inner.data.write().expect("no writer panics").put(row);
         Ok(())
+    }
+
+    /// The time by the portal's clock, as `lastUpdated` has it.
+    pub fn now(&self) -> String {
+        let now = jiff::Timestamp::from_microsecond(self.now_us());
+        now.map_or_else(|_| String::new(), |now| now.to_string())
+    }
+
+    fn now_us(&self) -> i64 {
+        let ahead = self.knob_state().knobs.clock_ahead_s;
+        let now = jiff::Timestamp::now().as_microsecond();
+        now.saturating_add(ahead.saturating_mul(1_000_000))
     }
 
     /// Removes a resource with all its versions: a read of it answers 410 from now on. Returns whether it existed.

@@ -81,10 +81,23 @@ async fn gate(State(app): State<App>, request: Request, next: Next) -> Response 
         .extensions_mut()
         .remove()
         .map_or_else(Vec::new, |Contents(served)| served);
+    if let Some(date) = date(&app) {
+        response.headers_mut().insert(header::DATE, date);
+    }
     let status = response.status().as_u16();
     tracing::debug!(method, status, resources = resources.len(), "answered");
     app.portal.log_mut().append(method, path, status, resources);
     response
+}
+
+/// The `Date` of an answer, where the portal's clock is wrong.
+fn date(app: &App) -> Option<header::HeaderValue> {
+    if app.portal.knob_state().knobs.clock_ahead_s == 0 {
+        return None;
+    }
+    let now: jiff::Timestamp = app.portal.now().parse().ok()?;
+    let text = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    header::HeaderValue::try_from(text).ok()
 }
 
 async fn admit(app: &App, request: Request, next: Next) -> Response {

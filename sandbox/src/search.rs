@@ -57,6 +57,11 @@ pub(crate) async fn search(
         return Err(outcome(504, "The page took too long to make."));
     }
     let filter = demanded(&knobs, &ty, &params)?;
+    let last_updated = params.get(LAST_UPDATED);
+    let since = match last_updated {
+        Some(asked) => Some(since(&knobs, &ty, asked)?),
+        None => None,
+    };
     let base = base_of(&app, &headers);
     let mut self_url = base.clone();
     if let Ok(mut segments) = self_url.path_segments_mut() {
@@ -69,12 +74,17 @@ pub(crate) async fn search(
     if let Some((parameter, value)) = &filter {
         self_url.query_pairs_mut().append_pair(parameter, value);
     }
+    if let Some(asked) = last_updated.filter(|_| !knobs.hides_last_updated.contains(&ty)) {
+        self_url.query_pairs_mut().append_pair(LAST_UPDATED, asked);
+    }
+    let is_ignored = knobs.ignores_last_updated.contains(&ty);
     let search = app.portal.next_search();
     let cursor = Cursor {
         search,
         ty,
         patient,
         filter,
+        since_us: since.filter(|_| !is_ignored),
         count,
         page: 1,
         from: 0,
@@ -85,6 +95,34 @@ pub(crate) async fn search(
 
 /// The parameters beside the patient by which a search may ask.
 const FILTERS: [&str; 4] = ["category", "intent", "status", "lifecycle-status"];
+
+/// The parameter by which a search asks for what was written since.
+const LAST_UPDATED: &str = "_lastUpdated";
+
+/// Since when, in microseconds since 1970: `ge` and an instant.
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer, as the handlers give it"
+)]
+fn since(knobs: &Knobs, ty: &str, asked: &str) -> Result<i64, Response> {
+    if knobs.refuses_last_updated.contains(ty) {
+        return Err(issue(
+            400,
+            "not-supported",
+            "The search parameter _lastUpdated is not supported.",
+        ));
+    }
+    asked
+        .strip_prefix("ge")
+        .and_then(|at| at.parse::<jiff::Timestamp>().ok())
+        .map(jiff::Timestamp::as_microsecond)
+        .ok_or_else(|| {
+            outcome(
+                400,
+                "The parameter _lastUpdated is no `ge` with an instant.",
+            )
+        })
+}
 
 /// What a search names beside the patient, or the refusal of one that does not name
 /// what it must.
@@ -165,6 +203,12 @@ fn serve_page(app: &App, base: &Url, self_url: Url, cursor: &Cursor) -> Response
     let is_shown = |(_, row): &(usize, &Arc<Row>)| {
         if let Some((parameter, value)) = &cursor.filter
             && !row.matches(parameter, value)
+        {
+            return false;
+        }
+        if cursor
+            .since_us
+            .is_some_and(|since| !row.is_written_since(since))
         {
             return false;
         }
