@@ -29,6 +29,13 @@ impl TypeNote {
     /// The source refused these values.
     pub const VALUES_REFUSED: &'static str = "values_refused";
 
+    /// The source does not say what has changed, so everything was asked for.
+    pub const UNFILTERED: &'static str = "unfiltered";
+    /// Copies that carry less than the resource: masked, redacted or a part.
+    pub const MASKED: &'static str = "masked";
+    /// Of these, the ones that did not replace what is known whole.
+    pub const MASKED_LEFT_OUT: &'static str = "masked_left_out";
+
     /// A remark that counts.
     #[must_use]
     pub fn counted(code: &str, count: u64) -> Self {

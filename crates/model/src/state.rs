@@ -130,6 +130,8 @@ words!(
         Retry = "retry",
         /// The database was restored from a copy and put right.
         Recovered = "recovered",
+        /// The schedule of the source or the connection said so.
+        Scheduled = "scheduled",
     }
 );
 
@@ -156,6 +158,16 @@ words!(
         Fetch = "fetch",
         /// It settles deletions that were held and have been accepted.
         AcceptDeletes = "accept_deletes",
+    }
+);
+
+words!(
+    /// What a pull asked a source for of one resource type.
+    PullMode, "mode of a type" {
+        /// All there is: absence from it may be evidence of a deletion.
+        Full = "full",
+        /// What has changed since it was last had: absence says nothing.
+        Updated = "updated",
     }
 );
 

@@ -56,6 +56,8 @@ pub struct FirstPage {
     pub value: usize,
     /// `_count`; none: that of the limits.
     pub count: Option<u32>,
+    /// Only what has changed since then, by the source's clock; none: everything.
+    pub since: Option<Timestamp>,
 }
 
 impl SourceClient {
@@ -144,6 +146,11 @@ impl SourceClient {
             .and_then(|of| Some((&of.parameter, of.values.get(at.value)?)));
         if let Some((parameter, value)) = value {
             query += &format!("&{parameter}={}", encode(value));
+        }
+        if let Some(since) = at.since {
+            // `ge`, and whole seconds: servers that keep no fractions would miss the rest
+            // of a second.
+            query += &format!("&_lastUpdated=ge{}", encode(&since.to_second()));
         }
         if !plan.without_count {
             let count = at.count.unwrap_or(self.transport.limits.page_size);
