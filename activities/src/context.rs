@@ -36,6 +36,10 @@ pub struct Limits {
     pub back_off: BackOff,
     /// Steps that talk to one source at the same time.
     pub source_slots: u64,
+    /// How long after a type was had whole it is asked for whole again.
+    pub full_pull_after: Duration,
+    /// How far a search for changes goes back behind the newest that is had.
+    pub pull_overlap: Duration,
     /// The upkeep.
     pub maintain: MaintainLimits,
 }

@@ -34,6 +34,8 @@ mod probe_test;
 mod pull;
 mod pull_absences;
 mod pull_closure;
+mod pull_coverage;
+mod pull_modes;
 mod pull_pages;
 mod pull_plan;
 #[cfg(test)]
@@ -45,6 +47,8 @@ mod pull_settle;
 mod pull_stream;
 #[cfg(test)]
 mod pull_tests;
+mod pull_updates;
+mod pull_watermarks;
 pub mod recover;
 pub mod register;
 mod settle_seq;

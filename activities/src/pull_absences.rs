@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt;
-use model::{ObjectKey, RawResource, Reason, Timestamp, TypeOutcome};
+use model::{ObjectKey, PullMode, RawResource, Reason, Timestamp, TypeOutcome};
 use records::{Absences, Index, IndexEntry, StagingWriter};
 use source::{ReadOutcome, SourceClient};
 use steps::{HeldReceipt, PullStepReceipt};
@@ -90,7 +90,8 @@ pub(crate) async fn run(
 }
 
 /// The types that this pull had whole, asked for as in the last pull that had
-/// them whole: absence says nothing where the question was another.
+/// them whole: absence says nothing where the question was another, or only for what
+/// has changed.
 async fn asked_alike(fetch: &Fetch<'_>) -> Result<BTreeSet<String>, Failure> {
     let db = &fetch.context.db;
     let before = db.type_watermarks(fetch.input.connection_id).await?;
@@ -99,8 +100,10 @@ async fn asked_alike(fetch: &Fetch<'_>) -> Result<BTreeSet<String>, Failure> {
     let lines = receipts.into_iter().flat_map(|(_, receipt)| receipt.types);
     Ok(lines
         .filter(|line| line.outcome == Some(TypeOutcome::Complete))
+        .filter(|line| line.mode != Some(PullMode::Updated))
         .filter(|line| {
-            line.plan_hash.is_some() && line.plan_hash.as_ref() == before.get(&line.resource_type)
+            let before = before.get(&line.resource_type);
+            line.plan_hash.is_some() && line.plan_hash.as_ref() == before.map(|of| &of.plan_hash)
         })
         .map(|line| line.resource_type)
         .collect())
@@ -163,6 +166,7 @@ async fn read_type(
             }
             Confirmed::There(resource) => {
                 fetch.staging.push(&resource, Timestamp::now())?;
+                line.look_at(&resource);
                 line.fetched += 1;
                 (unproven, progress.waits) = (0, 0);
             }

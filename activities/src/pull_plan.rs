@@ -9,6 +9,7 @@ use steps::{PlanPull, PullPlan, StepTitle};
 
 use crate::Context;
 use crate::failure::Failure;
+use crate::pull_modes::Modes;
 use crate::pull_progress::{StepProgress, Stream, decode, encode};
 use crate::source_verdicts::{Asked, SourceVerdict, on_source};
 
@@ -63,6 +64,7 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
         .db
         .source_plans(connection.summary.source_id)
         .await?;
+    let modes = Modes::of(context, &connection, input.pull_id).await?;
     let groups = group(plan, input.step_count.max(1) as usize);
     let mut plan = PullPlan {
         steps: Vec::new(),
@@ -80,7 +82,7 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
         let progress = StepProgress {
             streams: streams
                 .into_iter()
-                .map(|plan| stream(plan, &learned))
+                .map(|plan| modes.choose(stream(plan, &learned)))
                 .collect(),
             staging_count: 0,
         };

@@ -3,7 +3,10 @@
 
 mod broken;
 mod errors;
+mod masked;
 mod paging;
 mod plans;
 mod random;
 mod scene;
+mod updates;
+mod whole;

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::{Timestamp, TypeNote, TypeOutcome, content_hash};
+use model::{RawResource, Timestamp, TypeNote, TypeOutcome, content_hash, is_masked};
 use serde::{Deserialize, Serialize};
 use source::{Access, StreamPlan};
 use steps::TypeProgress;
 
 use crate::failure::Failure;
 use crate::pull_queries::Queries;
+use crate::pull_updates::Updates;
 use crate::source_verdicts::Asked;
 
 /// New starts of a stream whose cursor expired.
@@ -60,6 +61,9 @@ pub(crate) struct Stream {
     /// How often in a row the source did not answer in time.
     #[serde(default)]
     pub(crate) timeouts: u32,
+    /// Where it stands with the changes of its type.
+    #[serde(default)]
+    pub(crate) updates: Updates,
 }
 
 /// The counts of a type, and how it ended.
@@ -72,6 +76,8 @@ pub(crate) struct Line {
     pub(crate) rejected: u64,
     /// Of the rejected, how many for which reason, by its code.
     pub(crate) reasons: BTreeMap<String, u64>,
+    /// Of the others, how many are masked copies.
+    pub(crate) masked: u64,
     pub(crate) outcome: Option<TypeOutcome>,
     pub(crate) error_code: Option<String>,
 }
@@ -91,6 +97,7 @@ impl Stream {
             count: None,
             cursor_at: None,
             timeouts: 0,
+            updates: Updates::default(),
         }
     }
 
@@ -100,6 +107,7 @@ impl Stream {
         line.notes.splice(0..0, self.notes());
         TypeProgress {
             plan_hash: Some(plan_hash(&self.plan)),
+            mode: Some(self.mode()),
             ..line
         }
     }
@@ -167,6 +175,11 @@ impl Stream {
 }
 
 impl Line {
+    /// Counts a resource that is staged, where it is a masked copy.
+    pub(crate) fn look_at(&mut self, resource: &RawResource) {
+        self.masked += u64::from(is_masked(&resource.text));
+    }
+
     pub(crate) fn give_up(&mut self, code: &str) {
         self.outcome = Some(TypeOutcome::GaveUp);
         self.error_code = Some(code.to_owned());
@@ -182,17 +195,20 @@ impl Line {
             outcome: self.outcome,
             error_code: self.error_code.clone(),
             plan_hash: None,
+            mode: None,
             notes: self
                 .reasons
                 .iter()
-                .map(|(code, count)| TypeNote::counted(code, *count))
+                .map(|(code, count)| (code.as_str(), *count))
+                .chain((self.masked > 0).then_some((TypeNote::MASKED, self.masked)))
+                .map(|(code, count)| TypeNote::counted(code, count))
                 .collect(),
         }
     }
 }
 
 /// A hash of how a type is asked for. A plan names no patient.
-fn plan_hash(plan: &StreamPlan) -> String {
+pub(crate) fn plan_hash(plan: &StreamPlan) -> String {
     // A plan has no `meta`, so this is SHA-256, cut, over its JSON.
     content_hash(&encode(plan)).to_string()
 }

@@ -17,6 +17,7 @@ use url::Url;
 use crate::failure::Failure;
 use crate::pull_absences::Pause;
 use crate::pull_closure::{ROUNDS_MAX, TARGETS_MAX, Target, target_hash, targets};
+use crate::pull_modes::updated_types;
 use crate::pull_pages::Fetch;
 use crate::pull_progress::{ReferenceProgress, decode, encode};
 use crate::pull_stream::FAILURES_MAX;
@@ -88,7 +89,8 @@ async fn read(
 }
 
 /// Reads the references that are left: those of what the searches gave, then those
-/// of what was read, a few rounds deep.
+/// of what was read, a few rounds deep. What is known of a type that was asked for its
+/// changes needs no read.
 async fn read_references(
     fetch: &mut Fetch<'_>,
     progress: &mut ReferenceProgress,
@@ -96,10 +98,18 @@ async fn read_references(
     base: &Url,
     index: &Index,
 ) -> Result<Option<Pause>, Failure> {
+    let updated = updated_types(fetch).await?;
+    let is_known = |target: &Target| {
+        updated.contains(&target.0)
+            && index
+                .get(&target.0, &target.1)
+                .is_some_and(|entry| !entry.is_tombstone)
+    };
     while progress.round < ROUNDS_MAX {
         let mut found = targets(fetch.context, fetch.input, base, progress.round).await?;
         found.retain(|target| {
             !progress.asked.contains(&target_hash(&target.0, &target.1))
+                && !is_known(target)
                 && progress.last.as_ref().is_none_or(|last| target > last)
         });
         if found.is_empty() && progress.last.is_none() {
@@ -219,6 +229,7 @@ fn take(
     match read {
         Ok(ReadOutcome::Found(resource)) => {
             fetch.staging.push(&resource, Timestamp::now())?;
+            line.look_at(&resource);
             line.fetched += 1;
         }
         Ok(ReadOutcome::Gone) => {

@@ -52,6 +52,12 @@ impl Fetch<'_> {
             match ask(client, stream, &connection.source_patient_id).await {
                 Ok(page) => {
                     (stream.waits, stream.failures, stream.timeouts) = (0, 0, 0);
+                    if stream.refuses_updates(&page) {
+                        // Nothing of it is kept: it answers another question.
+                        stream.line.pages += 1;
+                        self.pages += 1;
+                        continue;
+                    }
                     let url = url_of(client, stream, &connection.source_patient_id);
                     self.take(stream, &url, page)?;
                     if self.staging.ready() {
@@ -63,7 +69,11 @@ impl Fetch<'_> {
                         return Err(self.reconnect(client, connection, code, error).await?);
                     }
                     SourceVerdict::AskOtherwise(code) => {
-                        if let Some((status, said)) = refusal(&error) {
+                        if let Some((status, said)) = refusal(&error)
+                            // It may be `_lastUpdated` that is refused; 404 may pass.
+                            && !stream.ask_for_all(status != 404)
+                        {
+                            stream.updates.is_unfiltered = false;
                             stream.refuse(status, said, code);
                         }
                     }
@@ -97,6 +107,9 @@ impl Fetch<'_> {
                             continue;
                         }
                         if stream.failures >= tries {
+                            if is_failed(&error) && stream.ask_for_all(true) {
+                                continue;
+                            }
                             stream.stop(TypeOutcome::GaveUp, code);
                             continue;
                         }
@@ -137,6 +150,10 @@ impl Fetch<'_> {
     async fn learn(&self, connection: &Connection, stream: &Stream) -> Result<(), Failure> {
         let (db, source) = (&self.context.db, connection.summary.source_id);
         let resource_type = &stream.plan.resource_type;
+        if stream.is_found_unfiltered() {
+            db.remember_unfiltered(source, resource_type, PLAN_TIME_TO_LIVE)
+                .await?;
+        }
         match stream.lesson() {
             Lesson::Nothing => {}
             Lesson::Forget => db.forget_source_plan(source, resource_type).await?,
@@ -153,8 +170,10 @@ impl Fetch<'_> {
     fn take(&mut self, stream: &mut Stream, url: &str, page: source::Page) -> Result<(), Failure> {
         self.pages += 1;
         let now = Timestamp::now();
+        stream.note_changes(&page);
         for resource in &page.resources {
             self.staging.push(resource, now)?;
+            stream.line.look_at(resource);
         }
         let line = &mut stream.line;
         line.pages += 1;
@@ -190,6 +209,12 @@ fn refusal(error: &source::Error) -> Option<(u16, &source::Said)> {
         | source::Error::Failed { status, said, .. } => Some((*status, said)),
         _ => None,
     }
+}
+
+/// Whether the server itself says that it failed: as some do at a parameter that they
+/// do not know.
+fn is_failed(error: &source::Error) -> bool {
+    matches!(error, source::Error::Failed { .. })
 }
 
 fn is_timeout(error: &source::Error) -> bool {

@@ -116,6 +116,8 @@ impl App {
             ("guard.allow".to_owned(), "127.0.0.1/32".to_owned()),
             ("worker.linger_ms".to_owned(), "300".to_owned()),
             ("worker.dispatch_interval_ms".to_owned(), "200".to_owned()),
+            // What tests say of a pull holds of one that asks for everything.
+            ("worker.full_pull_after_ms".to_owned(), "0".to_owned()),
         ];
         settings.extend(own_settings.clone());
         Ok(Self {

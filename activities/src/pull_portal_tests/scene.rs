@@ -114,9 +114,19 @@ impl Scene {
         }
     }
 
+    /// As [`Self::pull`], for everything.
+    pub(crate) async fn full_pull(&self) -> Pulled {
+        let asked = self
+            .db()
+            .request_full_pull(self.connection, Trigger::Manual);
+        asked.await.unwrap();
+        self.pull().await
+    }
+
     /// As [`Self::pull`]; a final failure ends it.
     pub(crate) async fn try_pull(&self) -> Result<Pulled, Failure> {
         let from = self.portal().log().len();
+        // One that is queued already is joined.
         let asked = self.db().request_pull(self.connection, Trigger::Manual);
         asked.await.unwrap();
         let claimed = self.db().claim_pull(self.connection, "chain").await;
@@ -195,6 +205,12 @@ impl Scene {
     /// Fails unless the latest view is what the oracle says, and of types that several
     /// patients share, what was referred to once: that it no longer is proves nothing.
     pub(crate) async fn assert_whole(&self) {
+        let extra = self.beyond_whole().await;
+        assert!(extra.is_empty(), "not expected: {extra:?}");
+    }
+
+    /// As [`Self::assert_whole`], but for what is there beyond: returns that.
+    pub(crate) async fn beyond_whole(&self) -> Vec<(String, String)> {
         let expected: BTreeMap<_, _> = self
             .portal()
             .expected(&self.patient)
@@ -207,14 +223,11 @@ impl Scene {
             .filter(|(key, hash)| latest.get(key) != Some(hash))
             .map(|(key, _)| key)
             .collect();
-        let extra: Vec<_> = latest
-            .keys()
+        assert!(missing.is_empty(), "missing or another: {missing:?}");
+        latest
+            .into_keys()
             .filter(|key| !expected.contains_key(key) && !is_shared_type(&key.0))
-            .collect();
-        assert!(
-            missing.is_empty() && extra.is_empty(),
-            "missing or another: {missing:?}; not expected: {extra:?}"
-        );
+            .collect()
     }
 }
 
@@ -223,6 +236,11 @@ impl Pulled {
     pub(crate) fn end(&self, resource_type: &str) -> (&'static str, Option<&str>) {
         let of = &self.types[resource_type];
         (of.outcome.as_str(), of.error_code.as_deref())
+    }
+
+    /// What was asked for of a type.
+    pub(crate) fn mode(&self, resource_type: &str) -> Option<&'static str> {
+        self.types[resource_type].mode.map(model::PullMode::as_str)
     }
 
     /// The codes of what is said of a type, with the counts.
@@ -257,6 +275,12 @@ pub(crate) fn answer(status: u16, body: Body) -> Answer {
 /// An observation of the patient's.
 pub(crate) fn observation(id: &str, rest: &str) -> String {
     resource("Observation", id, rest)
+}
+
+/// A resource of the patient's that says when it changed.
+pub(crate) fn stamped(resource_type: &str, id: &str, at: &str, rest: &str) -> String {
+    let rest = format!(r#","meta":{{"lastUpdated":"{at}"}}{rest}"#);
+    resource(resource_type, id, &rest)
 }
 
 /// A resource of the patient's.

@@ -8,7 +8,7 @@ use model::{ConnectionId, HeldState, PullCounts, PullId, RunState, Timestamp, Tr
 use crate::testing::TestDb;
 use crate::{
     Db, Error, HeldChange, NewConnection, NewHold, NewSource, RunKind, SettleCommit, SourceAuth,
-    StepClaim, StepRef,
+    StepClaim, StepRef, WatermarkChange,
 };
 
 const TERM: Duration = Duration::from_secs(40);
@@ -17,6 +17,7 @@ crate::on_both!(
     a_subject_has_its_share_of_slots_and_no_more,
     each_source_has_its_turn,
     held_deletions_are_decided_once,
+    a_watermark_goes_on_and_is_forgotten,
     only_what_did_not_get_everything_is_retried,
 );
 
@@ -65,6 +66,20 @@ impl Base {
 
     /// A pull that has settled, and holds deletions.
     async fn settled(&self, connection: ConnectionId, held: HeldChange) -> PullId {
+        let whole = WatermarkChange {
+            whole: Some("hash".to_owned()),
+            had_to: None,
+        };
+        self.settled_with(connection, held, whole).await
+    }
+
+    /// As [`Self::settled`], with what becomes of the watermark of conditions.
+    async fn settled_with(
+        &self,
+        connection: ConnectionId,
+        held: HeldChange,
+        watermark: WatermarkChange,
+    ) -> PullId {
         let db = &self.db;
         let pull = db.claim_pull(connection, "w").await.unwrap().unwrap();
         let step = StepRef {
@@ -87,7 +102,7 @@ impl Base {
             types: BTreeMap::new(),
             counts: PullCounts::default(),
             state: RunState::Partial,
-            had_whole: BTreeMap::from([("Condition".to_owned(), "hash".to_owned())]),
+            watermarks: BTreeMap::from([("Condition".to_owned(), watermark)]),
             held,
             error_code: None,
             receipt: &(),
@@ -181,7 +196,9 @@ async fn held_deletions_are_decided_once(database: TestDb) {
     };
     let first = base.holding(connection).await;
     let watermarks = db.type_watermarks(connection).await.unwrap();
-    assert_eq!(watermarks["Condition"], "hash");
+    assert_eq!(watermarks["Condition"].plan_hash, "hash");
+    let held = db.held_types(connection).await.unwrap();
+    assert!(held.iter().eq(["Condition"]));
 
     // A later pull replaces what was held before.
     let second = base.holding(connection).await;
@@ -244,4 +261,42 @@ async fn only_what_did_not_get_everything_is_retried(database: TestDb) {
     assert_eq!(retried.retry_of, Some(asked));
     assert_eq!(retried.triggers[0].reason, Trigger::Retry);
     assert_eq!(db.retry_pull(asked).await.unwrap(), retry);
+}
+
+async fn a_watermark_goes_on_and_is_forgotten(database: TestDb) {
+    let base = Base::new(database).await;
+    let (db, connection) = (&base.db, base.connections("a", 1).await[0]);
+    let settle = async |whole: Option<&str>, had_to: Option<i64>| {
+        db.request_pull(connection, Trigger::Manual).await.unwrap();
+        let change = WatermarkChange {
+            whole: whole.map(str::to_owned),
+            had_to: had_to.map(Timestamp),
+        };
+        base.settled_with(connection, HeldChange::Replace(None), change)
+            .await;
+        let known = db.type_watermarks(connection).await.unwrap();
+        known.get("Condition").cloned()
+    };
+    // Of what was never had whole there is none.
+    assert_eq!(settle(None, Some(5)).await, None);
+    let first = settle(Some("one"), Some(5)).await.unwrap();
+    assert_eq!(
+        (first.plan_hash.as_str(), first.had_to),
+        ("one", Some(Timestamp(5)))
+    );
+    // Changes bring it further, and leave when it was had whole and how.
+    let further = settle(None, Some(9)).await.unwrap();
+    assert_eq!(further.had_to, Some(Timestamp(9)));
+    assert_eq!(further.completed_at, first.completed_at);
+    let forgotten = settle(None, None).await.unwrap();
+    assert_eq!(
+        (forgotten.plan_hash.as_str(), forgotten.had_to),
+        ("one", None)
+    );
+    let whole = settle(Some("two"), Some(12)).await.unwrap();
+    assert!(whole.completed_at > first.completed_at);
+    db.reconnect(connection, Some("t"), None).await.unwrap();
+    let known = db.type_watermarks(connection).await.unwrap();
+    assert_eq!(known["Condition"].had_to, None);
+    assert!(db.held_types(connection).await.unwrap().is_empty());
 }

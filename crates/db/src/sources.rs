@@ -7,6 +7,7 @@ use sqlx::any::AnyRow;
 use crate::call::Tx;
 use crate::logins::{OpenLogin, SourceLogin, read_login};
 use crate::row::Columns;
+use crate::schedules::interval;
 use crate::{Db, Error, Result};
 
 /// How a source wants to be asked.
@@ -97,6 +98,8 @@ pub struct Source {
     pub requests_per_second: Option<u32>,
     /// The types that are asked for, where not all are.
     pub types: Option<Vec<String>>,
+    /// How often its connections are pulled by a schedule, in seconds; none: not by one.
+    pub pull_interval_s: Option<u32>,
     /// Whether it is pulled from.
     pub enabled: bool,
     /// When it was added.
@@ -113,6 +116,9 @@ pub struct SourceChange<'a> {
     pub requests_per_second: Option<Option<u32>>,
     /// Which types are asked for, or that all are. What a type brought before stays.
     pub types: Option<Option<&'a [String]>>,
+    /// How often its connections are pulled by a schedule, in seconds, or by none; a
+    /// connection's own interval goes first.
+    pub pull_interval_s: Option<Option<u32>>,
     /// Whether it is pulled from.
     pub enabled: Option<bool>,
     /// How it is logged in to. Tokens that it has given stay, and an endpoint that was
@@ -122,8 +128,7 @@ pub struct SourceChange<'a> {
     pub seen: Option<&'a Source>,
 }
 
-const COLUMNS: &str =
-    "id, name, base_url, identity, auth, login, requests_per_second, types, enabled, created_at";
+const COLUMNS: &str = "id, name, base_url, identity, auth, login, requests_per_second, types, pull_interval_s, enabled, created_at";
 
 fn read(row: &AnyRow) -> Result<Source> {
     Ok(Source {
@@ -135,6 +140,7 @@ fn read(row: &AnyRow) -> Result<Source> {
         login: read_login(row)?,
         requests_per_second: rate(row)?,
         types: types(row)?,
+        pull_interval_s: interval(row.optional_count("pull_interval_s")?)?,
         enabled: row.flag("enabled")?,
         created_at: row.time("created_at")?,
     })
@@ -235,15 +241,17 @@ impl Db {
         if change.seen.is_some_and(|seen| *seen != source) {
             return Err(Error::Changed);
         }
-        let rate = change.requests_per_second;
+        let (rate, every) = (change.requests_per_second, change.pull_interval_s);
         let types = change.types.unwrap_or(source.types.as_deref());
         sqlx::query(
-            "UPDATE sources SET base_url = $1, requests_per_second = $2, enabled = $3, types = $4 WHERE id = $5",
+            "UPDATE sources SET base_url = $1, requests_per_second = $2, enabled = $3, types = $4, \
+             pull_interval_s = $5 WHERE id = $6",
         )
         .bind(change.base_url.unwrap_or(&source.base_url))
         .bind(rate.unwrap_or(source.requests_per_second).map(i64::from))
         .bind(i64::from(change.enabled.unwrap_or(source.enabled)))
         .bind(types.map(|types| crate::row::json(&types)))
+        .bind(every.unwrap_or(source.pull_interval_s).map(i64::from))
         .bind(id.to_string())
         .execute(&mut *tx)
         .await?;

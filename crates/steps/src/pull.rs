@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    ConnectionId, PatientId, PullCounts, PullId, PullKind, RunState, TypeNote, TypeOutcome,
+    ConnectionId, PatientId, PullCounts, PullId, PullKind, PullMode, RunState, TypeNote,
+    TypeOutcome,
 };
 use serde::{Deserialize, Serialize};
 use temporalio_common::ActivityError;
@@ -87,6 +88,10 @@ pub struct TypeProgress {
     /// was met by reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_hash: Option<String>,
+    /// What the source was asked for of the type; none where it was met by reference,
+    /// and everything before there were two modes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<PullMode>,
     /// What is to be said of it beside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<TypeNote>,

@@ -13,8 +13,8 @@ use super::pulls::{NOTHING_HELD, settle, settling};
 use super::{Scene, step};
 use crate::testing::TestDb;
 use crate::{
-    BackOff, ChunkCommit, Db, Error, PublicationCommit, RunKind, Source, SourceChange, StepRef,
-    UndecidedPlan,
+    BackOff, ChunkCommit, ConnectionChange, Db, Error, PublicationCommit, RunKind, Source,
+    SourceChange, StepRef, UndecidedPlan,
 };
 
 crate::on_both!(
@@ -82,7 +82,15 @@ async fn all_that_is_asked_of_pulls_and_logs(database: TestDb) {
     assert_eq!(db.connections(None, 5).await.unwrap().len(), 1);
     let found = db.connection(connection).await.unwrap();
     assert_eq!((found.source_patient_id.as_str(), found.token), ("1", None));
-    db.set_connection_enabled(connection, true).await.unwrap();
+    let change = ConnectionChange {
+        enabled: Some(true),
+        pull_interval_s: Some(Some(3_600)),
+        seen: Some(&found.summary),
+    };
+    db.change_connection(connection, change).await.unwrap();
+    let again = db.change_connection(connection, change).await;
+    assert!(matches!(again, Err(Error::Changed)));
+    assert_eq!(db.queue_scheduled_pulls(5).await.unwrap(), 0);
     db.set_needs_reconnect(connection, "unauthorized")
         .await
         .unwrap();
@@ -107,6 +115,7 @@ async fn all_that_is_asked_of_a_source(db: &Db) {
         base_url: Some("https://new/fhir"),
         requests_per_second: Some(Some(7)),
         types: Some(None),
+        pull_interval_s: Some(Some(86_400)),
         enabled: Some(false),
         login: None,
         seen: Some(&source),
@@ -118,6 +127,7 @@ async fn all_that_is_asked_of_a_source(db: &Db) {
         (rate, base_url, now.enabled),
         (Some(7), "https://new/fhir", false)
     );
+    assert_eq!(now.pull_interval_s, Some(86_400));
     // Whoever has not seen that changes nothing.
     let late = db.change_source(source.id, moved).await;
     assert!(matches!(late, Err(Error::Changed)));
