@@ -34,6 +34,7 @@ mod releases;
 mod resumes;
 mod rooms;
 mod s3;
+mod schedules;
 mod secrets;
 mod segments;
 mod soaks;

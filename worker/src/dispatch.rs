@@ -31,6 +31,8 @@ const START_AGAIN: Duration = Duration::from_secs(3);
 /// been silent before.
 const GONE_CHECK: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(20);
+/// How often schedules are looked at; their intervals are minutes at least.
+const SCHEDULES: Duration = Duration::from_secs(10);
 /// How often the marks, a cache, are computed anew.
 const MARKS: Duration = Duration::from_secs(600);
 /// Runs of each kind looked at in a pass.
@@ -45,6 +47,7 @@ pub(crate) async fn run(core: Core, client: Client) {
     // A minute after the start, then every ten: a mark lost to a race is found.
     let mut marks_at = Instant::now() + Duration::from_secs(60);
     let mut gone_at = Instant::now();
+    let mut schedules_at = Instant::now();
     let mut tick = tokio::time::interval(core.settings.worker.dispatch_interval());
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -55,6 +58,12 @@ pub(crate) async fn run(core: Core, client: Client) {
             Err(error) => {
                 tracing::warn!("dispatch cannot reach the database: {error}");
                 continue;
+            }
+        }
+        if Instant::now() >= schedules_at {
+            schedules_at = Instant::now() + SCHEDULES;
+            if let Err(error) = core.db.queue_scheduled_pulls(RUNS_MAX).await {
+                tracing::warn!("dispatch could not queue the pulls that are due: {error}");
             }
         }
         match pass(&core, &client, &mut started).await {

@@ -41,6 +41,10 @@ pub(crate) struct NewPull {
     /// The connection to fetch.
     #[schema(value_type = ConnectionIdSchema)]
     connection_id: ConnectionId,
+    /// Whether to ask for everything, also of types of which the source could say what
+    /// has changed. Such a pull is what finds deletions.
+    #[serde(default)]
+    full: bool,
 }
 
 /// List pulls, newest first
@@ -73,7 +77,13 @@ pub(crate) async fn start(
 ) -> Result<Response, Problem> {
     let id = caller
         .once("pull.start", |db| async move {
-            db.request_pull(body.connection_id, Trigger::Manual).await
+            match body.full {
+                true => {
+                    db.request_full_pull(body.connection_id, Trigger::Manual)
+                        .await
+                }
+                false => db.request_pull(body.connection_id, Trigger::Manual).await,
+            }
         })
         .await?;
     accepted(&app, id, wait).await

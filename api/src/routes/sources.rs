@@ -88,12 +88,19 @@ pub(crate) struct SourceChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     requests_per_second: Option<Option<u32>>,
+    /// How often its connections are pulled by themselves, in seconds; `null`: not by
+    /// themselves. What a connection says for itself goes first.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 900, maximum = 7_776_000, example = 86_400)]
+    pull_interval_s: Option<Option<u32>>,
     /// Another login in the place of the one there is.
     login: Option<LoginBody>,
 }
 
 /// Tells `null` from what is left out.
-fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<u32>>, D::Error> {
+pub(super) fn given<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Option<u32>>, D::Error> {
     whole(from).map(Some)
 }
 
@@ -106,6 +113,14 @@ fn check_rate(rate: Option<u32>) -> Result<Option<u32>, Problem> {
     }
     let detail = format!("`requests_per_second` is a whole number from 1 to {RATE_MAX}, or null.");
     Err(Problem::new(INVALID_VALUE, detail))
+}
+
+/// An interval between two pulls, if it may be one.
+pub(super) fn check_interval(seconds: u32) -> Result<u32, Problem> {
+    db::check_pull_interval(seconds).map_err(|why| {
+        let detail = format!("`pull_interval_s` is a whole number of seconds: {why}.");
+        Problem::new(INVALID_VALUE, detail)
+    })
 }
 
 /// List sources, newest first
@@ -195,6 +210,8 @@ pub(crate) async fn change(
     let seen = app.db.source(&id.to_string()).await?;
     Entity::new(&SourceView::from(seen.clone())).may_change(&headers)?;
     let rate = change.requests_per_second.map(check_rate).transpose()?;
+    let check_every = |every: Option<u32>| every.map(check_interval).transpose();
+    let every = change.pull_interval_s.map(check_every).transpose()?;
     let base = match &change.base_url {
         Some(base_url) => Some(base_url_of(&app, base_url).await?.base_url),
         None => None,
@@ -207,6 +224,7 @@ pub(crate) async fn change(
     let change = db::SourceChange {
         base_url: base.as_deref(),
         requests_per_second: rate,
+        pull_interval_s: every,
         enabled: change.enabled,
         types: None,
         login: login.as_ref(),

@@ -7,6 +7,7 @@ mod lists;
 mod logins;
 mod refusals;
 mod runs;
+mod schedules;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

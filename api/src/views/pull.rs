@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use db::{HeldDeletes, Pull, PullProgress, PullType, TriggerCount};
 use model::{
-    ConnectionId, HeldState, PullCounts, PullId, PullKind, RunPhase, RunState, Trigger, TypeNote,
-    TypeOutcome,
+    ConnectionId, HeldState, PullCounts, PullId, PullKind, PullMode, RunPhase, RunState, Trigger,
+    TypeNote, TypeOutcome,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 use super::counts;
 use super::text;
 use super::words::{
-    ConnectionIdSchema, HeldStateSchema, PullIdSchema, PullKindSchema, RunPhaseSchema,
-    RunStateSchema, TriggerSchema, TypeOutcomeSchema,
+    ConnectionIdSchema, HeldStateSchema, PullIdSchema, PullKindSchema, PullModeSchema,
+    RunPhaseSchema, RunStateSchema, TriggerSchema, TypeOutcomeSchema,
 };
 
 /// A pull.
@@ -32,6 +32,8 @@ pub struct PullView {
     pub state: RunState,
     #[schema(value_type = RunPhaseSchema)]
     pub phase: RunPhase,
+    /// Whether it was to ask for everything.
+    pub full: bool,
     #[schema(value_type = Option<PullIdSchema>)]
     pub retry_of: Option<PullId>,
     pub batch_seq: Option<u64>,
@@ -96,6 +98,10 @@ pub struct HeldView {
 #[schema(as = PullType)]
 pub struct PullTypeView {
     pub resource_type: String,
+    /// What was asked for: `full`, everything; `updated`, what had changed. Null where it
+    /// was met by reference, or on the way.
+    #[schema(value_type = Option<PullModeSchema>)]
+    pub mode: Option<PullMode>,
     #[schema(value_type = TypeOutcomeSchema)]
     pub outcome: TypeOutcome,
     pub error_code: Option<String>,
@@ -161,6 +167,7 @@ impl From<Pull> for PullView {
             kind: pull.kind,
             state: pull.state,
             phase: pull.phase,
+            full: pull.full,
             retry_of: pull.retry_of,
             batch_seq: pull.batch_seq,
             pages: pull.pages,
@@ -196,6 +203,7 @@ impl From<PullType> for PullTypeView {
     fn from(of: PullType) -> Self {
         Self {
             resource_type: of.resource_type,
+            mode: of.mode,
             outcome: of.outcome,
             error_code: of.error_code,
             pages: of.pages,

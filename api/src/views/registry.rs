@@ -36,6 +36,9 @@ pub struct SourceView {
     pub requests_per_second: Option<u32>,
     /// The types that are asked for, where not all are.
     pub types: Option<Vec<String>>,
+    /// How often its connections are pulled by themselves, in seconds; null: not by
+    /// themselves.
+    pub pull_interval_s: Option<u32>,
     pub enabled: bool,
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -99,6 +102,13 @@ pub struct ConnectionView {
     pub status: ConnectionStatus,
     pub enabled: bool,
     pub head_seq: u64,
+    /// How often it is pulled by itself, in seconds, where that differs from its source;
+    /// 0: not by itself.
+    pub pull_interval_s: Option<u32>,
+    /// When it is pulled next by itself; null where it is not, or is disabled or not
+    /// active.
+    #[schema(format = DateTime)]
+    pub next_pull_at: Option<String>,
     #[schema(format = DateTime)]
     pub created_at: String,
 }
@@ -151,6 +161,8 @@ impl From<ConnectionSummary> for ConnectionView {
             status: connection.status,
             enabled: connection.enabled,
             head_seq: connection.head_seq,
+            pull_interval_s: connection.pull_interval_s,
+            next_pull_at: connection.next_pull_at.map(text),
             created_at: text(connection.created_at),
         }
     }
@@ -186,6 +198,7 @@ impl From<Source> for SourceView {
             login: source.login.map(LoginView::from),
             requests_per_second: source.requests_per_second,
             types: source.types,
+            pull_interval_s: source.pull_interval_s,
             enabled: source.enabled,
             created_at: text(source.created_at),
         }

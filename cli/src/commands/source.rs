@@ -14,7 +14,8 @@ use url::Url;
 use crate::args::GlobalArguments;
 use crate::commands::connection::read_token;
 use crate::deployment;
-use crate::output::{print_line, print_list, yes_no};
+use crate::interval::{interval, interval_text};
+use crate::output::{or_dash, print_line, print_list, yes_no};
 
 /// What can be done with sources.
 #[derive(Debug, Subcommand)]
@@ -66,6 +67,18 @@ pub(crate) enum SourceCommand {
         /// The types, with commas between; left out, all that the source has
         #[arg(value_delimiter = ',', value_parser = resource_type)]
         types: Vec<String>,
+    },
+    /// Choose how often the connections of a source are pulled by themselves
+    #[command(
+        after_help = "Example:\n  chartlift source schedule clinic 6h\n\nA connection with an interval of its own keeps \
+                      that (`chartlift connection schedule`)."
+    )]
+    Schedule {
+        /// Its name or id
+        source: String,
+        /// `30m`, `6h` or `1d`; left out, not by themselves
+        #[arg(value_parser = interval)]
+        every: Option<u32>,
     },
     /// List the sources
     List {
@@ -185,6 +198,14 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
             db.change_source(db.source(&source).await?.id, change)
                 .await?;
         }
+        SourceCommand::Schedule { source, every } => {
+            let change = SourceChange {
+                pull_interval_s: Some(every),
+                ..SourceChange::default()
+            };
+            db.change_source(db.source(&source).await?.id, change)
+                .await?;
+        }
         SourceCommand::List { json } => {
             let sources: Vec<_> = db
                 .sources()
@@ -192,7 +213,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
                 .into_iter()
                 .map(SourceView::from)
                 .collect();
-            let headers = ["NAME", "ID", "BASE URL", "AUTH", "ENABLED"];
+            let headers = ["NAME", "ID", "BASE URL", "AUTH", "ENABLED", "PULLED EVERY"];
             print_list(
                 json,
                 &sources,
@@ -205,6 +226,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
                         source.base_url.clone(),
                         source.auth.to_owned(),
                         yes_no(source.enabled),
+                        or_dash(source.pull_interval_s.map(interval_text)),
                     ]
                 },
             )?;

@@ -23,6 +23,15 @@ pub(super) fn line(resource_type: &str, note: &TypeNoteView) -> String {
             "the source refused {count} values of {by}: {}",
             note.values.join(", ")
         ),
+        TypeNote::UNFILTERED => {
+            "the source cannot say what has changed: asked for everything".to_owned()
+        }
+        TypeNote::MASKED => {
+            format!("{count} copies are masked or a part: kept where nothing better is known")
+        }
+        TypeNote::MASKED_LEFT_OUT => {
+            format!("{count} masked copies did not replace what is known whole")
+        }
         code => match code.strip_prefix("rejected_") {
             Some(reason) => format!("{count} set aside: {}", reason.replace('_', " ")),
             None => format!("{code} ({count})"),
@@ -55,6 +64,10 @@ mod tests {
             (
                 note("rejected_duplicate_key", &[]),
                 "Goal: 2 set aside: duplicate key",
+            ),
+            (
+                note(TypeNote::MASKED_LEFT_OUT, &[]),
+                "Goal: 2 masked copies did not replace what is known whole",
             ),
             (note("newer", &[]), "Goal: newer (2)"),
         ] {
