@@ -36,6 +36,10 @@ pub struct Limits {
     pub back_off: BackOff,
     /// Steps that talk to one source at the same time.
     pub source_slots: u64,
+    /// How long after a type was had whole it is asked for whole again.
+    pub full_pull_after: Duration,
+    /// How far a search for changes goes back behind the newest that is had.
+    pub pull_overlap: Duration,
     /// The upkeep.
     pub maintain: MaintainLimits,
 }
@@ -63,7 +67,7 @@ pub struct Context {
     pub(crate) limits: Limits,
     /// One client a base URL: its connections are worth keeping.
     clients: Mutex<HashMap<String, SourceClient>>,
-    /// The pace of each source that has a rate.
+    /// The pace of each source.
     paces: Mutex<HashMap<SourceId, Arc<SourcePace>>>,
     /// Who keeps the tokens of a subject, as long as steps use them.
     keepers: Mutex<HashMap<String, Weak<TokenKeeper>>>,
@@ -118,20 +122,18 @@ impl Context {
         self.step_count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The pace of a connection's source, if that has a rate.
-    fn pace(&self, connection: &Connection) -> Option<Arc<SourcePace>> {
-        let (rate, id) = (
-            connection.requests_per_second?,
-            connection.summary.source_id,
-        );
+    /// The pace of a connection's source.
+    fn pace(&self, connection: &Connection) -> Arc<SourcePace> {
+        let id = connection.summary.source_id;
         let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = paces.get(&id).filter(|pace| pace.per_second == rate);
+        let known = paces.get(&id).filter(|pace| pace.is_of(connection));
         let pace = known.cloned().unwrap_or_else(|| {
-            let new = Arc::new(SourcePace::new(self.db.clone(), id, rate));
+            let new = Arc::new(SourcePace::new(self.db.clone(), connection));
             paces.insert(id, Arc::clone(&new));
             new
         });
-        Some(pace)
+        pace.learn(connection);
+        pace
     }
 
     /// Who keeps the tokens of a connection, if its source gives out tokens.
@@ -204,10 +206,7 @@ impl Context {
             }
         };
         let client = client.with_auth(auth).map_err(failed)?;
-        Ok(match self.pace(connection) {
-            Some(pace) => client.with_pace(pace),
-            None => client,
-        })
+        Ok(client.with_pace(self.pace(connection)))
     }
 }
 

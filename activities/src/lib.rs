@@ -34,6 +34,11 @@ mod probe_test;
 mod pull;
 mod pull_absences;
 mod pull_closure;
+mod pull_coverage;
+mod pull_export;
+mod pull_export_files;
+mod pull_export_progress;
+mod pull_modes;
 mod pull_pages;
 mod pull_plan;
 #[cfg(test)]
@@ -42,9 +47,13 @@ mod pull_progress;
 mod pull_queries;
 mod pull_references;
 mod pull_settle;
+mod pull_sieve;
+mod pull_strategy;
 mod pull_stream;
 #[cfg(test)]
 mod pull_tests;
+mod pull_updates;
+mod pull_watermarks;
 pub mod recover;
 pub mod register;
 mod settle_seq;

@@ -17,9 +17,10 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::attempt::attempt;
 use crate::failure::Failure;
-use crate::slot::{Turn, with_slot};
+use crate::pull_references::READS_IN_FLIGHT;
+use crate::slot::{Asker, Turn, with_slot};
 use crate::token_gate::with_token;
-use crate::{Context, pull_pages, pull_plan, pull_references, pull_settle};
+use crate::{Context, pull_export, pull_pages, pull_plan, pull_references, pull_settle};
 
 /// The activities of pulls.
 #[derive(Debug)]
@@ -76,18 +77,17 @@ impl PullActivities {
     ) -> Result<PullPlan, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            let work = async {
-                let work = pull_plan::run(&context, &input);
-                with_slot(&context, input.connection_id, input.pull_id, "plan", work).await
+            let asker = Asker {
+                connection: input.connection_id,
+                pull: input.pull_id,
+                step: "plan",
+                requests: 1,
             };
+            let work = with_slot(&context, asker, |_| pull_plan::run(&context, &input));
             let turn = with_token(&context, input.connection_id, work);
             Ok(match turn.await? {
                 Turn::Done(plan) => plan,
-                Turn::Later(wait_ms) => PullPlan {
-                    steps: Vec::new(),
-                    types: 0,
-                    wait_ms,
-                },
+                Turn::Later(wait_ms) => pull_plan::put_off(wait_ms),
             })
         })
         .await
@@ -102,8 +102,7 @@ impl PullActivities {
     ) -> Result<PullStepReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            let work = pull_pages::run(&context, &input);
-            in_turn(&context, &input, work).await
+            in_turn(&context, &input, 1, |_| pull_pages::run(&context, &input)).await
         })
         .await
     }
@@ -117,8 +116,10 @@ impl PullActivities {
     ) -> Result<PullStepReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            let work = pull_references::run(&context, &input);
-            in_turn(&context, &input, work).await
+            in_turn(&context, &input, READS_IN_FLIGHT, |requests| {
+                pull_references::run(&context, &input, requests)
+            })
+            .await
         })
         .await
     }
@@ -149,22 +150,33 @@ impl PullActivities {
             let (id, state): (PullId, RunState) = (input.pull_id, input.state);
             context.db.end_pull(id, state, &input.code).await?;
             let connection = context.db.pull(id).await?.connection_id;
-            pull_settle::drop_staging(&context, connection, id).await
+            pull_settle::drop_staging(&context, connection, id).await?;
+            pull_export::abandon(&context, connection, id).await;
+            Ok(())
         })
         .await
     }
 }
 
-/// Does a step that talks to the source with a token and one of its slots; without
-/// either, the step is to be called again.
-async fn in_turn(
+/// Does a step that talks to the source, with so many requests at once at most, with a
+/// token and one of its slots; without either, the step is to be called again.
+async fn in_turn<F: Future<Output = Result<PullStepReceipt, Failure>>>(
     context: &Context,
     input: &PullStep,
-    work: impl Future<Output = Result<PullStepReceipt, Failure>>,
+    requests: usize,
+    work: impl FnOnce(usize) -> F,
 ) -> Result<PullStepReceipt, Failure> {
-    let (connection, pull) = (input.connection_id, input.pull_id);
-    let work = with_slot(context, connection, pull, &input.step, work);
-    let turn = with_token(context, connection, work);
+    let asker = Asker {
+        connection: input.connection_id,
+        pull: input.pull_id,
+        step: &input.step,
+        requests,
+    };
+    let turn = with_token(
+        context,
+        input.connection_id,
+        with_slot(context, asker, work),
+    );
     Ok(match turn.await? {
         Turn::Done(receipt) => receipt,
         Turn::Later(wait_ms) => PullStepReceipt {

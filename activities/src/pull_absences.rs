@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt;
-use model::{ObjectKey, RawResource, Reason, Timestamp, TypeOutcome};
+use model::{ObjectKey, PullMode, RawResource, Reason, Timestamp, TypeOutcome};
 use records::{Absences, Index, IndexEntry, StagingWriter};
 use source::{ReadOutcome, SourceClient};
 use steps::{HeldReceipt, PullStepReceipt};
@@ -15,7 +15,7 @@ use steps::{HeldReceipt, PullStepReceipt};
 use crate::failure::Failure;
 use crate::pull_pages::Fetch;
 use crate::pull_progress::ReferenceProgress;
-use crate::pull_references::{READS_IN_FLIGHT, save};
+use crate::pull_references::save;
 use crate::pull_stream::{WAIT_HERE_MAX, WAITS_MAX};
 use crate::source_verdicts::{Asked, SourceVerdict, on_source};
 
@@ -48,6 +48,8 @@ enum Confirmed {
     There(Box<RawResource>),
     Unproven,
     Wait(Duration),
+    /// It was not read.
+    Later(Duration),
 }
 
 /// Looks for absent resources and reads them. With everything read, the receipt
@@ -90,7 +92,8 @@ pub(crate) async fn run(
 }
 
 /// The types that this pull had whole, asked for as in the last pull that had
-/// them whole: absence says nothing where the question was another.
+/// them whole: absence says nothing where the question was another, or only for what
+/// has changed.
 async fn asked_alike(fetch: &Fetch<'_>) -> Result<BTreeSet<String>, Failure> {
     let db = &fetch.context.db;
     let before = db.type_watermarks(fetch.input.connection_id).await?;
@@ -98,9 +101,11 @@ async fn asked_alike(fetch: &Fetch<'_>) -> Result<BTreeSet<String>, Failure> {
     let receipts: Vec<(String, PullStepReceipt)> = db.step_receipts(&run_id, "pages-").await?;
     let lines = receipts.into_iter().flat_map(|(_, receipt)| receipt.types);
     Ok(lines
-        .filter(|line| line.outcome == Some(TypeOutcome::Complete))
+        .filter(|line| line.outcome == Some(TypeOutcome::Complete) && !line.may_lack)
+        .filter(|line| line.mode != Some(PullMode::Updated))
         .filter(|line| {
-            line.plan_hash.is_some() && line.plan_hash.as_ref() == before.get(&line.resource_type)
+            let before = before.get(&line.resource_type);
+            line.plan_hash.is_some() && line.plan_hash.as_ref() == before.map(|of| &of.plan_hash)
         })
         .map(|line| line.resource_type)
         .collect())
@@ -135,10 +140,13 @@ async fn read_type(
     });
     let mut reads = futures::stream::iter(from..of_type.len())
         .map(|at| async move { (confirm(client, &of_type[at]).await, at) })
-        .buffered(READS_IN_FLIGHT);
+        .buffered(fetch.requests);
     let mut unproven = 0;
     while let Some((confirmed, at)) = reads.next().await {
         let entry = &of_type[at];
+        if let Confirmed::Later(after) = confirmed {
+            return Ok(Some(Pause::Wait(after)));
+        }
         if fetch.is_spent() {
             return Ok(Some(Pause::Spent));
         }
@@ -153,7 +161,7 @@ async fn read_type(
                 progress.waits += 1;
                 return Ok(Some(Pause::Wait(wait)));
             }
-            Confirmed::Wait(_) | Confirmed::Unproven => {
+            Confirmed::Wait(_) | Confirmed::Later(_) | Confirmed::Unproven => {
                 line.error_code = Some("reads_refused".to_owned());
                 unproven += 1;
             }
@@ -163,6 +171,7 @@ async fn read_type(
             }
             Confirmed::There(resource) => {
                 fetch.staging.push(&resource, Timestamp::now())?;
+                line.look_at(&resource);
                 line.fetched += 1;
                 (unproven, progress.waits) = (0, 0);
             }
@@ -203,6 +212,7 @@ async fn confirm(client: &SourceClient, entry: &IndexEntry<'_>) -> Confirmed {
                 wait
             }
             SourceVerdict::Wait(wait) => return Confirmed::Wait(wait),
+            SourceVerdict::Later(after) => return Confirmed::Later(after),
             SourceVerdict::Retry(..) if attempts < READ_ATTEMPTS_MAX => {
                 Duration::from_secs(attempts.into())
             }

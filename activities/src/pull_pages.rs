@@ -11,8 +11,9 @@ use steps::{PullStep, PullStepReceipt};
 
 use crate::failure::Failure;
 use crate::pull_progress::{StepProgress, Stream, decode, encode};
+use crate::pull_strategy::had_before;
 use crate::pull_stream::Stop;
-use crate::{Context, failpoint};
+use crate::{Context, failpoint, pull_export};
 
 /// A step at work.
 pub(crate) struct Fetch<'a> {
@@ -23,6 +24,8 @@ pub(crate) struct Fetch<'a> {
     pub(crate) staging: StagingWriter,
     started: Instant,
     pub(crate) pages: u64,
+    /// Requests at once.
+    pub(crate) requests: usize,
 }
 
 pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepReceipt, Failure> {
@@ -51,7 +54,15 @@ async fn fetch(
     token: String,
     progress: &[u8],
 ) -> Result<PullStepReceipt, Failure> {
+    if input.step == steps::EXPORT_STEP {
+        return pull_export::run(context, input, step, token, progress).await;
+    }
     let mut progress: StepProgress = decode(progress)?;
+    if let Some(before) = &progress.after {
+        let had = had_before(context, &step.run_id, before).await?;
+        let streams = &mut progress.streams;
+        streams.retain(|stream| !had.contains(&stream.plan.resource_type));
+    }
     let connection = context.db.connection(input.connection_id).await?;
     let client = context.client(&connection)?;
     let mut fetch = Fetch::new(context, input, step, token)?;
@@ -73,7 +84,7 @@ async fn fetch(
         }
     }
     let receipt = PullStepReceipt {
-        types: progress.streams.iter().map(Stream::progress).collect(),
+        types: progress.streams.iter().flat_map(Stream::lines).collect(),
         pages: fetch.pages,
         more: progress.streams.iter().any(|stream| !stream.is_done()),
         wait_ms: wait.map_or(0, |wait| {
@@ -103,6 +114,7 @@ impl<'a> Fetch<'a> {
             staging,
             started: Instant::now(),
             pages: 0,
+            requests: 1,
         })
     }
 

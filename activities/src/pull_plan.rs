@@ -7,10 +7,11 @@ use db::{RunKind, StepClaim, StepRef};
 use source::{Capabilities, StreamPlan, Wanted};
 use steps::{PlanPull, PullPlan, StepTitle};
 
-use crate::Context;
 use crate::failure::Failure;
+use crate::pull_modes::Modes;
 use crate::pull_progress::{StepProgress, Stream, decode, encode};
 use crate::source_verdicts::{Asked, SourceVerdict, on_source};
+use crate::{Context, pull_strategy};
 
 /// Attempts at the capabilities before the whole compartment is asked for
 /// instead: a source that does not answer `metadata` may still answer searches.
@@ -37,6 +38,11 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
     let client = context.client(&connection)?;
     let capabilities = match client.capabilities().await {
         Ok(capabilities) => capabilities,
+        Err(source::Error::NotYet { after, .. }) => {
+            return Ok(put_off(
+                u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            ));
+        }
         Err(error) => match on_source(Asked::Metadata, &error) {
             SourceVerdict::Wait(after) if idle_attempts < CAPABILITY_ATTEMPTS_MAX => {
                 return Err(Failure::Retry {
@@ -63,6 +69,8 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
         .db
         .source_plans(connection.summary.source_id)
         .await?;
+    let beginning = pull_strategy::beginning(connection.strategy, &plan, &learned);
+    let modes = Modes::of(context, &connection, input.pull_id).await?;
     let groups = group(plan, input.step_count.max(1) as usize);
     let mut plan = PullPlan {
         steps: Vec::new(),
@@ -70,6 +78,11 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
         wait_ms: 0,
     };
     let mut planned = Vec::new();
+    let after = beginning.step.as_ref().map(|(title, _)| title.name.clone());
+    if let Some((title, progress)) = beginning.step {
+        planned.push((title.name.clone(), progress));
+        plan.steps.push(title);
+    }
     for (number, streams) in groups.into_iter().enumerate() {
         let name = format!("pages-{number}");
         plan.types += streams.len() as u64;
@@ -77,12 +90,17 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
             name: name.clone(),
             title: title(&streams),
         });
+        let mut streams: Vec<Stream> = streams
+            .into_iter()
+            .map(|plan| modes.choose(stream(plan, &learned)))
+            .collect();
+        if let Some(first) = streams.first_mut().filter(|_| number == 0) {
+            first.strategy_refused = beginning.is_refused;
+        }
         let progress = StepProgress {
-            streams: streams
-                .into_iter()
-                .map(|plan| stream(plan, &learned))
-                .collect(),
+            streams,
             staging_count: 0,
+            after: after.clone(),
         };
         planned.push((name, encode(&progress)));
     }
@@ -91,6 +109,15 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
         .save_pull_plan(&step, &token, &planned, &plan)
         .await?;
     Ok(plan)
+}
+
+/// No plan yet: to be asked for again.
+pub(crate) fn put_off(wait_ms: u64) -> PullPlan {
+    PullPlan {
+        steps: Vec::new(),
+        types: 0,
+        wait_ms: wait_ms.max(1),
+    }
 }
 
 /// A stream that asks as an earlier pull of the source learned, if one did; values

@@ -3,7 +3,15 @@
 
 mod broken;
 mod errors;
+mod everything;
+mod export_files;
+mod export_searched;
+mod exports;
+mod masked;
 mod paging;
 mod plans;
 mod random;
 mod scene;
+mod throttle;
+mod updates;
+mod whole;

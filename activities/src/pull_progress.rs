@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::{Timestamp, TypeNote, TypeOutcome, content_hash};
+use model::{RawResource, Timestamp, TypeNote, TypeOutcome, content_hash, is_masked};
 use serde::{Deserialize, Serialize};
 use source::{Access, StreamPlan};
 use steps::TypeProgress;
 
 use crate::failure::Failure;
 use crate::pull_queries::Queries;
+use crate::pull_sieve::Sieve;
+use crate::pull_updates::Updates;
 use crate::source_verdicts::Asked;
 
 /// New starts of a stream whose cursor expired.
@@ -28,6 +30,9 @@ pub(crate) struct StepProgress {
     pub(crate) streams: Vec<Stream>,
     /// Staging objects named so far.
     pub(crate) staging_count: u64,
+    /// The step before, whose types are not searched for where it had them whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<String>,
 }
 
 /// One search, page by page.
@@ -60,10 +65,19 @@ pub(crate) struct Stream {
     /// How often in a row the source did not answer in time.
     #[serde(default)]
     pub(crate) timeouts: u32,
+    /// What is taken of it, where it gives all types at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sieve: Option<Sieve>,
+    /// The strategy that is set for the source is known to be refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) strategy_refused: bool,
+    /// Where it stands with the changes of its type.
+    #[serde(default)]
+    pub(crate) updates: Updates,
 }
 
 /// The counts of a type, and how it ended.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Line {
     pub(crate) pages: u64,
@@ -72,6 +86,8 @@ pub(crate) struct Line {
     pub(crate) rejected: u64,
     /// Of the rejected, how many for which reason, by its code.
     pub(crate) reasons: BTreeMap<String, u64>,
+    /// Of the others, how many are masked copies.
+    pub(crate) masked: u64,
     pub(crate) outcome: Option<TypeOutcome>,
     pub(crate) error_code: Option<String>,
 }
@@ -91,6 +107,9 @@ impl Stream {
             count: None,
             cursor_at: None,
             timeouts: 0,
+            sieve: None,
+            strategy_refused: false,
+            updates: Updates::default(),
         }
     }
 
@@ -98,8 +117,13 @@ impl Stream {
     pub(crate) fn progress(&self) -> TypeProgress {
         let mut line = self.line.progress(&self.plan.resource_type);
         line.notes.splice(0..0, self.notes());
+        if self.strategy_refused {
+            let refused = TypeNote::counted(TypeNote::STRATEGY_REFUSED, 0);
+            line.notes.push(refused);
+        }
         TypeProgress {
             plan_hash: Some(plan_hash(&self.plan)),
+            mode: Some(self.mode()),
             ..line
         }
     }
@@ -119,7 +143,7 @@ impl Stream {
         match (&self.cursor, &self.plan.access) {
             (Some(_), _) => Asked::NextPage,
             (None, Access::Read) => Asked::Patient,
-            (None, Access::Search { .. }) => Asked::FirstPage,
+            (None, Access::Search { .. } | Access::Everything) => Asked::FirstPage,
         }
     }
 
@@ -167,6 +191,11 @@ impl Stream {
 }
 
 impl Line {
+    /// Counts a resource that is staged, where it is a masked copy.
+    pub(crate) fn look_at(&mut self, resource: &RawResource) {
+        self.masked += u64::from(is_masked(&resource.text));
+    }
+
     pub(crate) fn give_up(&mut self, code: &str) {
         self.outcome = Some(TypeOutcome::GaveUp);
         self.error_code = Some(code.to_owned());
@@ -182,17 +211,21 @@ impl Line {
             outcome: self.outcome,
             error_code: self.error_code.clone(),
             plan_hash: None,
+            may_lack: false,
+            mode: None,
             notes: self
                 .reasons
                 .iter()
-                .map(|(code, count)| TypeNote::counted(code, *count))
+                .map(|(code, count)| (code.as_str(), *count))
+                .chain((self.masked > 0).then_some((TypeNote::MASKED, self.masked)))
+                .map(|(code, count)| TypeNote::counted(code, count))
                 .collect(),
         }
     }
 }
 
 /// A hash of how a type is asked for. A plan names no patient.
-fn plan_hash(plan: &StreamPlan) -> String {
+pub(crate) fn plan_hash(plan: &StreamPlan) -> String {
     // A plan has no `meta`, so this is SHA-256, cut, over its JSON.
     content_hash(&encode(plan)).to_string()
 }

@@ -6,7 +6,7 @@
 
 use model::{TypeNote, TypeOutcome};
 use serde::{Deserialize, Serialize};
-use source::{FanOut, FirstPage, Said, StreamPlan};
+use source::{Access, FanOut, FirstPage, Said, StreamPlan};
 
 use crate::pull_progress::Stream;
 
@@ -65,6 +65,7 @@ impl Stream {
         FirstPage {
             value: self.queries.value,
             count: self.count,
+            since: self.updates.since,
         }
     }
 
@@ -79,6 +80,14 @@ impl Stream {
                 self.queries.learned = true;
                 return;
             }
+        }
+        if self.plan.access == Access::Everything {
+            // A failure that has much to say is no refusal.
+            let outcome = match status {
+                500 => TypeOutcome::GaveUp,
+                _ => TypeOutcome::Refused,
+            };
+            return self.end(outcome, Some(code));
         }
         if self.plan.fan_out.is_none() {
             if status == 404 && self.ask_again(said) {
@@ -168,6 +177,13 @@ impl Stream {
         true
     }
 
+    /// Begins with the first of the searches, which end as if none had been asked.
+    pub(crate) fn begin_anew(&mut self) {
+        self.queries.answered = 0;
+        self.queries.trouble = None;
+        self.begin_again();
+    }
+
     fn begin_again(&mut self) {
         self.queries.value = 0;
         self.queries.refused.clear();
@@ -215,8 +231,17 @@ impl Stream {
         }
     }
 
-    /// What is to be said of a type that was asked for value by value.
+    /// What is to be said of how a type had to be asked for.
     pub(crate) fn notes(&self) -> Vec<TypeNote> {
+        let unfiltered = TypeNote::counted(TypeNote::UNFILTERED, 0);
+        let mut notes = Vec::new();
+        notes.extend(self.updates.is_unfiltered.then_some(unfiltered));
+        notes.extend(self.value_notes());
+        notes
+    }
+
+    /// What is to be said of a type that was asked for value by value.
+    fn value_notes(&self) -> Vec<TypeNote> {
         let Some(fan_out) = &self.plan.fan_out else {
             return Vec::new();
         };
@@ -259,7 +284,7 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use source::{Access, Categories, Demand};
+    use source::{Categories, Demand};
 
     use super::*;
 

@@ -17,13 +17,14 @@ use url::Url;
 use crate::failure::Failure;
 use crate::pull_absences::Pause;
 use crate::pull_closure::{ROUNDS_MAX, TARGETS_MAX, Target, target_hash, targets};
+use crate::pull_modes::updated_types;
 use crate::pull_pages::Fetch;
 use crate::pull_progress::{ReferenceProgress, decode, encode};
-use crate::pull_stream::FAILURES_MAX;
+use crate::pull_stream::{FAILURES_MAX, WAITS_MAX};
 use crate::source_verdicts::{Asked, SourceVerdict, on_source};
 use crate::{Context, pull_absences, pull_settle};
 
-/// Reads in flight at once.
+/// Reads in flight at once, where the source bears them.
 pub(crate) const READS_IN_FLIGHT: usize = 4;
 
 /// Between two attempts at the same resource, times the attempts made.
@@ -32,7 +33,12 @@ const READ_AGAIN: Duration = Duration::from_millis(100);
 /// left alone: it is not granted.
 const REFUSED_MAX: u32 = 5;
 
-pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepReceipt, Failure> {
+/// Reads with so many requests at once.
+pub(crate) async fn run(
+    context: &Context,
+    input: &PullStep,
+    requests: usize,
+) -> Result<PullStepReceipt, Failure> {
     let step = StepRef {
         kind: RunKind::Pull,
         run_id: input.pull_id.to_string(),
@@ -46,49 +52,41 @@ pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepR
             progress,
         } => (token, idle_attempts, progress),
     };
-    read(context, input, step, token, progress.as_deref())
+    let mut fetch = Fetch::new(context, input, step, token)?;
+    fetch.requests = requests.max(1);
+    read(&mut fetch, progress.as_deref())
         .await
         .map_err(|failure| failure.within(idle_attempts))
 }
 
-async fn read(
-    context: &Context,
-    input: &PullStep,
-    step: StepRef,
-    token: String,
-    progress: Option<&[u8]>,
-) -> Result<PullStepReceipt, Failure> {
+async fn read(fetch: &mut Fetch<'_>, progress: Option<&[u8]>) -> Result<PullStepReceipt, Failure> {
+    let (context, input) = (fetch.context, fetch.input);
     let mut progress: ReferenceProgress = progress.map(decode).transpose()?.unwrap_or_default();
     let connection = context.db.connection(input.connection_id).await?;
     let client = context.client(&connection)?;
     let base = Url::parse(&connection.base_url)
         .map_err(|_| Failure::last("source_config", "the base URL cannot be read"))?;
     let index = pull_settle::log_index(context, input.connection_id).await?;
-    let mut fetch = Fetch::new(context, input, step, token)?;
     let mut pause = None;
     if !progress.references_read {
-        pause = read_references(&mut fetch, &mut progress, &client, &base, &index).await?;
+        pause = read_references(fetch, &mut progress, &client, &base, &index).await?;
         progress.references_read = pause.is_none();
     }
     let mut held = None;
     if pause.is_none() {
-        match pull_absences::run(&mut fetch, &mut progress, &client, &index).await? {
+        match pull_absences::run(fetch, &mut progress, &client, &index).await? {
             Ok(receipt) => held = receipt,
             Err(stopped) => pause = Some(stopped),
         }
     }
     let receipt = receipt(&mut progress, fetch.pages, pause, held);
-    save(
-        &mut fetch,
-        &mut progress,
-        (!receipt.more).then_some(&receipt),
-    )
-    .await?;
+    save(fetch, &mut progress, (!receipt.more).then_some(&receipt)).await?;
     Ok(receipt)
 }
 
 /// Reads the references that are left: those of what the searches gave, then those
-/// of what was read, a few rounds deep.
+/// of what was read, a few rounds deep. What is known of a type that was asked for its
+/// changes needs no read.
 async fn read_references(
     fetch: &mut Fetch<'_>,
     progress: &mut ReferenceProgress,
@@ -96,10 +94,18 @@ async fn read_references(
     base: &Url,
     index: &Index,
 ) -> Result<Option<Pause>, Failure> {
+    let updated = updated_types(fetch).await?;
+    let is_known = |target: &Target| {
+        updated.contains(&target.0)
+            && index
+                .get(&target.0, &target.1)
+                .is_some_and(|entry| !entry.is_tombstone)
+    };
     while progress.round < ROUNDS_MAX {
         let mut found = targets(fetch.context, fetch.input, base, progress.round).await?;
         found.retain(|target| {
             !progress.asked.contains(&target_hash(&target.0, &target.1))
+                && !is_known(target)
                 && progress.last.as_ref().is_none_or(|last| target > last)
         });
         if found.is_empty() && progress.last.is_none() {
@@ -142,8 +148,13 @@ async fn read_round(
             };
             (read, target)
         })
-        .buffered(READS_IN_FLIGHT);
+        .buffered(fetch.requests);
     while let Some((read, target)) = reads.next().await {
+        if let Some(Err(error)) = &read
+            && let Some(pause) = put_off(progress, error)
+        {
+            return Ok(Some(pause));
+        }
         if let Some(read) = read
             && let Err(failure) = take(fetch, progress, read, &target, index)
         {
@@ -163,6 +174,19 @@ async fn read_round(
         }
     }
     Ok(None)
+}
+
+/// How long to wait where a read was not made; while the source keeps itself closed,
+/// not for ever.
+fn put_off(progress: &mut ReferenceProgress, error: &source::Error) -> Option<Pause> {
+    let source::Error::NotYet { after, is_held, .. } = error else {
+        return None;
+    };
+    if *is_held && progress.waits >= WAITS_MAX {
+        return None;
+    }
+    progress.waits += u32::from(*is_held);
+    Some(Pause::Wait(*after))
 }
 
 /// Reads one resource. What the server itself says it fails at, and what is no FHIR,
@@ -207,7 +231,7 @@ fn take(
     index: &Index,
 ) -> Result<(), Failure> {
     if read.is_ok() {
-        progress.failures = 0;
+        (progress.failures, progress.waits) = (0, 0);
     }
     let line = progress.lines.entry(target.0.clone()).or_default();
     let was_refused = matches!(
@@ -219,6 +243,7 @@ fn take(
     match read {
         Ok(ReadOutcome::Found(resource)) => {
             fetch.staging.push(&resource, Timestamp::now())?;
+            line.look_at(&resource);
             line.fetched += 1;
         }
         Ok(ReadOutcome::Gone) => {

@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 
 use db::{
-    HeldChange, LogHead, NewBatch, NewHold, PullType, RunKind, SettleCommit, StepClaim, StepRef,
+    BatchRow, HeldChange, LogHead, NewBatch, NewHold, RunKind, SettleCommit, StepClaim, StepRef,
 };
 use futures::TryStreamExt;
-use model::{BatchId, ConnectionId, PullCounts, PullId, PullKind, RunState, TypeOutcome};
-use records::{BatchRef, Index, Numbers, Settle, Settled};
-use steps::{HeldReceipt, PullStepReceipt, SettlePull, SettleReceipt, TypeProgress};
+use model::{BatchId, ConnectionId, PullId, PullKind, Timestamp};
+use records::{BatchRef, Index, Numbers, Settle};
+use steps::{HeldReceipt, SettlePull, SettleReceipt};
 
 use crate::failure::Failure;
-use crate::{Context, failpoint, settle_seq};
+use crate::pull_coverage::{Coverage, coverage, end_of, sum_up};
+use crate::{Context, failpoint, pull_watermarks, settle_seq};
 
 /// Times the log may move on under a settle before the step is tried again.
 const LOG_MOVED_MAX: u32 = 5;
@@ -43,8 +44,9 @@ pub(crate) async fn run(context: &Context, input: &SettlePull) -> Result<SettleR
 #[derive(Default)]
 struct Gathered {
     staging: Vec<String>,
-    lines: BTreeMap<String, TypeProgress>,
-    held: Option<HeldReceipt>,
+    coverage: Coverage,
+    /// The newest change that is had of each type.
+    had_to: BTreeMap<String, Timestamp>,
 }
 
 /// What was fetched; of a pull that settles accepted deletions, these.
@@ -67,11 +69,10 @@ async fn gather(
         });
     }
     let staging = context.db.staging(input.pull_id).await?;
-    let (lines, held) = coverage(context, input.pull_id).await?;
     Ok(Gathered {
         staging: staging.into_iter().map(|row| row.object_key).collect(),
-        lines,
-        held,
+        coverage: coverage(&context.db, input.pull_id).await?,
+        had_to: pull_watermarks::had_to(&context.db, input.pull_id).await?,
     })
 }
 
@@ -84,11 +85,16 @@ async fn settle(
     let kind = context.db.pull(input.pull_id).await?.kind;
     let Gathered {
         staging,
-        lines,
-        held,
+        coverage,
+        had_to,
     } = gather(context, input, kind).await?;
+    let (lines, held) = (&coverage.lines, coverage.held.as_ref());
     for _ in 0..LOG_MOVED_MAX {
         let head = context.db.log_head(input.connection_id).await?;
+        let log = match coverage.has_masked() {
+            true => Some(log(context, input.connection_id, head.head_seq).await?),
+            false => None,
+        };
         let settle_seq = settle_seq::reserve(&context.db, &context.store).await?;
         let batch = BatchId::new();
         let batch_seq = head.head_seq + 1;
@@ -98,6 +104,7 @@ async fn settle(
                 connection: input.connection_id,
                 staging: &staging,
                 index: index(context, input.connection_id, &head).await?,
+                log: log.as_deref(),
                 numbers: Numbers {
                     batch_seq,
                     settle_seq,
@@ -106,8 +113,9 @@ async fn settle(
             },
         )
         .await?;
-        let (state, error_code) = end_of(&lines, held.is_some());
-        let (types, counts) = sum_up(&lines, &settled);
+        let (state, error_code) = end_of(lines, held.is_some());
+        let (types, counts) = sum_up(lines, &settled);
+        let watermarks = pull_watermarks::changes(lines, &had_to, &settled, coverage.follows_all);
         let batch = settled.batch.map(|object| NewBatch {
             id: batch,
             seq: batch_seq,
@@ -133,8 +141,8 @@ async fn settle(
             types,
             counts,
             state,
-            had_whole: had_whole(&lines),
-            held: held_change(kind, held.as_ref(), head.head_seq),
+            watermarks,
+            held: held_change(kind, held, head.head_seq),
             error_code,
             receipt: &receipt,
         };
@@ -183,75 +191,22 @@ async fn index(
             Err(error) => return Err(error.into()),
         }
     }
-    let batches = context.db.batches(connection, 0, head_seq).await?;
-    let batches: Vec<BatchRef> = batches
-        .into_iter()
-        .map(|batch| BatchRef {
-            seq: batch.seq,
-            key: batch.object_key,
-        })
-        .collect();
+    let batches = log(context, connection, head_seq).await?;
     Ok(Some(Index::rebuild(&context.store, &batches).await?))
 }
 
-/// The lines of all finished steps, by type, and the deletions that are held back.
-/// A type that two steps met (by search and by reference) has one line.
-async fn coverage(
+/// The batches of a connection's log.
+async fn log(
     context: &Context,
-    pull: PullId,
-) -> Result<(BTreeMap<String, TypeProgress>, Option<HeldReceipt>), Failure> {
-    let run_id = pull.to_string();
-    let mut receipts: Vec<(String, PullStepReceipt)> =
-        context.db.step_receipts(&run_id, "pages-").await?;
-    receipts.extend(context.db.step_receipts(&run_id, "references").await?);
-    let mut lines: BTreeMap<String, TypeProgress> = BTreeMap::new();
-    let held = receipts
-        .iter_mut()
-        .find_map(|(_, receipt)| receipt.held.take());
-    for line in receipts.into_iter().flat_map(|(_, receipt)| receipt.types) {
-        match lines.get_mut(&line.resource_type) {
-            None => {
-                lines.insert(line.resource_type.clone(), line);
-            }
-            Some(known) => {
-                known.pages += line.pages;
-                known.fetched += line.fetched;
-                known.ignored += line.ignored;
-                known.rejected += line.rejected;
-                known.notes.extend(line.notes);
-                if known.outcome == Some(TypeOutcome::Complete) {
-                    known.outcome = line.outcome;
-                    known.error_code = line.error_code;
-                }
-            }
-        }
-    }
-    Ok((lines, held))
-}
-
-/// How the pull ends: completed only if every type was had whole and nothing
-/// waits for a decision.
-fn end_of(
-    lines: &BTreeMap<String, TypeProgress>,
-    holds_deletes: bool,
-) -> (RunState, Option<&'static str>) {
-    let complete = |line: &TypeProgress| line.outcome == Some(TypeOutcome::Complete);
-    if holds_deletes {
-        (RunState::Partial, Some("deletes_held"))
-    } else if lines.values().all(complete) {
-        (RunState::Completed, None)
-    } else {
-        (RunState::Partial, Some("types_incomplete"))
-    }
-}
-
-/// The types that were had whole, with how they were asked for.
-fn had_whole(lines: &BTreeMap<String, TypeProgress>) -> BTreeMap<String, String> {
-    lines
-        .values()
-        .filter(|line| line.outcome == Some(TypeOutcome::Complete))
-        .filter_map(|line| Some((line.resource_type.clone(), line.plan_hash.clone()?)))
-        .collect()
+    connection: ConnectionId,
+    head_seq: u64,
+) -> Result<Vec<BatchRef>, Failure> {
+    let batches = context.db.batches(connection, 0, head_seq).await?;
+    let refer = |batch: BatchRow| BatchRef {
+        seq: batch.seq,
+        key: batch.object_key,
+    };
+    Ok(batches.into_iter().map(refer).collect())
 }
 
 fn held_change(kind: PullKind, held: Option<&HeldReceipt>, head_seq: u64) -> HeldChange {
@@ -263,42 +218,6 @@ fn held_change(kind: PullKind, held: Option<&HeldReceipt>, head_seq: u64) -> Hel
             head_seq,
         })),
     }
-}
-
-/// The coverage with true counts, and their sum.
-fn sum_up(
-    lines: &BTreeMap<String, TypeProgress>,
-    settled: &Settled,
-) -> (BTreeMap<String, PullType>, PullCounts) {
-    let mut types: BTreeMap<String, PullType> = BTreeMap::new();
-    for name in lines.keys().chain(settled.counts_by_type.keys()) {
-        let line = lines.get(name);
-        let mut counts = settled
-            .counts_by_type
-            .get(name)
-            .copied()
-            .unwrap_or_default();
-        counts.ignored += line.map_or(0, |line| line.ignored);
-        counts.rejected += line.map_or(0, |line| line.rejected);
-        counts.fetched += line.map_or(0, |line| line.ignored + line.rejected);
-        let of = PullType {
-            resource_type: name.clone(),
-            // A type that came only as an include was not asked for.
-            outcome: line
-                .and_then(|line| line.outcome)
-                .unwrap_or(TypeOutcome::Complete),
-            error_code: line.and_then(|line| line.error_code.clone()),
-            pages: line.map_or(0, |line| line.pages),
-            notes: line.map(|line| line.notes.clone()).unwrap_or_default(),
-            counts,
-        };
-        types.insert(name.clone(), of);
-    }
-    let mut counts = PullCounts::default();
-    for of in types.values() {
-        counts += of.counts;
-    }
-    (types, counts)
 }
 
 /// Removes the staging of a pull that has ended and held deletions that nobody

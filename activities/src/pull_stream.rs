@@ -4,26 +4,30 @@
 use std::time::Duration;
 
 use db::Connection;
-use model::{Timestamp, TypeOutcome};
+use model::{Strategy, Timestamp, TypeOutcome};
 use source::{SourceClient, cursor_hash};
 
 use crate::failure::Failure;
 use crate::pull_pages::Fetch;
 use crate::pull_progress::{StepProgress, Stream, encode};
 use crate::pull_queries::Lesson;
+use crate::pull_strategy::remember_refusal;
 use crate::source_verdicts::{OUTAGE_TRIES, SourceVerdict, TIMEOUTS_MAX, on_source};
 
 /// Pages of one stream at most: a portal that never ends must not keep a pull.
 const STREAM_PAGES_MAX: u64 = 10_000;
 /// Requests to wait in a row before a stream is given up.
 pub(crate) const WAITS_MAX: u32 = 60;
+/// Those after a stream that was given up so: a source that lets nothing through is not
+/// asked as often again for each type.
+const WAITS_AFTER: u32 = 5;
 /// Failures of the source in a row before a stream is given up.
 pub(crate) const FAILURES_MAX: u32 = OUTAGE_TRIES;
 /// How long a plan that a pull learned is used by the next ones: what a source
 /// refuses today it may answer after its next update.
-const PLAN_TIME_TO_LIVE: Duration = Duration::from_secs(30 * 86_400);
+pub(crate) const PLAN_TIME_TO_LIVE: Duration = Duration::from_secs(30 * 86_400);
 /// A wait up to this long is spent in the step; a longer one on a timer.
-pub(crate) const WAIT_HERE_MAX: Duration = Duration::from_secs(5);
+pub(crate) const WAIT_HERE_MAX: Duration = Duration::from_secs(3);
 
 /// Why a stream stopped for now.
 pub(crate) enum Stop {
@@ -52,7 +56,14 @@ impl Fetch<'_> {
             match ask(client, stream, &connection.source_patient_id).await {
                 Ok(page) => {
                     (stream.waits, stream.failures, stream.timeouts) = (0, 0, 0);
+                    if stream.refuses_updates(&page) {
+                        // Nothing of it is kept: it answers another question.
+                        stream.line.pages += 1;
+                        self.pages += 1;
+                        continue;
+                    }
                     let url = url_of(client, stream, &connection.source_patient_id);
+                    let page = stream.sift(page, connection)?;
                     self.take(stream, &url, page)?;
                     if self.staging.ready() {
                         self.save(progress, None).await?;
@@ -63,14 +74,22 @@ impl Fetch<'_> {
                         return Err(self.reconnect(client, connection, code, error).await?);
                     }
                     SourceVerdict::AskOtherwise(code) => {
-                        if let Some((status, said)) = refusal(&error) {
+                        if let Some((status, said)) = refusal(&error)
+                            // It may be `_lastUpdated` that is refused; 404 may pass.
+                            && !stream.ask_for_all(status != 404)
+                        {
+                            stream.updates.is_unfiltered = false;
                             stream.refuse(status, said, code);
                         }
                     }
                     SourceVerdict::Fail(code) => return Err(Failure::last(code, error)),
                     SourceVerdict::NotAsked(code) => return Err(Failure::retry(code, error)),
+                    SourceVerdict::Later(duration) => return Ok(Stop::Wait(duration)),
                     SourceVerdict::Wait(_) if stream.waits >= WAITS_MAX => {
                         stream.stop(TypeOutcome::GaveUp, "throttled");
+                        if let Some(next) = progress.streams.get_mut(at + 1) {
+                            next.waits = WAITS_MAX - WAITS_AFTER;
+                        }
                     }
                     SourceVerdict::Wait(duration) => {
                         stream.waits += 1;
@@ -97,6 +116,9 @@ impl Fetch<'_> {
                             continue;
                         }
                         if stream.failures >= tries {
+                            if is_failed(&error) && stream.ask_for_all(true) {
+                                continue;
+                            }
                             stream.stop(TypeOutcome::GaveUp, code);
                             continue;
                         }
@@ -108,7 +130,12 @@ impl Fetch<'_> {
                 },
             }
         }
-        self.learn(connection, &progress.streams[at]).await?;
+        let stream = &progress.streams[at];
+        if stream.refuses_everything() {
+            let (context, way) = (self.context, Strategy::Everything);
+            remember_refusal(context, client, connection, way, PLAN_TIME_TO_LIVE).await?;
+        }
+        self.learn(connection, stream).await?;
         Ok(Stop::Ended)
     }
 
@@ -137,7 +164,12 @@ impl Fetch<'_> {
     async fn learn(&self, connection: &Connection, stream: &Stream) -> Result<(), Failure> {
         let (db, source) = (&self.context.db, connection.summary.source_id);
         let resource_type = &stream.plan.resource_type;
+        if stream.is_found_unfiltered() {
+            db.remember_unfiltered(source, resource_type, PLAN_TIME_TO_LIVE)
+                .await?;
+        }
         match stream.lesson() {
+            _ if stream.sieve.is_some() => {}
             Lesson::Nothing => {}
             Lesson::Forget => db.forget_source_plan(source, resource_type).await?,
             Lesson::Remember(plan) => {
@@ -153,8 +185,10 @@ impl Fetch<'_> {
     fn take(&mut self, stream: &mut Stream, url: &str, page: source::Page) -> Result<(), Failure> {
         self.pages += 1;
         let now = Timestamp::now();
+        stream.note_changes(&page);
         for resource in &page.resources {
             self.staging.push(resource, now)?;
+            stream.line.look_at(resource);
         }
         let line = &mut stream.line;
         line.pages += 1;
@@ -190,6 +224,12 @@ fn refusal(error: &source::Error) -> Option<(u16, &source::Said)> {
         | source::Error::Failed { status, said, .. } => Some((*status, said)),
         _ => None,
     }
+}
+
+/// Whether the server itself says that it failed: as some do at a parameter that they
+/// do not know.
+fn is_failed(error: &source::Error) -> bool {
+    matches!(error, source::Error::Failed { .. })
 }
 
 fn is_timeout(error: &source::Error) -> bool {

@@ -97,7 +97,8 @@ async fn begin(db: &Db, sandbox: &Sandbox) -> (PullId, model::ConnectionId) {
         base_url: base.clone(),
         identity: base,
         auth: SourceAuth::None,
-        requests_per_second: None,
+        limits: db::SourceLimits::default(),
+        strategy: model::Strategy::Search,
     };
     let patients = sandbox.portal().patients();
     let patient = patients.into_iter().find(|of| of.has_history).unwrap();
@@ -172,10 +173,10 @@ async fn a_reference_is_given_up_after_as_many_failures_of_the_source() {
     scene.cut_off(&references, 2 * FAILURES_MAX).await;
     scene.set_status("Practitioner", Some(502));
     for _ in 1..FAILURES_MAX {
-        let failed = pull_references::run(&scene.context, &references).await;
+        let failed = pull_references::run(&scene.context, &references, 4).await;
         fails_with(failed, "source_unavailable");
     }
-    let receipt = pull_references::run(&scene.context, &references)
+    let receipt = pull_references::run(&scene.context, &references, 4)
         .await
         .unwrap();
     let given_up = line(&receipt, "Practitioner");

@@ -3,10 +3,10 @@
 
 use db::{
     Db, DestinationChange, GivenLogin, NewConnection, NewDestination, NewSource, NewToken,
-    OpenLogin, SourceAuth,
+    OpenLogin, SourceAuth, SourceLimits,
 };
 use guard::Guard;
-use model::{ConnectionId, DestinationId, FileFormat, SourceId};
+use model::{ConnectionId, DestinationId, FileFormat, SourceId, Strategy};
 use objects::{Access, Location};
 use source::Granted;
 use url::Url;
@@ -45,8 +45,10 @@ pub struct SourceToAdd<'a> {
     pub base_url: &'a Url,
     /// How it wants to be asked.
     pub auth: SourceAuth,
-    /// How often it may be asked a second.
-    pub requests_per_second: Option<u32>,
+    /// What it is to bear.
+    pub limits: SourceLimits,
+    /// How it is asked for a record.
+    pub strategy: Strategy,
 }
 
 impl SourceToAdd<'_> {
@@ -56,9 +58,32 @@ impl SourceToAdd<'_> {
             base_url: self.base_url.to_string(),
             identity: source::identity(self.base_url),
             auth: self.auth,
-            requests_per_second: self.requests_per_second,
+            limits: self.limits,
+            strategy: self.strategy,
         }
     }
+}
+
+/// Adds a source that needs no login and is asked by searches.
+///
+/// # Errors
+/// As [`add_source_without_login`].
+pub async fn add_source(
+    db: &Db,
+    guard: &Guard,
+    name: &str,
+    base_url: &Url,
+    auth: SourceAuth,
+    limits: SourceLimits,
+) -> Result<SourceId, Error> {
+    let new = SourceToAdd {
+        name,
+        base_url,
+        auth,
+        limits,
+        strategy: Strategy::Search,
+    };
+    add_source_without_login(db, guard, &new).await
 }
 
 /// Adds a source that needs no login; its identity is the normalised base URL from
@@ -67,32 +92,23 @@ impl SourceToAdd<'_> {
 /// # Errors
 /// A base URL that cannot be used or has an address that `guard` refuses, a name or
 /// identity that is taken, or a way to authenticate that needs a login.
-pub async fn add_source(
+pub async fn add_source_without_login(
     db: &Db,
     guard: &Guard,
-    name: &str,
-    base_url: &Url,
-    auth: SourceAuth,
-    requests_per_second: Option<u32>,
+    new: &SourceToAdd<'_>,
 ) -> Result<SourceId, Error> {
-    if auth.has_login() {
+    if new.auth.has_login() {
         let what = "its clients are known by a `client_id`: give one";
         return Err(Error::Login(what.to_owned()));
     }
-    check_base_url(guard, base_url).await?;
-    let new = SourceToAdd {
-        name,
-        base_url,
-        auth,
-        requests_per_second,
-    };
+    check_base_url(guard, new.base_url).await?;
     Ok(db.add_source(&new.new_source()).await?)
 }
 
 /// Adds a source that is logged in to.
 ///
 /// # Errors
-/// As for [`add_source`], and for a login that cannot work.
+/// As for [`add_source_without_login`], and for a login that cannot work.
 pub async fn add_source_with_login(
     db: &Db,
     guard: &Guard,

@@ -18,6 +18,8 @@ pub(crate) enum Asked {
     NextPage,
     /// A resource by its id.
     Read,
+    /// A bulk export: for it to begin, how far it is, or one of its files.
+    Export,
 }
 
 /// What a pull step does about it.
@@ -35,6 +37,8 @@ pub(crate) enum SourceVerdict {
     Shrink(&'static str),
     /// The source wants to be left alone so long.
     Wait(Duration),
+    /// It was not asked: its turn is so far off.
+    Later(Duration),
     /// Worth another attempt, so many in all.
     Retry(&'static str, u32),
     /// It was not asked: a fault of ours, worth another attempt.
@@ -79,6 +83,11 @@ pub(crate) fn on_source(asked: Asked, error: &source::Error) -> SourceVerdict {
         (_, E::CursorExpired { .. }) => V::Restart,
         (_, E::Unavailable { .. }) => V::Retry("source_unavailable", OUTAGE_TRIES),
         (_, E::Protocol { .. }) => V::Retry("source_protocol", PROTOCOL_TRIES),
+        // While the source keeps itself closed, each wait is one that it asked for.
+        (_, E::NotYet { after, is_held, .. }) => match is_held {
+            true => V::Wait(*after),
+            false => V::Later(*after),
+        },
         (_, E::NoTurn) => V::NotAsked("database_unavailable"),
         (_, E::NoToken { after, .. }) => V::Wait(*after),
         (_, E::GrantLost { .. }) => V::Fail("needs_reconnect"),

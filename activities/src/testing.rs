@@ -27,6 +27,8 @@ pub(crate) fn context(db: &Db, store: &Store) -> Context {
         chunk_save_every: Duration::ZERO,
         back_off: BackOff::default(),
         source_slots: 8,
+        full_pull_after: Duration::from_secs(7 * 86_400),
+        pull_overlap: Duration::from_secs(600),
         maintain,
     };
     let allow = guard::Allow::parse(&["127.0.0.1"]).unwrap();

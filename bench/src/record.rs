@@ -153,6 +153,7 @@ pub(crate) async fn settle_as(
         connection,
         staging,
         index,
+        log: None,
         numbers,
         batch: BatchId::new(),
     };

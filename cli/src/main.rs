@@ -10,6 +10,7 @@ mod checks;
 mod commands;
 mod demo;
 mod deployment;
+mod interval;
 mod node;
 mod output;
 mod stop;

@@ -17,6 +17,9 @@ pub(crate) struct Cursor {
     /// A parameter beside the patient, and its value.
     #[serde(default)]
     pub(crate) filter: Option<(String, String)>,
+    /// Only what was written at that time or later is found; microseconds since 1970.
+    #[serde(default)]
+    pub(crate) since_us: Option<i64>,
     pub(crate) count: usize,
     /// The page's number, counted from 1.
     pub(crate) page: usize,
@@ -70,6 +73,7 @@ mod tests {
             ty: "Observation".into(),
             patient: "odd/id %".into(),
             filter: Some(("category".into(), "x|y".into())),
+            since_us: Some(1_700_000_000_000_000),
             count: 50,
             page: 2,
             from: 50,

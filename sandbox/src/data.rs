@@ -20,6 +20,9 @@ pub(crate) struct Row {
     pub(crate) raw: Bytes,
     ty: Option<String>,
     last_updated: Option<jiff::Timestamp>,
+    /// When it was written, where the text does not say; `None` for what was there from
+    /// the beginning, which no search by time finds.
+    written_us: Option<i64>,
     /// (search parameter, code): what searches by category, intent and status match.
     tokens: Vec<(&'static str, String)>,
 }
@@ -86,8 +89,23 @@ impl Row {
             raw,
             ty,
             last_updated,
+            written_us: None,
             tokens,
         }
+    }
+
+    /// The row, written at that time.
+    pub(crate) fn written_at(self, at_us: i64) -> Self {
+        Self {
+            written_us: Some(at_us),
+            ..self
+        }
+    }
+
+    /// Whether a search for what was written since finds it.
+    pub(crate) fn is_written_since(&self, since_us: i64) -> bool {
+        let said = self.last_updated.map(jiff::Timestamp::as_microsecond);
+        said.or(self.written_us).is_some_and(|at| at >= since_us)
     }
 
     /// Whether a search by this parameter and value (`code` or `system|code`) finds it.

@@ -1,6 +1,7 @@
 //! The faults a test or a person can turn on while the portal runs.
 
 use crate::data::Row;
+use crate::export::ExportKnobs;
 use crate::faults::{Answer, Break, Links};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,20 @@ pub struct Knobs {
     pub times_out_above_count: BTreeMap<String, usize>,
     /// These resources (`Type/id`) are broken on their way out.
     pub breaks: BTreeMap<String, Break>,
+    /// Types that `$everything` and `$export` leave out.
+    pub left_out: BTreeSet<String>,
+    /// Patients whose records `$everything` and `$export` give along with the one asked for.
+    pub given_along: BTreeSet<String>,
+    /// How exports go.
+    pub export: ExportKnobs,
+    /// Searches of these types give everything, whatever `_lastUpdated` asks for.
+    pub ignores_last_updated: BTreeSet<String>,
+    /// The self link of searches of these types does not name `_lastUpdated`.
+    pub hides_last_updated: BTreeSet<String>,
+    /// Searches of these types that name `_lastUpdated` are refused with 400.
+    pub refuses_last_updated: BTreeSet<String>,
+    /// How far the portal's clock is ahead, in seconds: in `Date`, and in the times of what is written to it.
+    pub clock_ahead_s: i64,
 }
 
 /// What a search must name beside the patient.

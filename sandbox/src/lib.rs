@@ -10,11 +10,13 @@ mod bundle;
 mod cursor;
 mod data;
 mod errors;
+mod export;
 mod faults;
 mod knobs;
 mod log;
 mod portal;
 mod profiles;
+mod record;
 mod routes;
 mod sample;
 mod search;
@@ -22,9 +24,12 @@ mod server;
 mod smart;
 
 #[cfg(test)]
+mod export_tests;
+#[cfg(test)]
 mod portal_tests;
 
 pub use bundle::compact;
+pub use export::ExportKnobs;
 pub use faults::{Answer, Body, Break, Links};
 pub use knobs::{Demand, Knobs};
 pub use log::{LogEntry, Served};

@@ -3,6 +3,7 @@
 
 use crate::bundle::compact;
 use crate::data::{Data, Key, Row};
+use crate::export::Job;
 use crate::knobs::{KnobState, Knobs};
 use crate::log::{Log, LogEntry};
 use crate::profiles::Profile;
@@ -54,6 +55,7 @@ struct Inner {
     knobs: Mutex<KnobState>,
     log: Mutex<Log>,
     searches: Mutex<u64>,
+    jobs: Mutex<BTreeMap<u64, Job>>,
 }
 
 impl Portal {
@@ -68,6 +70,7 @@ impl Portal {
             knobs: Mutex::default(),
             log: Mutex::new(log),
             searches: Mutex::new(now),
+            jobs: Mutex::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -121,7 +124,12 @@ impl Portal {
             .collect()
     }
 
-    fn collect_references(&self, value: &Value, reports: bool, found: &mut BTreeSet<Key>) {
+    pub(crate) fn collect_references(
+        &self,
+        value: &Value,
+        reports: bool,
+        found: &mut BTreeSet<Key>,
+    ) {
         match value {
             Value::Array(items) => items
                 .iter()
@@ -164,9 +172,21 @@ impl Portal {
     }
 
     pub(crate) fn try_put(&self, raw: &[u8]) -> anyhow::Result<()> {
-        let row = read_row(raw)?;
+        let row = read_row(raw)?.written_at(self.now_us());
         self.inner.data.write().expect("no writer panics").put(row);
         Ok(())
+    }
+
+    /// The time by the portal's clock, as `lastUpdated` has it.
+    pub fn now(&self) -> String {
+        let now = jiff::Timestamp::from_microsecond(self.now_us());
+        now.map_or_else(|_| String::new(), |now| now.to_string())
+    }
+
+    fn now_us(&self) -> i64 {
+        let ahead = self.knob_state().knobs.clock_ahead_s;
+        let now = jiff::Timestamp::now().as_microsecond();
+        now.saturating_add(ahead.saturating_mul(1_000_000))
     }
 
     /// Removes a resource with all its versions: a read of it answers 410 from now on. Returns whether it existed.
@@ -229,6 +249,15 @@ impl Portal {
 
     pub(crate) fn log_mut(&self) -> MutexGuard<'_, Log> {
         self.inner.log.lock().expect("no holder panics")
+    }
+
+    pub(crate) fn jobs(&self) -> MutexGuard<'_, BTreeMap<u64, Job>> {
+        self.inner.jobs.lock().expect("no holder panics")
+    }
+
+    /// How many exports have not been ended by whoever asked for them.
+    pub fn open_exports(&self) -> usize {
+        self.jobs().len()
     }
 
     /// A number that tells this search from all others.

@@ -13,7 +13,7 @@ pub enum Profile {
     /// Observations and care plans by category alone, some categories not granted;
     /// suppressed conditions; related persons by id alone; unsupported types answered
     /// by a page for people, one without scope by an empty 403; totals that count the
-    /// page.
+    /// page; no search by `_lastUpdated`.
     EpicLike,
     /// Medication requests by intent alone, with 403; service requests not to be read.
     AthenaLike,
@@ -105,6 +105,8 @@ fn epic_like(data: &Data) -> Knobs {
             ("ExplanationOfBenefit", Links::Session),
         ]),
         counts_the_page: true,
+        ignores_last_updated: data.types().keys().cloned().collect(),
+        hides_last_updated: data.types().keys().cloned().collect(),
         ..Knobs::default()
     }
 }
@@ -177,6 +179,8 @@ fn hostile(data: &Data) -> Knobs {
             .step_by(7)
             .map(|((ty, id), way)| (format!("{ty}/{id}"), way))
             .collect(),
+        ignores_last_updated: set(&["Observation", "Encounter"]),
+        refuses_last_updated: set(&["Immunization"]),
         ..Knobs::default()
     }
 }

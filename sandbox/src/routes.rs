@@ -2,10 +2,11 @@
 //! need no token and appear in no log: `/_knobs`, `/_log`, `/_resources`.
 
 use crate::errors::{fhir, outcome};
+use crate::export;
 use crate::knobs::Knobs;
 use crate::log::{LogEntry, Served};
 use crate::portal::Portal;
-use crate::search::{next_page, search};
+use crate::search::{everything, next_page, search};
 use crate::server::{SandboxOptions, closing};
 use crate::smart::{self, Smart};
 use axum::body::Bytes;
@@ -51,7 +52,14 @@ pub(crate) fn router(
         .route("/FHIR", get(next_page))
         .route("/fhir/metadata", get(metadata))
         .route("/fhir/{ty}", get(search))
-        .route("/fhir/{ty}/{id}", get(read))
+        .route("/fhir/{ty}/{id}", get(read).post(export::begin))
+        .route("/fhir/{ty}/{id}/{operation}", get(everything))
+        .route(
+            "/fhir/$export-status/{job}",
+            get(export::status).delete(export::end),
+        )
+        .route("/fhir/$export-file/{job}/{file}", get(export::file))
+        .route("/storage/{job}/{file}", get(export::stored))
         .fallback(|| async { outcome(404, "There is nothing here.") })
         .layer(from_fn_with_state(app.clone(), gate))
         .route("/_knobs", get(knobs).put(set_knobs))
@@ -81,10 +89,23 @@ async fn gate(State(app): State<App>, request: Request, next: Next) -> Response 
         .extensions_mut()
         .remove()
         .map_or_else(Vec::new, |Contents(served)| served);
+    if let Some(date) = date(&app) {
+        response.headers_mut().insert(header::DATE, date);
+    }
     let status = response.status().as_u16();
     tracing::debug!(method, status, resources = resources.len(), "answered");
     app.portal.log_mut().append(method, path, status, resources);
     response
+}
+
+/// The `Date` of an answer, where the portal's clock is wrong.
+fn date(app: &App) -> Option<header::HeaderValue> {
+    if app.portal.knob_state().knobs.clock_ahead_s == 0 {
+        return None;
+    }
+    let now: jiff::Timestamp = app.portal.now().parse().ok()?;
+    let text = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    header::HeaderValue::try_from(text).ok()
 }
 
 async fn admit(app: &App, request: Request, next: Next) -> Response {
@@ -96,7 +117,8 @@ async fn admit(app: &App, request: Request, next: Next) -> Response {
     if let Some(status) = refusal {
         return outcome(status, "Come back later.");
     }
-    if !smart::public(request.uri().path()) {
+    let path = request.uri().path();
+    if !smart::public(path) && !path.starts_with(export::STORAGE) {
         let given = request
             .headers()
             .get(header::AUTHORIZATION)

@@ -7,6 +7,7 @@ use crate::errors::{fhir, issue, outcome};
 use crate::faults::Links;
 use crate::knobs::Knobs;
 use crate::log::Served;
+use crate::record::EVERYTHING;
 use crate::routes::{App, Contents, base_of, fault_of};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -57,6 +58,11 @@ pub(crate) async fn search(
         return Err(outcome(504, "The page took too long to make."));
     }
     let filter = demanded(&knobs, &ty, &params)?;
+    let last_updated = params.get(LAST_UPDATED);
+    let since = match last_updated {
+        Some(asked) => Some(since(&knobs, &ty, asked)?),
+        None => None,
+    };
     let base = base_of(&app, &headers);
     let mut self_url = base.clone();
     if let Ok(mut segments) = self_url.path_segments_mut() {
@@ -69,12 +75,65 @@ pub(crate) async fn search(
     if let Some((parameter, value)) = &filter {
         self_url.query_pairs_mut().append_pair(parameter, value);
     }
+    if let Some(asked) = last_updated.filter(|_| !knobs.hides_last_updated.contains(&ty)) {
+        self_url.query_pairs_mut().append_pair(LAST_UPDATED, asked);
+    }
+    let is_ignored = knobs.ignores_last_updated.contains(&ty);
     let search = app.portal.next_search();
     let cursor = Cursor {
         search,
         ty,
         patient,
         filter,
+        since_us: since.filter(|_| !is_ignored),
+        count,
+        page: 1,
+        from: 0,
+        previous: 0,
+    };
+    Ok(serve_page(&app, &base, self_url, &cursor))
+}
+
+/// `$everything` of a patient: its first page. Further ones are those of a search.
+pub(crate) async fn everything(
+    State(app): State<App>,
+    Path((ty, id, operation)): Path<(String, String, String)>,
+    Query(params): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    if ty != "Patient" || operation != EVERYTHING {
+        return Err(outcome(404, "There is no such operation."));
+    }
+    fault_of(&app, EVERYTHING, false).await?;
+    let knobs = app.portal.knobs();
+    let key = (ty, id);
+    if app.portal.data().newest(&key).is_none() {
+        return Err(outcome(404, "The patient is not known."));
+    }
+    if knobs.refuses_count.contains(EVERYTHING) && params.contains_key("_count") {
+        return Err(issue(
+            400,
+            "processing",
+            "The parameter _count is not known.",
+        ));
+    }
+    let most = app
+        .options
+        .page_size
+        .min(knobs.page_size.unwrap_or(usize::MAX));
+    let asked = params.get("_count").and_then(|count| count.parse().ok());
+    let count = asked.unwrap_or(most).clamp(1, most.max(1));
+    let base = base_of(&app, &headers);
+    let mut self_url = base.clone();
+    if let Ok(mut segments) = self_url.path_segments_mut() {
+        segments.push(&key.0).push(&key.1).push(EVERYTHING);
+    }
+    let cursor = Cursor {
+        search: app.portal.next_search(),
+        ty: EVERYTHING.to_owned(),
+        patient: key.1,
+        filter: None,
+        since_us: None,
         count,
         page: 1,
         from: 0,
@@ -85,6 +144,34 @@ pub(crate) async fn search(
 
 /// The parameters beside the patient by which a search may ask.
 const FILTERS: [&str; 4] = ["category", "intent", "status", "lifecycle-status"];
+
+/// The parameter by which a search asks for what was written since.
+const LAST_UPDATED: &str = "_lastUpdated";
+
+/// Since when, in microseconds since 1970: `ge` and an instant.
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer, as the handlers give it"
+)]
+fn since(knobs: &Knobs, ty: &str, asked: &str) -> Result<i64, Response> {
+    if knobs.refuses_last_updated.contains(ty) {
+        return Err(issue(
+            400,
+            "not-supported",
+            "The search parameter _lastUpdated is not supported.",
+        ));
+    }
+    asked
+        .strip_prefix("ge")
+        .and_then(|at| at.parse::<jiff::Timestamp>().ok())
+        .map(jiff::Timestamp::as_microsecond)
+        .ok_or_else(|| {
+            outcome(
+                400,
+                "The parameter _lastUpdated is no `ge` with an instant.",
+            )
+        })
+}
 
 /// What a search names beside the patient, or the refusal of one that does not name
 /// what it must.
@@ -162,26 +249,33 @@ fn serve_page(app: &App, base: &Url, self_url: Url, cursor: &Cursor) -> Response
     let knobs = app.portal.knobs();
     let repeat = knobs.repeat_pages && cursor.page > 1;
     let data = app.portal.data();
-    let is_shown = |(_, row): &(usize, &Arc<Row>)| {
+    let is_shown = |(_, row): &(usize, Arc<Row>)| {
         if let Some((parameter, value)) = &cursor.filter
             && !row.matches(parameter, value)
+        {
+            return false;
+        }
+        if cursor
+            .since_us
+            .is_some_and(|since| !row.is_written_since(since))
         {
             return false;
         }
         let name = row.key.as_ref().map(|(ty, id)| format!("{ty}/{id}"));
         name.is_none_or(|name| !knobs.hidden_from_search.contains(&name))
     };
-    let mut found = data
-        .search(&cursor.patient, &cursor.ty, cursor.from)
-        .filter(is_shown);
+    let all: Box<dyn Iterator<Item = (usize, Arc<Row>)>> = if cursor.ty == EVERYTHING {
+        let record = app.portal.record(&data, &knobs, &cursor.patient);
+        Box::new(record.into_iter().enumerate().skip(cursor.from))
+    } else {
+        let found = data.search(&cursor.patient, &cursor.ty, cursor.from);
+        Box::new(found.map(|(slot, row)| (slot, Arc::clone(row))))
+    };
+    let mut found = all.filter(is_shown);
     let links = knobs.next_links.get(&cursor.ty).copied();
     let is_empty = links == Some(Links::EmptyPages) && !cursor.page.is_multiple_of(2);
     let wanted = if is_empty { 0 } else { cursor.count };
-    let mut rows: Vec<_> = found
-        .by_ref()
-        .take(wanted)
-        .map(|(_, row)| Arc::clone(row))
-        .collect();
+    let mut rows: Vec<_> = found.by_ref().take(wanted).map(|(_, row)| row).collect();
     let next_from = match found.next() {
         Some((slot, _)) => Some(slot),
         None if links == Some(Links::Dangling) && !rows.is_empty() => Some(usize::MAX),

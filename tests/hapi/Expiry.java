@@ -8,6 +8,7 @@ import jakarta.servlet.ServletResponse;
 import jakarta.servlet.http.HttpServlet;
 import jakarta.servlet.http.HttpServletRequest;
 import jakarta.servlet.http.HttpServletResponse;
+import jakarta.servlet.http.HttpServletResponseWrapper;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -17,6 +18,9 @@ import java.util.concurrent.atomic.AtomicInteger;
  *
  * <p>After {@code POST ?after=N}, all searches expire when the N-th request for a next page from now on
  * arrives, once. {@code GET} says how many such requests were answered that their search has expired.
+ *
+ * <p>Beside, whoever asks how far a bulk export is hears that it is worth asking again after a second: HAPI
+ * would always say two minutes.
  */
 class Expiry extends HttpServlet implements Filter {
     /** Longer than any search is kept. */
@@ -50,9 +54,32 @@ class Expiry extends HttpServlet implements Filter {
         if (nextPage && pagesLeft.getAndUpdate(left -> Math.max(left - 1, 0)) == 1) {
             expireAll();
         }
-        rest.doFilter(request, response);
+        rest.doFilter(request, new Soon((HttpServletResponse) response));
         if (nextPage && ((HttpServletResponse) response).getStatus() == HttpServletResponse.SC_GONE) {
             expired.incrementAndGet();
+        }
+    }
+
+    /** Shortens what a client is told to wait. */
+    private static class Soon extends HttpServletResponseWrapper {
+        private static final String WAIT = "Retry-After";
+
+        Soon(HttpServletResponse response) {
+            super(response);
+        }
+
+        @Override
+        public void addHeader(String name, String value) {
+            super.addHeader(name, shortened(name, value));
+        }
+
+        @Override
+        public void setHeader(String name, String value) {
+            super.setHeader(name, shortened(name, value));
+        }
+
+        private static String shortened(String name, String value) {
+            return WAIT.equalsIgnoreCase(name) ? "1" : value;
         }
     }
 

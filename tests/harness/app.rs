@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use activities::register::add_destination;
 use anyhow::{Context, Result, bail};
 use config::{LoadOptions, Settings};
-use db::SourceAuth;
+use db::{SourceAuth, SourceLimits};
 use model::{ConnectionId, DestinationId, FileFormat, PullId, Trigger};
 use sandbox::{Sandbox, SandboxOptions};
 use tempfile::TempDir;
@@ -92,8 +92,8 @@ impl App {
         (app.workers, app.lake) = (options.workers.max(1), lake);
         if !options.no_source {
             let (db, guard) = (&app.core.db, &app.core.guard);
-            let auth = SourceAuth::None;
-            activities::register::add_source(db, guard, "sandbox", &base_url, auth, None).await?;
+            let (auth, limits) = (SourceAuth::None, SourceLimits::default());
+            activities::register::add_source(db, guard, "sandbox", &base_url, auth, limits).await?;
         }
         Ok(app)
     }
@@ -116,6 +116,8 @@ impl App {
             ("guard.allow".to_owned(), "127.0.0.1/32".to_owned()),
             ("worker.linger_ms".to_owned(), "300".to_owned()),
             ("worker.dispatch_interval_ms".to_owned(), "200".to_owned()),
+            // What tests say of a pull holds of one that asks for everything.
+            ("worker.full_pull_after_ms".to_owned(), "0".to_owned()),
         ];
         settings.extend(own_settings.clone());
         Ok(Self {

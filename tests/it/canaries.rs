@@ -9,8 +9,8 @@ use std::time::Duration;
 use activities::register::{Credentials, SourceToAdd, add_connection_with, add_source_with_login};
 use anyhow::{Result, ensure};
 use chartlift_tests::{ApiClient, App, AppOptions, chain, lines_of, readable, repository};
-use db::{GivenLogin, NewToken, SourceAuth};
-use model::{ConnectionId, DestinationId, FileFormat, Scope};
+use db::{GivenLogin, NewToken, SourceAuth, SourceLimits};
+use model::{ConnectionId, DestinationId, FileFormat, Scope, Strategy};
 use reqwest::Method;
 use sandbox::{Answer, Body, Break, Demand, Issued, Knobs};
 use sandbox::{SandboxOptions, SmartClient, SmartOptions};
@@ -166,7 +166,8 @@ impl Planted {
             name: "sandbox",
             base_url: app.sandbox.base_url(),
             auth: SourceAuth::Smart,
-            requests_per_second: None,
+            limits: SourceLimits::default(),
+            strategy: Strategy::Search,
         };
         let login = GivenLogin {
             client_id: "chartlift".to_owned(),

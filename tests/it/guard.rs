@@ -24,7 +24,7 @@ async fn a_pull_from_a_refused_address_fails_for_good() -> Result<()> {
         "inside",
         &base_url,
         SourceAuth::None,
-        None,
+        db::SourceLimits::default(),
     );
     let error = added.await.err().context("the address must be refused")?;
     ensure!(error.to_string().contains("guard.allow"), "{error}");
@@ -35,7 +35,8 @@ async fn a_pull_from_a_refused_address_fails_for_good() -> Result<()> {
         base_url: base_url.to_string(),
         identity: source::identity(&base_url),
         auth: SourceAuth::None,
-        requests_per_second: None,
+        limits: db::SourceLimits::default(),
+        strategy: model::Strategy::Search,
     };
     db.add_source(&new).await?;
     let patient = app.sandbox.patients()[0].id.clone();

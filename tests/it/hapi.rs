@@ -1,5 +1,7 @@
 //! A patient comes home from a real FHIR server, HAPI FHIR, as it stands there: whole,
-//! then what changed, what was deleted, and also when cursors expire half-way.
+//! then what changed, by pulls that ask for that alone, what was deleted, also when
+//! cursors expire half-way; and whether it is asked by searches, by `$everything` or by
+//! a bulk export.
 //!
 //! One function: the server takes half a minute to start.
 
@@ -8,8 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chartlift_tests::{App, AppOptions, Hapi, skipped};
-use db::{Pull, SourceAuth};
-use model::{Change, ConnectionId, DestinationId, FileFormat, Reason, compact, content_hash};
+use db::{Pull, SourceAuth, SourceChange};
+use model::{
+    Change, ConnectionId, DestinationId, FileFormat, PullMode, Reason, Strategy, Timestamp,
+    Trigger, TypeNote, compact, content_hash,
+};
 use records::SegmentReader;
 
 const LIMIT: Duration = Duration::from_secs(240);
@@ -55,8 +60,13 @@ fn added() -> [(Key, String); 3] {
 impl Home {
     /// Starts both; none without the server.
     async fn start() -> Result<Option<Self>> {
-        // Small pages: of most types there are several.
-        let mut options = AppOptions::with(&[("worker.page_count", "20")]);
+        // Small pages: of most types there are several. Pulls ask for what has changed
+        // since the second of the newest.
+        let mut options = AppOptions::with(&[
+            ("worker.page_count", "20"),
+            ("worker.full_pull_after_ms", "604800000"),
+            ("worker.pull_overlap_ms", "0"),
+        ]);
         options.no_source = true;
         let (hapi, app) = tokio::try_join!(Hapi::start(), App::start(options))?;
         let Some(hapi) = hapi else {
@@ -72,24 +82,61 @@ impl Home {
         println!("{} resources in {:?}", resources.len(), started.elapsed());
         let (db, guard) = (&app.core.db, &app.core.guard);
         let (url, auth) = (hapi.base_url(), SourceAuth::None);
-        activities::register::add_source(db, guard, "hapi", url, auth, None).await?;
+        activities::register::add_source(db, guard, "hapi", url, auth, db::SourceLimits::default())
+            .await?;
         let destination = app.destination("lake", FileFormat::Ndjson).await?;
         let patient = PATIENT.to_owned();
         let connection = activities::register::add_connection(db, "one", "hapi", patient, None);
         let connection = connection.await?;
-        Ok(Some(Self {
+        let home = Self {
             app,
             hapi,
             keys: resources.into_keys().collect(),
             connection,
             destination,
-        }))
+        };
+        home.set_newest_apart().await?;
+        Ok(Some(home))
     }
 
-    /// Pulls, delivers and verifies; everything must be complete.
-    async fn pull(&mut self) -> Result<Pull> {
+    /// Changes the last resource of each type a second or more after all others: a
+    /// search for what has changed since the newest then gives it alone.
+    async fn set_newest_apart(&self) -> Result<()> {
+        let written = async || -> Result<String> {
+            let (resource_type, id) = key("Organization", "clock");
+            // Another content each time, or HAPI writes nothing.
+            let now = Timestamp::now().0;
+            let text =
+                format!(r#"{{"resourceType":"{resource_type}","id":"{id}","name":"{now}"}}"#);
+            self.hapi.put(&resource_type, &id, &text).await?;
+            let text = self.hapi.read(&resource_type, &id).await?;
+            let resource: serde_json::Value = serde_json::from_str(&text)?;
+            let at = resource["meta"]["lastUpdated"].as_str();
+            let second = at.and_then(|at| at.get(..19)).context("a time")?;
+            Ok(second.to_owned())
+        };
+        let loaded = written().await?;
+        while written().await? == loaded {}
+        let types: BTreeSet<&String> = self.keys.iter().map(|(name, _)| name).collect();
+        for resource_type in types {
+            self.change(resource_type, &self.any(resource_type)?)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Pulls what has changed, or everything, delivers and verifies; everything must be
+    /// complete.
+    async fn pull(&mut self, full: bool) -> Result<Pull> {
         let started = Instant::now();
-        let id = self.app.pull(&[self.connection]).await?[0];
+        let db = &self.app.core.db;
+        let id = match full {
+            true => {
+                db.request_full_pull(self.connection, Trigger::Manual)
+                    .await?
+            }
+            false => db.request_pull(self.connection, Trigger::Manual).await?,
+        };
         self.app.idle(LIMIT).await?;
         self.app.all_completed().await?;
         self.app.verified().await?;
@@ -97,6 +144,44 @@ impl Home {
         println!("pulled in {:?}: {:?}", started.elapsed(), pull.counts);
         ensure!(pull.counts.is_true(), "{:?}", pull.counts);
         Ok(pull)
+    }
+
+    /// Sets how the server is asked from now on.
+    async fn ask_by(&self, strategy: Strategy) -> Result<()> {
+        let db = &self.app.core.db;
+        let change = SourceChange {
+            strategy: Some(strategy),
+            ..SourceChange::default()
+        };
+        Ok(db
+            .change_source(db.source("hapi").await?.id, change)
+            .await?)
+    }
+
+    /// Connects the patient once more, with a record that is empty still.
+    async fn begin_anew(&mut self, strategy: Strategy) -> Result<()> {
+        self.ask_by(strategy).await?;
+        let (db, patient) = (&self.app.core.db, PATIENT.to_owned());
+        let name = strategy.as_str();
+        let connection = activities::register::add_connection(db, name, "hapi", patient, None);
+        self.connection = connection.await?;
+        Ok(())
+    }
+
+    /// How many types a pull had in one of the ways that a remark tells.
+    async fn type_count(&self, pull: &Pull, way: &str) -> Result<usize> {
+        let types = self.app.core.db.pull_types(pull.id).await?;
+        let had = types
+            .iter()
+            .filter(|of| of.notes.iter().any(|note| note.code == way));
+        Ok(had.count())
+    }
+
+    /// Whether a pull asked for the changes of a type alone.
+    async fn is_updated(&self, pull: &Pull, resource_type: &str) -> Result<bool> {
+        let types = self.app.core.db.pull_types(pull.id).await?;
+        let of = types.iter().find(|of| of.resource_type == resource_type);
+        Ok(of.context("was asked for")?.mode == Some(PullMode::Updated))
     }
 
     /// What a pull's batch says of each of its resources.
@@ -154,18 +239,25 @@ impl Home {
         same("the destination", &there, &delivered)
     }
 
-    /// Changes a resource at the server: an extension more.
+    /// Changes a resource at the server: an extension that no version has had.
     async fn change(&self, resource_type: &str, id: &str) -> Result<()> {
         let mut resource: serde_json::Value =
             serde_json::from_str(&self.hapi.read(resource_type, id).await?)?;
         resource["extension"] = serde_json::json!([
-            {"url": "http://example.org/changed", "valueBoolean": true}
+            {"url": "http://example.org/changed", "valueString": Timestamp::now().0.to_string()}
         ]);
         let text = resource.to_string();
         self.hapi.put(resource_type, id, &text).await
     }
 
-    /// One of the resources of a type.
+    /// The first of the resources of a type.
+    fn first(&self, resource_type: &str) -> Result<String> {
+        let mut of_type = self.keys.iter().filter(|key| key.0 == resource_type);
+        let (_, id) = of_type.next().context("one of this type")?;
+        Ok(id.clone())
+    }
+
+    /// The last of the resources of a type.
     fn any(&self, resource_type: &str) -> Result<String> {
         let mut of_type = self.keys.iter().filter(|key| key.0 == resource_type);
         let (_, id) = of_type.next_back().context("one of this type")?;
@@ -202,56 +294,102 @@ async fn a_patient_comes_home_from_hapi_as_it_is_there() -> Result<()> {
     };
     // Whole, with what its resources refer to.
     let count = home.keys.len() as u64;
-    let counts = home.pull().await?.counts;
-    ensure!(counts.new == count, "{counts:?}");
+    let whole = home.pull(false).await?;
+    ensure!(whole.counts.new == count, "{:?}", whole.counts);
+    ensure!(!home.is_updated(&whole, "Observation").await?);
     home.is_as_there().await?;
 
-    // Three changes, one of them of a shared resource, and nothing else.
+    // Three changes, and nothing else, by a pull that asks for changes alone.
     let mut changed = BTreeSet::new();
-    for resource_type in ["Observation", "Encounter", "Practitioner"] {
-        let id = home.any(resource_type)?;
+    for resource_type in ["Observation", "Encounter", "Condition"] {
+        let id = home.first(resource_type)?;
         home.change(resource_type, &id).await?;
         changed.insert(key(resource_type, &id));
     }
-    let pull = home.pull().await?;
+    let pull = home.pull(false).await?;
     let counts = pull.counts;
     ensure!(
-        (counts.changed, counts.unchanged) == (3, count - 3) && counts.deleted == 0,
+        counts.changed == 3 && counts.new + counts.deleted == 0,
         "{counts:?}"
+    );
+    for (resource_type, _) in &changed {
+        ensure!(home.is_updated(&pull, resource_type).await?);
+    }
+    ensure!(
+        counts.fetched * 3 < whole.counts.fetched && pull.pages < whole.pages,
+        "{counts:?}, {} pages of {}",
+        pull.pages,
+        whole.pages
     );
     let found: BTreeSet<Key> = home.changes(&pull).await?.into_keys().collect();
     ensure!(found == changed, "{found:?}");
     home.is_as_there().await?;
 
-    // One deleted; and one that is new, although the same search was answered a moment
-    // ago, and HAPI gives an answer again for a minute unless it is told not to.
+    // One deleted; a shared resource changed; and one that is new, although the same
+    // search was answered a moment ago, and HAPI gives an answer again for a minute
+    // unless it is told not to. A pull of changes has what is new, one of everything
+    // the rest.
     let gone = key("Condition", &home.any("Condition")?);
     home.hapi.delete(&gone.0, &gone.1).await?;
     ensure!(home.hapi.status_of(&gone.0, &gone.1).await? == 410);
     home.keys.remove(&gone);
+    let shared = key("Practitioner", &home.any("Practitioner")?);
+    home.change(&shared.0, &shared.1).await?;
     let new = key("Condition", "new");
     let text = format!(
         r#"{{"resourceType":"Condition","id":"new","subject":{{"reference":"Patient/{PATIENT}"}}}}"#
     );
     home.hapi.put(&new.0, &new.1, &text).await?;
     home.keys.insert(new.clone());
-    let pull = home.pull().await?;
-    ensure!(
-        (pull.counts.new, pull.counts.changed, pull.counts.deleted) == (1, 0, 1),
-        "{:?}",
-        pull.counts
-    );
+    let pull = home.pull(false).await?;
+    ensure!(home.is_updated(&pull, "Condition").await?);
+    let counts = pull.counts;
+    ensure!((counts.new, counts.deleted) == (1, 0), "{counts:?}");
+    let mut found = home.changes(&pull).await?;
+    let pull = home.pull(true).await?;
+    ensure!(!home.is_updated(&pull, "Condition").await?);
+    let counts = pull.counts;
+    ensure!((counts.new, counts.deleted) == (0, 1), "{counts:?}");
+    found.extend(home.changes(&pull).await?);
     let expected = BTreeMap::from([
         (gone, (Change::Deleted, Reason::SourceDeleted)),
+        (shared, (Change::Changed, Reason::None)),
         (new, (Change::New, Reason::None)),
     ]);
-    let found = home.changes(&pull).await?;
     ensure!(found == expected, "{found:?}");
     home.is_as_there().await?;
 
+    // Asked in another way, the server gives the same, and what it refers to.
+    for (strategy, way) in [
+        (Strategy::Everything, TypeNote::BY_EVERYTHING),
+        (Strategy::Bulk, TypeNote::BY_EXPORT),
+        (Strategy::Search, ""),
+    ] {
+        home.ask_by(strategy).await?;
+        let pull = home.pull(true).await?;
+        let counts = pull.counts;
+        ensure!(
+            counts.unchanged == count && counts.new + counts.changed + counts.deleted == 0,
+            "by {strategy}: {counts:?}"
+        );
+        let types = home.type_count(&pull, way).await?;
+        println!("{types} types by {strategy}");
+        ensure!((types > 5) == (strategy != Strategy::Search), "{types}");
+        home.is_as_there().await?;
+    }
+    // Whoever begins so has it all, too.
+    for strategy in [Strategy::Everything, Strategy::Bulk] {
+        home.begin_anew(strategy).await?;
+        let counts = home.pull(true).await?.counts;
+        ensure!(counts.new == count, "by {strategy}: {counts:?}");
+        home.is_as_there().await?;
+    }
+    home.ask_by(Strategy::Search).await?;
+    home.pull(true).await?;
+
     // The cursors expire in the middle: those streams begin anew, and have all.
     home.hapi.expire_at_page(4).await?;
-    let counts = home.pull().await?.counts;
+    let counts = home.pull(true).await?.counts;
     let expired = home.hapi.expired_count().await?;
     println!("{expired} cursors had expired");
     ensure!(expired > 0 && counts.repeated > 0, "{expired}, {counts:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use chartlift_tests::{App, AppOptions, chain, slot_waits};
-use db::SourceAuth;
+use db::{SourceAuth, SourceLimits};
 use model::{ConnectionId, DestinationId, FileFormat, RunState};
 use sandbox::{Knobs, Sandbox, SandboxOptions};
 use steps::{DestinationExport, PatientPull};
@@ -20,7 +20,8 @@ async fn portal(app: &App, name: &str, knobs: Knobs) -> Result<(Sandbox, Vec<Con
     sandbox.portal().set_knobs(knobs);
     let (db, guard) = (&app.core.db, &app.core.guard);
     let base_url = sandbox.base_url();
-    activities::register::add_source(db, guard, name, base_url, SourceAuth::None, None).await?;
+    let (auth, limits) = (SourceAuth::None, SourceLimits::default());
+    activities::register::add_source(db, guard, name, base_url, auth, limits).await?;
     let mut connections = Vec::new();
     for (number, patient) in sandbox.patients().into_iter().enumerate() {
         let external = format!("{name}-{number}");

@@ -48,7 +48,8 @@ async fn tokens_that_end_in_the_middle_of_a_pull_cost_nothing() -> Result<()> {
         name: "sandbox",
         base_url: app.sandbox.base_url(),
         auth: SourceAuth::Smart,
-        requests_per_second: None,
+        limits: db::SourceLimits::default(),
+        strategy: model::Strategy::Search,
     };
     let login = GivenLogin {
         client_id: "chartlift".to_owned(),
@@ -150,7 +151,8 @@ async fn a_signature_is_verified_by_the_keys_the_api_publishes() -> Result<()> {
         name: "sandbox",
         base_url: app.sandbox.base_url(),
         auth: SourceAuth::BackendServices,
-        requests_per_second: None,
+        limits: db::SourceLimits::default(),
+        strategy: model::Strategy::Search,
     };
     let login = GivenLogin {
         client_id: "backend".to_owned(),

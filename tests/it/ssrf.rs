@@ -278,7 +278,8 @@ async fn connect(app: &App, name: &str, base_url: &str) -> Result<ConnectionId> 
         base_url: url.to_string(),
         identity: source::identity(&url),
         auth: SourceAuth::None,
-        requests_per_second: None,
+        limits: db::SourceLimits::default(),
+        strategy: model::Strategy::Search,
     };
     let new = NewConnection {
         patient_id: db.ensure_patient(name).await?,

@@ -11,7 +11,8 @@ use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use db::{DueRun, OpenRun, RunKind};
+use config::WorkerSettings;
+use db::{Connection, DueRun, OpenRun, RunKind};
 use model::{ConnectionId, DestinationId};
 use steps::{DestinationExport, ExportInput, PatientPull, PullInput};
 use temporalio_client::{
@@ -31,6 +32,8 @@ const START_AGAIN: Duration = Duration::from_secs(3);
 /// been silent before.
 const GONE_CHECK: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(20);
+/// How often schedules are looked at; their intervals are minutes at least.
+const SCHEDULES: Duration = Duration::from_secs(10);
 /// How often the marks, a cache, are computed anew.
 const MARKS: Duration = Duration::from_secs(600);
 /// Runs of each kind looked at in a pass.
@@ -45,6 +48,7 @@ pub(crate) async fn run(core: Core, client: Client) {
     // A minute after the start, then every ten: a mark lost to a race is found.
     let mut marks_at = Instant::now() + Duration::from_secs(60);
     let mut gone_at = Instant::now();
+    let mut schedules_at = Instant::now();
     let mut tick = tokio::time::interval(core.settings.worker.dispatch_interval());
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -55,6 +59,12 @@ pub(crate) async fn run(core: Core, client: Client) {
             Err(error) => {
                 tracing::warn!("dispatch cannot reach the database: {error}");
                 continue;
+            }
+        }
+        if Instant::now() >= schedules_at {
+            schedules_at = Instant::now() + SCHEDULES;
+            if let Err(error) = core.db.queue_scheduled_pulls(RUNS_MAX).await {
+                tracing::warn!("dispatch could not queue the pulls that are due: {error}");
             }
         }
         match pass(&core, &client, &mut started).await {
@@ -136,11 +146,12 @@ async fn start(core: &Core, client: &Client, run: &DueRun) -> Result<()> {
     match run.kind {
         RunKind::Pull => {
             let connection_id: ConnectionId = run.subject_id.parse()?;
-            let patient = core.db.connection(connection_id).await?.summary.patient_id;
+            let connection = core.db.connection(connection_id).await?;
+            let patient = connection.summary.patient_id;
             let input = PullInput {
                 connection_id,
                 pages_per_run: u64::from(settings.pages_per_run),
-                lanes: u32::try_from(settings.streams_per_pull).unwrap_or(1),
+                lanes: lanes(&connection, settings),
                 chain: None,
                 resume: None,
                 report: steps::PullReport::default(),
@@ -186,6 +197,17 @@ async fn start(core: &Core, client: &Client, run: &DueRun) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Steps of a pull that run side by side: where its source bears fewer than its share of
+/// the slots, at most half of these, so that few wait for the others.
+fn lanes(connection: &Connection, settings: &WorkerSettings) -> u32 {
+    let (share, mut lanes) = (settings.source_slots(), settings.streams_per_pull as u64);
+    let steps = connection.steps_at_once(share);
+    if steps < share {
+        lanes = lanes.min(steps.div_ceil(2));
+    }
+    u32::try_from(lanes).unwrap_or(1)
 }
 
 /// Puts runs whose workflow is gone (terminated, or lost with the server's data)

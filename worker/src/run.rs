@@ -190,6 +190,8 @@ fn limits(core: &Core) -> Limits {
             max: Duration::from_millis(settings.back_off_max_ms),
         },
         source_slots: settings.source_slots(),
+        full_pull_after: Duration::from_millis(settings.full_pull_after_ms),
+        pull_overlap: Duration::from_millis(settings.pull_overlap_ms),
         maintain: MaintainLimits {
             merge: db::MergeRule {
                 batches_min: maintain.merge_batches,

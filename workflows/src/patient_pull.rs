@@ -23,6 +23,9 @@ use crate::table::PullTable;
 
 /// The step that follows references; the last before settling.
 const REFERENCES: &str = "references";
+/// The steps that ask for many types at once, before the searches for what these do
+/// not bring.
+const FIRST: [&str; 2] = [steps::EVERYTHING_STEP, steps::EXPORT_STEP];
 /// Waits for a slot of the source after which planning goes on in a new run, to
 /// keep the history short.
 const PLAN_WAITS_MAX: u32 = 500;
@@ -198,17 +201,15 @@ async fn carry_out(
 ) -> Result<Carried, StepEnd> {
     let pull_id = resume.pull_id;
     let table = RefCell::new(PullTable::new(resume.table));
-    let (references, pages): (VecDeque<_>, VecDeque<_>) = resume
-        .pending
-        .into_iter()
-        .partition(|title| title.name == REFERENCES);
     let budget = RefCell::new(input.pages_per_run);
-    let left = run_steps(ctx, input, pull_id, pages, &table, &budget).await?;
-    let left = if left.is_empty() {
-        run_steps(ctx, input, pull_id, references, &table, &budget).await?
-    } else {
-        left.into_iter().chain(references).collect()
-    };
+    let mut left = VecDeque::new();
+    for stage in stages(resume.pending) {
+        if left.is_empty() {
+            left = run_steps(ctx, input, pull_id, stage, &table, &budget).await?;
+        } else {
+            left.extend(stage);
+        }
+    }
     if !left.is_empty() {
         return Ok(Carried::BudgetSpent(PullResume {
             pull_id,
@@ -236,6 +237,20 @@ async fn carry_out(
         receipt.counts.deleted
     )));
     Ok(Carried::Settled(receipt))
+}
+
+/// The steps in the order in which one waits for the other.
+fn stages(pending: Vec<StepTitle>) -> [VecDeque<StepTitle>; 3] {
+    let mut stages = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
+    for title in pending {
+        let stage = match title.name.as_str() {
+            name if FIRST.contains(&name) => 0,
+            REFERENCES => 2,
+            _ => 1,
+        };
+        stages[stage].push_back(title);
+    }
+    stages
 }
 
 /// Runs steps, a few at a time, until all are done or the budget of pages is

@@ -56,7 +56,7 @@ const BASE: Soak = Soak {
     limit_min: 60,
 };
 
-pub(crate) const SOAKS: [Soak; 12] = [
+pub(crate) const SOAKS: [Soak; 13] = [
     Soak {
         name: "segments-fuzz",
         about: "a million broken segment files: each is read or refused, none panics",
@@ -209,6 +209,21 @@ pub(crate) const SOAKS: [Soak; 12] = [
         arguments: system_tests!("throughput::"),
         env: &[("CHARTLIFT_ROUNDS", "5"), ("CHARTLIFT_CONNECTIONS", "40")],
         servers: true,
+        ..BASE
+    },
+    Soak {
+        name: "portals",
+        about: "1,000 connections to 5 portals of 50 requests a second, and one slow one",
+        arguments: system_tests!("source_limits::"),
+        env: &[
+            ("CHARTLIFT_CONNECTIONS", "1000"),
+            ("CHARTLIFT_SOURCES", "5"),
+            ("CHARTLIFT_PER_SECOND", "50"),
+            ("CHARTLIFT_REQUESTS", "100"),
+            ("CHARTLIFT_PULL_SLOTS", "64"),
+        ],
+        servers: true,
+        limit_min: 120,
         ..BASE
     },
     Soak {

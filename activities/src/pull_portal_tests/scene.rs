@@ -1,14 +1,16 @@
 //! A deployment with one connection to a sandbox, and the steps of its pulls.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use db::{Db, NewConnection, NewSource, Pull, PullType, SourceAuth};
+use db::{Db, NewConnection, NewSource, Pull, PullType, SourceAuth, SourceChange};
 use model::{ConnectionId, ConnectionStatus, Trigger, content_hash, is_shared_type};
 use records::{SegmentReader, Store};
 use sandbox::{Answer, Body, Knobs, Portal, Sandbox, SandboxOptions};
-use steps::{PlanPull, PullStep, SettlePull};
+use steps::{PlanPull, PullStep, PullStepReceipt, SettlePull};
 
 use crate::failure::Failure;
+use crate::pull_references::READS_IN_FLIGHT;
 use crate::{Context, pull_pages, pull_plan, pull_references, pull_settle, testing};
 
 /// The patient that is pulled.
@@ -45,12 +47,21 @@ impl Scene {
     }
 
     pub(crate) async fn with(resources: &[String], options: SandboxOptions) -> Self {
+        Self::with_token(resources, options, None).await
+    }
+
+    /// A portal as in [`Self::with`], that is asked with this token.
+    pub(crate) async fn with_token(
+        resources: &[String],
+        options: SandboxOptions,
+        token: Option<String>,
+    ) -> Self {
         let mut extra = vec![format!(r#"{{"resourceType":"Patient","id":"{PATIENT}"}}"#)];
         extra.extend_from_slice(resources);
         let sandbox = Sandbox::start(SandboxOptions { extra, ..options })
             .await
             .unwrap();
-        Self::of(sandbox, PATIENT.to_owned()).await
+        Self::of(sandbox, PATIENT.to_owned(), token).await
     }
 
     /// A connection to a patient of the sample, who has a record.
@@ -58,10 +69,10 @@ impl Scene {
         let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
         let mut patients = sandbox.patients().into_iter();
         let patient = patients.find(|patient| patient.has_history).unwrap();
-        Self::of(sandbox, patient.id).await
+        Self::of(sandbox, patient.id, None).await
     }
 
-    async fn of(sandbox: Sandbox, patient: String) -> Self {
+    async fn of(sandbox: Sandbox, patient: String, token: Option<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = seal::KeyRing::from_base64(&seal::KeyRing::generate()).unwrap();
         let file = format!("sqlite://{}", folder.path().join("db").display());
@@ -75,13 +86,14 @@ impl Scene {
             base_url: base.clone(),
             identity: base,
             auth: SourceAuth::None,
-            requests_per_second: None,
+            limits: db::SourceLimits::default(),
+            strategy: model::Strategy::Search,
         };
         let new = NewConnection {
             patient_id: db.ensure_patient(PATIENT).await.unwrap(),
             source_id: db.add_source(&source).await.unwrap(),
             source_patient_id: patient.clone(),
-            token: None,
+            token,
         };
         let connection = db.add_connection(&new).await.unwrap();
         Self {
@@ -101,7 +113,17 @@ impl Scene {
         self.portal().set_knobs(knobs);
     }
 
-    fn db(&self) -> &Db {
+    /// Limits how often the portal is asked a second.
+    pub(crate) async fn limit(&self, per_second: u32) {
+        let source = self.db().source("portal").await.unwrap().id;
+        let change = SourceChange {
+            requests_per_second: Some(Some(per_second)),
+            ..SourceChange::default()
+        };
+        self.db().change_source(source, change).await.unwrap();
+    }
+
+    pub(crate) fn db(&self) -> &Db {
         &self.context.db
     }
 
@@ -114,9 +136,19 @@ impl Scene {
         }
     }
 
+    /// As [`Self::pull`], for everything.
+    pub(crate) async fn full_pull(&self) -> Pulled {
+        let asked = self
+            .db()
+            .request_full_pull(self.connection, Trigger::Manual);
+        asked.await.unwrap();
+        self.pull().await
+    }
+
     /// As [`Self::pull`]; a final failure ends it.
     pub(crate) async fn try_pull(&self) -> Result<Pulled, Failure> {
         let from = self.portal().log().len();
+        // One that is queued already is joined.
         let asked = self.db().request_pull(self.connection, Trigger::Manual);
         asked.await.unwrap();
         let claimed = self.db().claim_pull(self.connection, "chain").await;
@@ -126,7 +158,13 @@ impl Scene {
             connection_id: self.connection,
             step_count: 1,
         };
-        let planned = persist(async || pull_plan::run(&self.context, &plan).await).await?;
+        let planned = loop {
+            let planned = persist(async || pull_plan::run(&self.context, &plan).await).await?;
+            if planned.wait_ms == 0 {
+                break planned;
+            }
+            wait(planned.wait_ms).await;
+        };
         let step = |name: &str| PullStep {
             pull_id,
             connection_id: self.connection,
@@ -135,15 +173,16 @@ impl Scene {
         };
         for title in &planned.steps {
             let call = step(&title.name);
-            while persist(async || pull_pages::run(&self.context, &call).await)
-                .await?
-                .more
+            while is_left(persist(async || pull_pages::run(&self.context, &call).await).await?)
+                .await
             {}
         }
         let call = step("references");
-        while persist(async || pull_references::run(&self.context, &call).await)
-            .await?
-            .more
+        let requests = READS_IN_FLIGHT;
+        while is_left(
+            persist(async || pull_references::run(&self.context, &call, requests).await).await?,
+        )
+        .await
         {}
         let settle = SettlePull {
             pull_id,
@@ -195,6 +234,12 @@ impl Scene {
     /// Fails unless the latest view is what the oracle says, and of types that several
     /// patients share, what was referred to once: that it no longer is proves nothing.
     pub(crate) async fn assert_whole(&self) {
+        let extra = self.beyond_whole().await;
+        assert!(extra.is_empty(), "not expected: {extra:?}");
+    }
+
+    /// As [`Self::assert_whole`], but for what is there beyond: returns that.
+    pub(crate) async fn beyond_whole(&self) -> Vec<(String, String)> {
         let expected: BTreeMap<_, _> = self
             .portal()
             .expected(&self.patient)
@@ -207,14 +252,11 @@ impl Scene {
             .filter(|(key, hash)| latest.get(key) != Some(hash))
             .map(|(key, _)| key)
             .collect();
-        let extra: Vec<_> = latest
-            .keys()
+        assert!(missing.is_empty(), "missing or another: {missing:?}");
+        latest
+            .into_keys()
             .filter(|key| !expected.contains_key(key) && !is_shared_type(&key.0))
-            .collect();
-        assert!(
-            missing.is_empty() && extra.is_empty(),
-            "missing or another: {missing:?}; not expected: {extra:?}"
-        );
+            .collect()
     }
 }
 
@@ -223,6 +265,11 @@ impl Pulled {
     pub(crate) fn end(&self, resource_type: &str) -> (&'static str, Option<&str>) {
         let of = &self.types[resource_type];
         (of.outcome.as_str(), of.error_code.as_deref())
+    }
+
+    /// What was asked for of a type.
+    pub(crate) fn mode(&self, resource_type: &str) -> Option<&'static str> {
+        self.types[resource_type].mode.map(model::PullMode::as_str)
     }
 
     /// The codes of what is said of a type, with the counts.
@@ -259,6 +306,12 @@ pub(crate) fn observation(id: &str, rest: &str) -> String {
     resource("Observation", id, rest)
 }
 
+/// A resource of the patient's that says when it changed.
+pub(crate) fn stamped(resource_type: &str, id: &str, at: &str, rest: &str) -> String {
+    let rest = format!(r#","meta":{{"lastUpdated":"{at}"}}{rest}"#);
+    resource(resource_type, id, &rest)
+}
+
 /// A resource of the patient's.
 pub(crate) fn resource(resource_type: &str, id: &str, rest: &str) -> String {
     format!(
@@ -266,8 +319,20 @@ pub(crate) fn resource(resource_type: &str, id: &str, rest: &str) -> String {
     )
 }
 
+/// Waits as long as a step wants to; whether it is to be called again.
+async fn is_left(receipt: PullStepReceipt) -> bool {
+    wait(receipt.wait_ms).await;
+    receipt.more
+}
+
+async fn wait(wait_ms: u64) {
+    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+}
+
 /// Tries a step again as Temporal would, without its pauses.
-async fn persist<T>(mut attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+pub(crate) async fn persist<T>(
+    mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
     for _ in 0..ATTEMPTS_MAX {
         match attempt().await {
             Err(Failure::Retry { .. }) => {}

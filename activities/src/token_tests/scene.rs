@@ -79,7 +79,8 @@ async fn add_source(db: &Db, sandbox: &Sandbox, auth: SourceAuth, login: OpenLog
         identity: base_url.clone(),
         base_url,
         auth,
-        requests_per_second: None,
+        limits: db::SourceLimits::default(),
+        strategy: model::Strategy::Search,
     };
     db.add_source_with_login(&new, &login).await.unwrap()
 }

@@ -98,7 +98,8 @@ impl Storm {
             identity: base_url.clone(),
             base_url,
             auth: SourceAuth::Smart,
-            requests_per_second: None,
+            limits: db::SourceLimits::default(),
+            strategy: model::Strategy::Search,
         };
         let login = OpenLogin {
             login: SourceLogin {

@@ -12,6 +12,7 @@ const LINKS: &[(&str, &str, Option<&str>)] = &[
     ("addPatient", "readPatient", None),
     ("addPatient", "readRecord", None),
     ("addConnection", "readConnection", None),
+    ("addConnection", "changeConnection", None),
     ("addConnection", "reconnectConnection", None),
     ("addConnection", "startPull", Some("connection_id")),
     ("startPull", "readPull", None),

@@ -3,15 +3,18 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use db::{NewConnection, SourceAuth};
+use db::{NewConnection, PULL_INTERVAL_MAX_S, PULL_INTERVAL_MIN_S, SourceAuth};
 use model::{ConnectionId, PatientId, SourceId};
 use serde::Deserialize;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, ToSchema};
 
 use super::logins::{GrantBody, credentials};
+use super::sources::{check_interval, given};
 use crate::App;
 use crate::auth::{MayRead, MayWrite};
-use crate::entity::Entity;
+use crate::entity::{Entity, sets_condition};
 use crate::extract::{Body, Id, Params, id, text};
 use crate::list::{Asked, Page};
 use crate::problem::{INVALID_VALUE, Problem};
@@ -71,6 +74,34 @@ pub(crate) struct ReconnectBody {
     token: Option<String>,
     /// The patient's grant, at a source with the auth `smart`.
     grant: Option<GrantBody>,
+}
+
+/// What may change of a connection; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConnectionChange {
+    /// How often it is pulled by itself, in seconds; 0: not by itself; `null`: as its
+    /// source has it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(schema_with = interval)]
+    pull_interval_s: Option<Option<u32>>,
+}
+
+/// 0, or an interval that may be one, or null.
+fn interval() -> RefOr<Schema> {
+    let whole = || ObjectBuilder::new().schema_type(Type::Integer);
+    OneOfBuilder::new()
+        .item(whole().enum_values(Some([0])))
+        .item(
+            whole()
+                .minimum(Some(PULL_INTERVAL_MIN_S))
+                .maximum(Some(PULL_INTERVAL_MAX_S)),
+        )
+        .item(ObjectBuilder::new().schema_type(Type::Null))
+        .description(Some(
+            "How often it is pulled by itself, in seconds; 0: not by itself; `null`: as its source has it.",
+        ))
+        .into()
 }
 
 /// List connections, newest first
@@ -141,6 +172,34 @@ pub(crate) async fn read(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     Ok(entity(&app, id).await?.read(&headers))
+}
+
+/// Change a connection
+#[utoipa::path(patch, path = "/v1/connections/{id}", operation_id = "changeConnection", tag = "connections",
+    params(("id" = inline(ConnectionIdSchema), Path, description = "The connection.")),
+    request_body = ConnectionChange, security(("key" = ["write"])),
+    responses((status = 200, description = "As it is now.", body = ConnectionView)))]
+pub(crate) async fn change(
+    MayWrite(caller): MayWrite,
+    State(app): State<App>,
+    Id(id): Id<ConnectionId>,
+    headers: HeaderMap,
+    Body(change): Body<ConnectionChange>,
+) -> Result<Response, Problem> {
+    let seen = app.db.connection_summary(id).await?;
+    Entity::new(&ConnectionView::from(seen.clone())).may_change(&headers)?;
+    let check_every = |every: Option<u32>| match every {
+        None | Some(0) => Ok(every),
+        Some(every) => check_interval(every).map(Some),
+    };
+    let change = db::ConnectionChange {
+        enabled: None,
+        pull_interval_s: change.pull_interval_s.map(check_every).transpose()?,
+        seen: sets_condition(&headers).then_some(&seen),
+    };
+    let db = caller.db("connection.change");
+    db.change_connection(id, change).await?;
+    Ok(entity(&app, id).await?.with(StatusCode::OK))
 }
 
 /// Give up a connection: its token is forgotten, what it brought stays

@@ -48,7 +48,7 @@ pub(crate) fn all() -> OpenApiRouter<App> {
         .routes(routes!(resources::everything))
         .routes(routes!(resources::of_type))
         .routes(routes!(connections::list, connections::add))
-        .routes(routes!(connections::read))
+        .routes(routes!(connections::read, connections::change))
         .routes(routes!(connections::revoke))
         .routes(routes!(connections::reconnect))
         .routes(routes!(pulls::list, pulls::start))

@@ -41,6 +41,10 @@ pub(crate) struct NewPull {
     /// The connection to fetch.
     #[schema(value_type = ConnectionIdSchema)]
     connection_id: ConnectionId,
+    /// Whether to ask for everything, also of types of which the source could say what
+    /// has changed. Such a pull is what finds deletions.
+    #[serde(default)]
+    full: bool,
 }
 
 /// List pulls, newest first
@@ -73,7 +77,13 @@ pub(crate) async fn start(
 ) -> Result<Response, Problem> {
     let id = caller
         .once("pull.start", |db| async move {
-            db.request_pull(body.connection_id, Trigger::Manual).await
+            match body.full {
+                true => {
+                    db.request_full_pull(body.connection_id, Trigger::Manual)
+                        .await
+                }
+                false => db.request_pull(body.connection_id, Trigger::Manual).await,
+            }
         })
         .await?;
     accepted(&app, id, wait).await
@@ -180,6 +190,11 @@ async fn view(app: &App, id: PullId) -> Result<(RunState, PullView), Problem> {
         RunState::Running => Some(app.db.pull_progress(id).await?),
         _ => None,
     };
+    let queue = match pull.state {
+        RunState::Queued => app.db.pull_queue(id).await?,
+        _ => None,
+    };
     let state = pull.state;
-    Ok((state, PullView::whole(pull, types, held, progress)))
+    let view = PullView::whole(pull, types, held, progress).waiting(queue);
+    Ok((state, view))
 }

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use db::{NewSource, SourceAuth};
-use model::SourceId;
+use db::{NewSource, Source, SourceAuth, SourceLimits};
+use model::{SourceId, Strategy};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -18,6 +18,7 @@ use crate::extract::{Body, Id, Params, text, whole};
 use crate::list::{Asked, Page};
 use crate::problem::{INVALID_VALUE, Problem};
 use crate::views::SourceView;
+use crate::views::words::StrategySchema;
 
 /// A source to add.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -43,6 +44,20 @@ pub(crate) struct NewSourceBody {
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1000, example = 20)]
     requests_per_second: Option<u32>,
+    /// How many requests may wait for its answer, of all workers together. Left out:
+    /// as many as a quarter of one worker's `pull_slots` make.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 1, maximum = 1000, example = 4)]
+    concurrent_requests: Option<u32>,
+    /// How many of its pulls are at work at the same time; the others stay queued. Left
+    /// out: a few more than its share of the slots keeps busy.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 1, maximum = 1000, example = 2)]
+    concurrent_pulls: Option<u32>,
+    /// How it is asked for a patient's record.
+    #[serde(default)]
+    #[schema(value_type = StrategySchema)]
+    strategy: Strategy,
 }
 
 /// How a source wants to be asked.
@@ -88,24 +103,58 @@ pub(crate) struct SourceChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     requests_per_second: Option<Option<u32>>,
+    /// How often its connections are pulled by themselves, in seconds; `null`: not by
+    /// themselves. What a connection says for itself goes first.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 900, maximum = 7_776_000, example = 86_400)]
+    pull_interval_s: Option<Option<u32>>,
+    /// How many requests may wait for its answer, of all workers together; `null`: as
+    /// many as a quarter of one worker's `pull_slots` make.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    concurrent_requests: Option<Option<u32>>,
+    /// How many of its pulls are at work at the same time; `null`: a few more than its
+    /// share of the slots keeps busy.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    concurrent_pulls: Option<Option<u32>>,
+    /// How it is asked for a patient's record. Given again, what the source refused
+    /// before is tried again.
+    #[schema(value_type = Option<StrategySchema>)]
+    strategy: Option<Strategy>,
     /// Another login in the place of the one there is.
     login: Option<LoginBody>,
 }
 
 /// Tells `null` from what is left out.
-fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<u32>>, D::Error> {
+pub(super) fn given<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Option<u32>>, D::Error> {
     whole(from).map(Some)
 }
 
-/// The highest rate that a source may have.
-const RATE_MAX: u32 = 1000;
+/// The highest limit that a source may have.
+const LIMIT_MAX: u32 = 1000;
 
-fn check_rate(rate: Option<u32>) -> Result<Option<u32>, Problem> {
-    if rate.is_none_or(|rate| (1..=RATE_MAX).contains(&rate)) {
-        return Ok(rate);
+fn check_limit(name: &str, limit: Option<u32>) -> Result<Option<u32>, Problem> {
+    if limit.is_none_or(|limit| (1..=LIMIT_MAX).contains(&limit)) {
+        return Ok(limit);
     }
-    let detail = format!("`requests_per_second` is a whole number from 1 to {RATE_MAX}, or null.");
+    let detail = format!("`{name}` is a whole number from 1 to {LIMIT_MAX}, or null.");
     Err(Problem::new(INVALID_VALUE, detail))
+}
+
+/// A limit that may be given, by its name.
+fn check_given(name: &str, limit: Option<Option<u32>>) -> Result<Option<Option<u32>>, Problem> {
+    limit.map(|limit| check_limit(name, limit)).transpose()
+}
+
+/// An interval between two pulls, if it may be one.
+pub(super) fn check_interval(seconds: u32) -> Result<u32, Problem> {
+    db::check_pull_interval(seconds).map_err(|why| {
+        let detail = format!("`pull_interval_s` is a whole number of seconds: {why}.");
+        Problem::new(INVALID_VALUE, detail)
+    })
 }
 
 /// List sources, newest first
@@ -123,7 +172,12 @@ pub(crate) async fn list(
     rows.retain(|row| asked.before.is_none_or(|before| row.id < before));
     rows.sort_by_key(|row| std::cmp::Reverse(row.id));
     rows.truncate(asked.rows() as usize);
-    Ok(asked.page(rows, |row| row.id.to_string()))
+    let rates = app.db.source_rates().await?;
+    let rows = rows.into_iter().map(|row| {
+        let rate = rates.get(&row.id).copied().unwrap_or_default();
+        SourceView::whole(row, rate)
+    });
+    Ok(asked.page(rows.collect(), |row: &SourceView| row.id.to_string()))
 }
 
 /// Add a source
@@ -152,7 +206,12 @@ pub(crate) async fn add(
         base_url: base.base_url,
         identity: base.identity,
         auth,
-        requests_per_second: check_rate(body.requests_per_second)?,
+        limits: SourceLimits {
+            requests_per_second: check_limit("requests_per_second", body.requests_per_second)?,
+            concurrent_requests: check_limit("concurrent_requests", body.concurrent_requests)?,
+            concurrent_pulls: check_limit("concurrent_pulls", body.concurrent_pulls)?,
+        },
+        strategy: body.strategy,
     };
     let id: SourceId = caller
         .once("source.add", |db| async move {
@@ -193,8 +252,9 @@ pub(crate) async fn change(
     Body(change): Body<SourceChange>,
 ) -> Result<Response, Problem> {
     let seen = app.db.source(&id.to_string()).await?;
-    Entity::new(&SourceView::from(seen.clone())).may_change(&headers)?;
-    let rate = change.requests_per_second.map(check_rate).transpose()?;
+    view(&app, seen.clone()).await?.may_change(&headers)?;
+    let check_every = |every: Option<u32>| every.map(check_interval).transpose();
+    let every = change.pull_interval_s.map(check_every).transpose()?;
     let base = match &change.base_url {
         Some(base_url) => Some(base_url_of(&app, base_url).await?.base_url),
         None => None,
@@ -206,9 +266,13 @@ pub(crate) async fn change(
     };
     let change = db::SourceChange {
         base_url: base.as_deref(),
-        requests_per_second: rate,
+        requests_per_second: check_given("requests_per_second", change.requests_per_second)?,
+        concurrent_requests: check_given("concurrent_requests", change.concurrent_requests)?,
+        concurrent_pulls: check_given("concurrent_pulls", change.concurrent_pulls)?,
+        pull_interval_s: every,
         enabled: change.enabled,
         types: None,
+        strategy: change.strategy,
         login: login.as_ref(),
         seen: sets_condition(&headers).then_some(&seen),
     };
@@ -222,6 +286,10 @@ async fn base_url_of(app: &App, given: &str) -> Result<CheckedBase, Problem> {
 }
 
 async fn entity(app: &App, id: SourceId) -> Result<Entity, Problem> {
-    let source = app.db.source(&id.to_string()).await?;
-    Ok(Entity::new(&SourceView::from(source)))
+    view(app, app.db.source(&id.to_string()).await?).await
+}
+
+async fn view(app: &App, source: Source) -> Result<Entity, Problem> {
+    let rate = app.db.source_rate(source.id).await?;
+    Ok(Entity::new(&SourceView::whole(source, rate)))
 }

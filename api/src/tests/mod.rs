@@ -7,6 +7,9 @@ mod lists;
 mod logins;
 mod refusals;
 mod runs;
+mod schedules;
+mod sources;
+mod strategies;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -154,7 +157,8 @@ impl Server {
                     base_url: "https://ehr.example/fhir".into(),
                     identity: "ehr.example/fhir".into(),
                     auth: SourceAuth::Bearer,
-                    requests_per_second: None,
+                    limits: db::SourceLimits::default(),
+                    strategy: model::Strategy::Search,
                 };
                 self.db.add_source(&new).await.unwrap()
             }

@@ -15,7 +15,7 @@ pub use self::access::{AuditView, KeyView, NewKeyView};
 pub use self::export::{ExportErrorView, ExportProgressView, ExportView};
 pub use self::probe::{CheckView, ProbeView, RehearsalView};
 pub use self::pull::{
-    HeldView, PullProgressView, PullTypeView, PullView, TriggerView, TypeNoteView,
+    HeldView, PullProgressView, PullQueueView, PullTypeView, PullView, TriggerView, TypeNoteView,
 };
 pub use self::registry::{ConnectionView, DestinationView, PatientView, SourceView};
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use db::{HeldDeletes, Pull, PullProgress, PullType, TriggerCount};
+use db::{HeldDeletes, Pull, PullProgress, PullQueue, PullType, TriggerCount};
 use model::{
-    ConnectionId, HeldState, PullCounts, PullId, PullKind, RunPhase, RunState, Trigger, TypeNote,
-    TypeOutcome,
+    ConnectionId, HeldState, PullCounts, PullId, PullKind, PullMode, RunPhase, RunState, Trigger,
+    TypeNote, TypeOutcome,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 use super::counts;
 use super::text;
 use super::words::{
-    ConnectionIdSchema, HeldStateSchema, PullIdSchema, PullKindSchema, RunPhaseSchema,
-    RunStateSchema, TriggerSchema, TypeOutcomeSchema,
+    ConnectionIdSchema, HeldStateSchema, PullIdSchema, PullKindSchema, PullModeSchema,
+    RunPhaseSchema, RunStateSchema, TriggerSchema, TypeOutcomeSchema,
 };
 
 /// A pull.
@@ -32,6 +32,8 @@ pub struct PullView {
     pub state: RunState,
     #[schema(value_type = RunPhaseSchema)]
     pub phase: RunPhase,
+    /// Whether it was to ask for everything.
+    pub full: bool,
     #[schema(value_type = Option<PullIdSchema>)]
     pub retry_of: Option<PullId>,
     pub batch_seq: Option<u64>,
@@ -54,6 +56,9 @@ pub struct PullView {
     /// Deletions that it held back; left out of lists, and where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldView>,
+    /// What it waits for, while it is queued; left out of lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<PullQueueView>,
     /// How far it is, while it is running; left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<PullProgressView>,
@@ -67,6 +72,20 @@ pub struct PullProgressView {
     pub resources: u64,
     /// The size of what they are staged in, compressed.
     pub size_bytes: u64,
+}
+
+/// What a queued pull waits for: at most `concurrent_pulls` of its source are at work at
+/// the same time.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = PullQueue)]
+pub struct PullQueueView {
+    /// Pulls of the same source that are started before it.
+    pub ahead: u64,
+    /// Pulls of the same source that are at work.
+    pub at_work: u64,
+    /// The pull at work of the same connection, which it follows; null where there is none.
+    #[schema(value_type = Option<PullIdSchema>)]
+    pub behind: Option<PullId>,
 }
 
 /// Deletions that a pull held back.
@@ -96,6 +115,10 @@ pub struct HeldView {
 #[schema(as = PullType)]
 pub struct PullTypeView {
     pub resource_type: String,
+    /// What was asked for: `full`, everything; `updated`, what had changed. Null where it
+    /// was met by reference, or on the way.
+    #[schema(value_type = Option<PullModeSchema>)]
+    pub mode: Option<PullMode>,
     #[schema(value_type = TypeOutcomeSchema)]
     pub outcome: TypeOutcome,
     pub error_code: Option<String>,
@@ -131,6 +154,19 @@ pub struct TriggerView {
 }
 
 impl PullView {
+    /// The same pull, with what it waits for.
+    #[must_use]
+    pub fn waiting(self, queue: Option<PullQueue>) -> Self {
+        Self {
+            queue: queue.map(|queue| PullQueueView {
+                ahead: queue.ahead,
+                at_work: queue.at_work,
+                behind: queue.behind,
+            }),
+            ..self
+        }
+    }
+
     /// A pull with its triggers, its coverage, what it held back and how far it is.
     #[must_use]
     pub fn whole(
@@ -161,6 +197,7 @@ impl From<Pull> for PullView {
             kind: pull.kind,
             state: pull.state,
             phase: pull.phase,
+            full: pull.full,
             retry_of: pull.retry_of,
             batch_seq: pull.batch_seq,
             pages: pull.pages,
@@ -172,6 +209,7 @@ impl From<Pull> for PullView {
             triggers: None,
             types: None,
             held: None,
+            queue: None,
             progress: None,
         }
     }
@@ -196,6 +234,7 @@ impl From<PullType> for PullTypeView {
     fn from(of: PullType) -> Self {
         Self {
             resource_type: of.resource_type,
+            mode: of.mode,
             outcome: of.outcome,
             error_code: of.error_code,
             pages: of.pages,

@@ -1,9 +1,9 @@
 //! Sources, patients, connections and destinations.
 
-use db::{ConnectionSummary, Destination, Patient, Probe, Source, SourceLogin};
+use db::{ConnectionSummary, Destination, Patient, Probe, Source, SourceLogin, SourceRate};
 use model::{
     ClientMethod, ConnectionId, ConnectionStatus, DestinationId, FileFormat, PatientId,
-    SigningAlgorithm, SourceId,
+    SigningAlgorithm, SourceId, Strategy, Timestamp,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,7 +12,7 @@ use super::probe::ProbeView;
 use super::text;
 use super::words::{
     ClientMethodSchema, ConnectionIdSchema, ConnectionStatusSchema, DestinationIdSchema,
-    FileFormatSchema, PatientIdSchema, SigningAlgorithmSchema, SourceIdSchema,
+    FileFormatSchema, PatientIdSchema, SigningAlgorithmSchema, SourceIdSchema, StrategySchema,
 };
 
 /// A source.
@@ -34,8 +34,25 @@ pub struct SourceView {
     pub login: Option<LoginView>,
     /// How often it may be asked a second, by all workers together.
     pub requests_per_second: Option<u32>,
+    /// How often it is asked a second at most now: less than `requests_per_second` while
+    /// it throttles (429, 503), growing back with use; null: as often as workers like.
+    pub effective_requests_per_second: Option<f64>,
+    /// It wants to be left alone until then.
+    #[schema(format = DateTime)]
+    pub held_until: Option<String>,
+    /// How many requests may wait for its answer; null: the workers' settings decide.
+    pub concurrent_requests: Option<u32>,
+    /// How many of its pulls are at work at the same time; null: the workers' settings decide.
+    pub concurrent_pulls: Option<u32>,
     /// The types that are asked for, where not all are.
     pub types: Option<Vec<String>>,
+    /// How it is asked for a patient's record: `search`, type by type; `everything`, first
+    /// by `$everything`; `bulk`, first by a bulk export of that patient.
+    #[schema(value_type = StrategySchema)]
+    pub strategy: Strategy,
+    /// How often its connections are pulled by themselves, in seconds; null: not by
+    /// themselves.
+    pub pull_interval_s: Option<u32>,
     pub enabled: bool,
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -99,6 +116,13 @@ pub struct ConnectionView {
     pub status: ConnectionStatus,
     pub enabled: bool,
     pub head_seq: u64,
+    /// How often it is pulled by itself, in seconds, where that differs from its source;
+    /// 0: not by itself.
+    pub pull_interval_s: Option<u32>,
+    /// When it is pulled next by itself; null where it is not, or is disabled or not
+    /// active.
+    #[schema(format = DateTime)]
+    pub next_pull_at: Option<String>,
     #[schema(format = DateTime)]
     pub created_at: String,
 }
@@ -151,6 +175,8 @@ impl From<ConnectionSummary> for ConnectionView {
             status: connection.status,
             enabled: connection.enabled,
             head_seq: connection.head_seq,
+            pull_interval_s: connection.pull_interval_s,
+            next_pull_at: connection.next_pull_at.map(text),
             created_at: text(connection.created_at),
         }
     }
@@ -175,8 +201,12 @@ impl From<Destination> for DestinationView {
     }
 }
 
-impl From<Source> for SourceView {
-    fn from(source: Source) -> Self {
+impl SourceView {
+    /// A source, and how often it is asked at the moment.
+    #[must_use]
+    pub fn whole(source: Source, rate: SourceRate) -> Self {
+        let (limits, now) = (source.limits, Timestamp::now());
+        let milli = rate.milli_per_second(limits.requests_per_second, now);
         Self {
             id: source.id,
             name: source.name,
@@ -184,12 +214,23 @@ impl From<Source> for SourceView {
             identity: source.identity,
             auth: source.auth.as_str(),
             login: source.login.map(LoginView::from),
-            requests_per_second: source.requests_per_second,
+            requests_per_second: limits.requests_per_second,
+            effective_requests_per_second: milli.map(per_second),
+            held_until: rate.held_until(now).map(text),
+            concurrent_requests: limits.concurrent_requests,
+            concurrent_pulls: limits.concurrent_pulls,
             types: source.types,
+            strategy: source.strategy,
+            pull_interval_s: source.pull_interval_s,
             enabled: source.enabled,
             created_at: text(source.created_at),
         }
     }
+}
+
+/// A rate in tenths, which do not change with every request.
+fn per_second(milli: u64) -> f64 {
+    (milli / 100) as f64 / 10.0
 }
 
 impl From<Patient> for PatientView {

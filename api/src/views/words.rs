@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use model::{
     AuditId, Check, ClientMethod, ConnectionId, ConnectionStatus, DestinationId, ExportId,
-    FileFormat, HeldState, KeyId, PatientId, ProbeId, ProbeKind, PullId, PullKind, RunPhase,
-    RunState, Scope, SigningAlgorithm, SourceId, Trigger, TypeOutcome, Verdict,
+    FileFormat, HeldState, KeyId, PatientId, ProbeId, ProbeKind, PullId, PullKind, PullMode,
+    RunPhase, RunState, Scope, SigningAlgorithm, SourceId, Strategy, Trigger, TypeOutcome, Verdict,
 };
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -84,10 +84,12 @@ words! {
     HeldStateSchema for HeldState;
     ProbeKindSchema for ProbeKind;
     PullKindSchema for PullKind;
+    PullModeSchema for PullMode;
     RunPhaseSchema for RunPhase;
     RunStateSchema for RunState;
     ScopeSchema for Scope;
     SigningAlgorithmSchema for SigningAlgorithm;
+    StrategySchema for Strategy;
     TriggerSchema for Trigger;
     TypeOutcomeSchema for TypeOutcome;
     VerdictSchema for Verdict;

@@ -129,7 +129,8 @@ async fn owners(db: &Db) -> Result<(Vec<ConnectionId>, Vec<DestinationId>)> {
         base_url: "https://ehr.example/fhir".to_owned(),
         identity: "ehr.example/fhir".to_owned(),
         auth: SourceAuth::None,
-        requests_per_second: None,
+        limits: db::SourceLimits::default(),
+        strategy: model::Strategy::Search,
     };
     let source_id = db.add_source(&source).await?;
     let (mut connections, mut destinations) = (Vec::new(), Vec::new());

@@ -8,11 +8,12 @@ use activities::register::{Credentials, add_connection_with, read_grant};
 use anyhow::{Context, Result, ensure};
 use api::views::ConnectionView;
 use clap::Subcommand;
-use db::{Db, SourceAuth};
+use db::{ConnectionChange, Db, SourceAuth};
 use model::{ConnectionId, Trigger};
 
 use crate::args::GlobalArguments;
 use crate::deployment;
+use crate::interval::interval_or_never;
 use crate::output::{or_dash, print_line, print_list, yes_no};
 
 /// A token is a line, a key a few; more than this is another file.
@@ -66,6 +67,18 @@ pub(crate) enum ConnectionCommand {
             required_unless_present = "token_file"
         )]
         grant_file: Option<PathBuf>,
+    },
+    /// Choose how often a connection is pulled by itself
+    #[command(
+        after_help = "Examples:\n  chartlift connection schedule con_0198… 6h\n  chartlift connection schedule con_0198… never\n  \
+                      chartlift connection schedule con_0198…"
+    )]
+    Schedule {
+        /// Its id
+        connection: ConnectionId,
+        /// `30m`, `6h`, `1d` or `never`; left out, as often as its source says
+        #[arg(value_parser = interval_or_never)]
+        every: Option<u32>,
     },
     /// List the connections
     List {
@@ -123,9 +136,24 @@ pub(crate) async fn run(global: &GlobalArguments, command: ConnectionCommand) ->
             let pull = db.request_pull(connection, Trigger::Manual).await?;
             eprintln!("queued {pull}: a running worker starts it within seconds");
         }
+        ConnectionCommand::Schedule { connection, every } => {
+            let change = ConnectionChange {
+                pull_interval_s: Some(every),
+                ..ConnectionChange::default()
+            };
+            db.change_connection(connection, change).await?;
+        }
         ConnectionCommand::List { json } => {
             let connections = all(&db).await?;
-            let headers = ["PATIENT", "ID", "SOURCE", "STATUS", "ENABLED", "BATCHES"];
+            let headers = [
+                "PATIENT",
+                "ID",
+                "SOURCE",
+                "STATUS",
+                "ENABLED",
+                "BATCHES",
+                "NEXT PULL",
+            ];
             print_list(
                 json,
                 &connections,
@@ -139,18 +167,23 @@ pub(crate) async fn run(global: &GlobalArguments, command: ConnectionCommand) ->
                         row.status.to_string(),
                         yes_no(row.enabled),
                         row.head_seq.to_string(),
+                        or_dash(row.next_pull_at.as_ref()),
                     ]
                 },
             )?;
         }
-        ConnectionCommand::Enable { connection } => {
-            db.set_connection_enabled(connection, true).await?
-        }
-        ConnectionCommand::Disable { connection } => {
-            db.set_connection_enabled(connection, false).await?
-        }
+        ConnectionCommand::Enable { connection } => enable(&db, connection, true).await?,
+        ConnectionCommand::Disable { connection } => enable(&db, connection, false).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn enable(db: &Db, connection: ConnectionId, enabled: bool) -> Result<()> {
+    let change = ConnectionChange {
+        enabled: Some(enabled),
+        ..ConnectionChange::default()
+    };
+    Ok(db.change_connection(connection, change).await?)
 }
 
 async fn all(db: &Db) -> Result<Vec<ConnectionView>> {

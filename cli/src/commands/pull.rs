@@ -2,6 +2,8 @@
 
 mod held;
 mod notes;
+mod queue;
+mod show;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use model::{ConnectionId, ConnectionStatus, PullId, RunState, Trigger};
 
 use crate::args::GlobalArguments;
 use crate::deployment;
-use crate::output::{Table, grouped, or_dash, print_json, print_line, print_list};
+use crate::output::{grouped, print_json, print_line, print_list};
 
 /// How often a waiting command looks.
 const LOOK: Duration = Duration::from_millis(250);
@@ -26,7 +28,7 @@ const PAGE: u32 = 1_000;
 pub(crate) enum PullCommand {
     /// Ask for pulls; prints the id of each run
     #[command(
-        after_help = "Examples:\n  chartlift pull start con_0198… --wait\n  chartlift pull start --all"
+        after_help = "Examples:\n  chartlift pull start con_0198… --wait\n  chartlift pull start --all\n  chartlift pull start --all --full"
     )]
     Start {
         /// The connections to fetch
@@ -35,6 +37,10 @@ pub(crate) enum PullCommand {
         /// Every enabled connection
         #[arg(long)]
         all: bool,
+        /// Ask for everything, also where the source could say what has changed: what
+        /// finds deletions
+        #[arg(long)]
+        full: bool,
         /// Wait until they have ended; exit code 1 unless all completed
         #[arg(long)]
         wait: bool,
@@ -111,6 +117,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: PullCommand) -> Resul
         PullCommand::Start {
             connections,
             all,
+            full,
             wait,
         } => {
             let connections = if all {
@@ -118,7 +125,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: PullCommand) -> Resul
             } else {
                 connections
             };
-            return start(&db, connections, wait).await;
+            return start(&db, connections, full, wait).await;
         }
         PullCommand::List {
             connection,
@@ -158,10 +165,11 @@ pub(crate) async fn run(global: &GlobalArguments, command: PullCommand) -> Resul
         PullCommand::Show { pull, json } => {
             let (types, held) = (db.pull_types(pull).await?, db.held_deletes(pull).await?);
             let view = PullView::whole(db.pull(pull).await?, types, held, None);
+            let view = view.waiting(db.pull_queue(pull).await?);
             if json {
                 print_json(&view)?
             } else {
-                show(&view)
+                show::show(&view)
             }
         }
         PullCommand::Cancel { pull, wait } => {
@@ -185,7 +193,12 @@ pub(crate) async fn run(global: &GlobalArguments, command: PullCommand) -> Resul
     Ok(ExitCode::SUCCESS)
 }
 
-async fn start(db: &Db, connections: Vec<ConnectionId>, wait: bool) -> Result<ExitCode> {
+async fn start(
+    db: &Db,
+    connections: Vec<ConnectionId>,
+    full: bool,
+    wait: bool,
+) -> Result<ExitCode> {
     if connections.is_empty() {
         bail!("there is no enabled connection: `chartlift connection add`");
     }
@@ -193,7 +206,11 @@ async fn start(db: &Db, connections: Vec<ConnectionId>, wait: bool) -> Result<Ex
     let is_one = connections.len() == 1;
     let mut code = ExitCode::SUCCESS;
     for connection in connections {
-        match db.request_pull(connection, Trigger::Manual).await {
+        let asked = match full {
+            true => db.request_full_pull(connection, Trigger::Manual).await,
+            false => db.request_pull(connection, Trigger::Manual).await,
+        };
+        match asked {
             Ok(pull) => {
                 print_line(&pull.to_string());
                 pulls.push(pull);
@@ -253,81 +270,4 @@ pub(crate) async fn enabled(db: &Db) -> Result<Vec<ConnectionId>> {
 /// A run's error code as it stands behind its state.
 pub(crate) fn because(code: Option<&str>) -> String {
     code.map_or_else(String::new, |code| format!(" ({code})"))
-}
-
-fn show(pull: &PullView) {
-    print_line(&format!("pull        {}", pull.id));
-    print_line(&format!("connection  {}", pull.connection_id));
-    print_line(&format!(
-        "state       {}{}",
-        pull.state,
-        because(pull.error_code.as_deref())
-    ));
-    print_line(&format!("batch       {}", or_dash(pull.batch_seq)));
-    print_line(&format!("created     {}", pull.created_at));
-    print_line(&format!(
-        "started     {}",
-        or_dash(pull.started_at.as_ref())
-    ));
-    print_line(&format!(
-        "finished    {}",
-        or_dash(pull.finished_at.as_ref())
-    ));
-    if let Some(retried) = pull.retry_of {
-        print_line(&format!("retry of    {retried}"));
-    }
-    if let Some(held) = &pull.held {
-        held::show(held);
-    }
-    for trigger in pull.triggers.iter().flatten() {
-        print_line(&format!(
-            "asked for   {} × {}",
-            trigger.reason, trigger.count
-        ));
-    }
-    let types = pull.types.as_deref().unwrap_or_default();
-    if types.is_empty() {
-        return;
-    }
-    let headers = [
-        "TYPE",
-        "OUTCOME",
-        "FETCHED",
-        "NEW",
-        "CHANGED",
-        "UNCHANGED",
-        "REJECTED",
-        "DELETED",
-    ];
-    let mut table = Table::new(&headers, 2);
-    for of in types {
-        let counts = &of.counts;
-        let numbers = [
-            counts.fetched,
-            counts.new,
-            counts.changed,
-            counts.unchanged,
-            counts.rejected,
-            counts.deleted,
-        ]
-        .map(grouped);
-        let outcome = format!("{}{}", of.outcome, because(of.error_code.as_deref()));
-        table.row(
-            [of.resource_type.clone(), outcome]
-                .into_iter()
-                .chain(numbers),
-        );
-    }
-    print_line("");
-    table.print();
-    let notes = types.iter().flat_map(|of| {
-        let name = &of.resource_type;
-        of.notes.iter().map(move |note| notes::line(name, note))
-    });
-    for (number, line) in notes.enumerate() {
-        if number == 0 {
-            print_line("");
-        }
-        print_line(&line);
-    }
 }

@@ -1,20 +1,26 @@
 //! `chartlift source …`
 
+mod limits;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use activities::register::{SourceToAdd, add_source, add_source_with_login, set_login};
+use activities::register::{
+    SourceToAdd, add_source_with_login, add_source_without_login, set_login,
+};
 use anyhow::{Result, ensure};
 use api::views::SourceView;
 use clap::{Args, Subcommand};
-use db::{Db, GivenLogin, SourceAuth, SourceChange};
-use model::{ClientMethod, SigningAlgorithm};
+use db::{Db, GivenLogin, SourceAuth, SourceChange, SourceLimits};
+use model::{ClientMethod, SigningAlgorithm, Strategy};
 use url::Url;
 
+use self::limits::{Limit, LimitArguments, rate_of};
 use crate::args::GlobalArguments;
 use crate::commands::connection::read_token;
 use crate::deployment;
-use crate::output::{print_line, print_list, yes_no};
+use crate::interval::{interval, interval_text};
+use crate::output::{or_dash, print_line, print_list, yes_no};
 
 /// What can be done with sources.
 #[derive(Debug, Subcommand)]
@@ -36,9 +42,11 @@ pub(crate) enum SourceCommand {
         auth: SourceAuth,
         #[command(flatten)]
         login: LoginArguments,
-        /// How often it may be asked a second, by all workers together
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-        requests_per_second: Option<u32>,
+        #[command(flatten)]
+        limits: LimitArguments,
+        /// How it is asked for a patient's record: search, everything or bulk
+        #[arg(long, default_value = "search")]
+        strategy: Strategy,
     },
     /// Change how a source is logged in to
     Login {
@@ -55,6 +63,34 @@ pub(crate) enum SourceCommand {
         #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
         requests_per_second: Option<u32>,
     },
+    /// Change how a source is asked for a patient's record
+    #[command(
+        after_help = "Example:\n  chartlift source strategy clinic everything\n\nsearch: type by type. everything: \
+                      first by $everything. bulk: first by a bulk export of the patient. What these do not bring is \
+                      searched for, and all is where the source refuses them; that is remembered for 30 days, or \
+                      until a strategy is set again."
+    )]
+    Strategy {
+        /// Its name or id
+        source: String,
+        /// search, everything or bulk
+        strategy: Strategy,
+    },
+    /// Change how much of a source is asked for at the same time, by all workers together
+    #[command(
+        after_help = "Example:\n  chartlift source concurrency clinic --requests 4 --pulls 2"
+    )]
+    Concurrency {
+        /// Its name or id
+        source: String,
+        /// Requests that may wait for its answer; `none`: as many as its share of the
+        /// workers' slots makes
+        #[arg(long, value_name = "N", required_unless_present = "pulls")]
+        requests: Option<Limit>,
+        /// Its pulls that may be at work; `none`: a few more than keep its share busy
+        #[arg(long, value_name = "N")]
+        pulls: Option<Limit>,
+    },
     /// Choose which types of resources are pulled from a source
     #[command(
         after_help = "Example:\n  chartlift source types clinic Condition,Observation\n\nThe patient, and what \
@@ -66,6 +102,18 @@ pub(crate) enum SourceCommand {
         /// The types, with commas between; left out, all that the source has
         #[arg(value_delimiter = ',', value_parser = resource_type)]
         types: Vec<String>,
+    },
+    /// Choose how often the connections of a source are pulled by themselves
+    #[command(
+        after_help = "Example:\n  chartlift source schedule clinic 6h\n\nA connection with an interval of its own keeps \
+                      that (`chartlift connection schedule`)."
+    )]
+    Schedule {
+        /// Its name or id
+        source: String,
+        /// `30m`, `6h` or `1d`; left out, not by themselves
+        #[arg(value_parser = interval)]
+        every: Option<u32>,
     },
     /// List the sources
     List {
@@ -136,16 +184,18 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
             base_url,
             auth,
             login,
-            requests_per_second: rate,
+            limits,
+            strategy,
         } => {
+            let new = SourceToAdd {
+                name: &name,
+                base_url: &base_url,
+                auth,
+                limits: SourceLimits::from(limits),
+                strategy,
+            };
             let id = match login.given()? {
                 Some(login) => {
-                    let new = SourceToAdd {
-                        name: &name,
-                        base_url: &base_url,
-                        auth,
-                        requests_per_second: rate,
-                    };
                     // Its keys are there before it is asked for the first time.
                     activities::first_signing_keys(&db).await?;
                     add_source_with_login(&db, &core.guard, &new, login).await?
@@ -156,7 +206,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
                         "a source with the auth `{}` knows us by a client id: give --client-id",
                         auth.as_str()
                     );
-                    add_source(&db, &core.guard, &name, &base_url, auth, rate).await?
+                    add_source_without_login(&db, &core.guard, &new).await?
                 }
             };
             print_line(&id.to_string());
@@ -177,6 +227,27 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
             db.change_source(db.source(&source).await?.id, change)
                 .await?;
         }
+        SourceCommand::Strategy { source, strategy } => {
+            let change = SourceChange {
+                strategy: Some(strategy),
+                ..SourceChange::default()
+            };
+            db.change_source(db.source(&source).await?.id, change)
+                .await?;
+        }
+        SourceCommand::Concurrency {
+            source,
+            requests,
+            pulls,
+        } => {
+            let change = SourceChange {
+                concurrent_requests: requests.map(|Limit(limit)| limit),
+                concurrent_pulls: pulls.map(|Limit(limit)| limit),
+                ..SourceChange::default()
+            };
+            db.change_source(db.source(&source).await?.id, change)
+                .await?;
+        }
         SourceCommand::Types { source, types } => {
             let change = SourceChange {
                 types: Some((!types.is_empty()).then_some(types.as_slice())),
@@ -185,34 +256,56 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
             db.change_source(db.source(&source).await?.id, change)
                 .await?;
         }
-        SourceCommand::List { json } => {
-            let sources: Vec<_> = db
-                .sources()
-                .await?
-                .into_iter()
-                .map(SourceView::from)
-                .collect();
-            let headers = ["NAME", "ID", "BASE URL", "AUTH", "ENABLED"];
-            print_list(
-                json,
-                &sources,
-                &headers,
-                "no sources yet: `chartlift source add`",
-                |source| {
-                    vec![
-                        source.name.clone(),
-                        source.id.to_string(),
-                        source.base_url.clone(),
-                        source.auth.to_owned(),
-                        yes_no(source.enabled),
-                    ]
-                },
-            )?;
+        SourceCommand::Schedule { source, every } => {
+            let change = SourceChange {
+                pull_interval_s: Some(every),
+                ..SourceChange::default()
+            };
+            db.change_source(db.source(&source).await?.id, change)
+                .await?;
         }
+        SourceCommand::List { json } => list(&db, json).await?,
         SourceCommand::Enable { source } => enable(&db, &source, true).await?,
         SourceCommand::Disable { source } => enable(&db, &source, false).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn list(db: &Db, json: bool) -> Result<()> {
+    let rates = db.source_rates().await?;
+    let sources = db.sources().await?.into_iter().map(|source| {
+        let rate = rates.get(&source.id).copied().unwrap_or_default();
+        SourceView::whole(source, rate)
+    });
+    let sources: Vec<_> = sources.collect();
+    let headers = [
+        "NAME",
+        "ID",
+        "BASE URL",
+        "AUTH",
+        "STRATEGY",
+        "RATE",
+        "PULLED EVERY",
+        "ENABLED",
+    ];
+    print_list(
+        json,
+        &sources,
+        &headers,
+        "no sources yet: `chartlift source add`",
+        |source| {
+            vec![
+                source.name.clone(),
+                source.id.to_string(),
+                source.base_url.clone(),
+                source.auth.to_owned(),
+                source.strategy.to_string(),
+                rate_of(source),
+                or_dash(source.pull_interval_s.map(interval_text)),
+                yes_no(source.enabled),
+            ]
+        },
+    )
 }
 
 async fn enable(db: &Db, source: &str, enabled: bool) -> Result<()> {

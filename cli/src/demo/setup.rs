@@ -94,7 +94,8 @@ async fn source(db: &Db, base_url: &Url) -> Result<SourceId> {
                 base_url: base_url.to_string(),
                 identity: IDENTITY.to_owned(),
                 auth: SourceAuth::None,
-                requests_per_second: None,
+                limits: db::SourceLimits::default(),
+                strategy: model::Strategy::Search,
             };
             Ok(db.add_source(&new).await?)
         }

@@ -57,12 +57,14 @@ pub(crate) fn words(merged: &Config, origins: &BTreeMap<String, String>) -> Resu
 
 /// The bounds of numbers. Low ends are what tests use to force many small
 /// steps; high ends keep a mistyped number from taking all memory.
-const RANGES: [(&str, RangeInclusive<i64>); 22] = [
+const RANGES: [(&str, RangeInclusive<i64>); 24] = [
     ("database.connections_max", 2..=1_000),
     ("worker.pull_slots", 1..=1_000),
     ("worker.export_slots", 1..=1_000),
     ("worker.streams_per_pull", 1..=64),
     ("worker.page_count", 1..=10_000),
+    ("worker.full_pull_after_ms", 0..=31_536_000_000),
+    ("worker.pull_overlap_ms", 0..=86_400_000),
     // A page is at least one history event or part of one: Temporal ends a
     // workflow at 50,000 events.
     ("worker.pages_per_run", 1..=10_000),

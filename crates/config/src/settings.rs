@@ -174,6 +174,10 @@ pub struct WorkerSettings {
     pub streams_per_pull: usize,
     /// Resources asked for per page.
     pub page_count: u32,
+    /// Milliseconds after which everything of a type is asked for again.
+    pub full_pull_after_ms: u64,
+    /// Milliseconds that a search for changes goes back.
+    pub pull_overlap_ms: u64,
     /// Pages after which a pull continues as new.
     pub pages_per_run: u32,
     /// Chunks after which an export continues as new.

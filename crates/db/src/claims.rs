@@ -15,6 +15,9 @@ impl Db {
     /// another run is queued that one will do the work, and the old one ends;
     /// otherwise the holder takes it over and goes on at its saved steps.
     ///
+    /// A queued pull stays queued while as many pulls of its source are at work as that
+    /// is to bear: Dispatch starts it later.
+    ///
     /// # Errors
     /// [`crate::Error::Unavailable`].
     pub async fn claim_pull(
@@ -62,9 +65,13 @@ impl Db {
         let queued = format!(
             "UPDATE {table} SET state = 'running', workflow_run_id = $3, started_at = COALESCE(started_at, $1), \
              updated_at = $1 WHERE {subject} = $2 AND state = 'queued' AND NOT EXISTS \
-             (SELECT 1 FROM {table} AS open WHERE open.{subject} = $2 AND open.state = 'running')"
+             (SELECT 1 FROM {table} AS open WHERE open.{subject} = $2 AND open.state = 'running') AND {}",
+            is_borne(kind)
         );
         let mut tx = self.writer.begin().await?;
+        if kind == RunKind::Pull {
+            lock::source_of(&mut tx, subject_id).await?;
+        }
         lock::subject(&mut tx, kind, subject_id).await?;
         for text in [lost, over, queued] {
             sqlx::query(sqlx::AssertSqlSafe(text))
@@ -81,5 +88,19 @@ impl Db {
             .await?;
         tx.commit().await?;
         row.map(|row| row.word("id")).transpose()
+    }
+}
+
+/// The condition that a source bears one more pull. The locked source of `$2` has no
+/// other claim meanwhile.
+fn is_borne(kind: RunKind) -> &'static str {
+    match kind {
+        RunKind::Export => "1 = 1",
+        RunKind::Pull => {
+            "(kind <> 'fetch' OR NOT EXISTS (SELECT 1 FROM connections JOIN sources \
+             ON sources.id = connections.source_id WHERE connections.id = $2 AND sources.concurrent_pulls <= \
+             (SELECT COUNT(*) FROM pulls AS other JOIN connections AS home ON home.id = other.connection_id \
+             WHERE home.source_id = sources.id AND other.state = 'running' AND other.kind = 'fetch')))"
+        }
     }
 }

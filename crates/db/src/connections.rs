@@ -1,15 +1,17 @@
 //! Patients, and their connections to sources.
 
-use model::{ConnectionId, ConnectionStatus, PatientId, SourceId, Timestamp};
+use model::{ConnectionId, ConnectionStatus, PatientId, SourceId, Strategy, Timestamp};
 use seal::Place;
 use serde::Serialize;
 use sqlx::any::AnyRow;
 
 use crate::call::Tx;
 use crate::page;
+use crate::rates::RATE_COLUMNS;
 use crate::row::Columns;
+use crate::schedules::{interval, next_pull_at};
 use crate::tokens::{forget_token, needs_reconnect};
-use crate::{Db, Error, Result, SourceAuth, lock};
+use crate::{Db, Error, Result, SourceAuth, SourceLimits, SourceRate, lock};
 
 /// A connection to add.
 #[derive(Debug, Clone)]
@@ -25,7 +27,7 @@ pub struct NewConnection {
 }
 
 /// What lists show of a connection.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConnectionSummary {
     /// Its id.
     pub id: ConnectionId,
@@ -41,8 +43,25 @@ pub struct ConnectionSummary {
     pub enabled: bool,
     /// The number of the last batch in its log; 0 before the first.
     pub head_seq: u64,
+    /// Its own interval between two pulls, in seconds; 0: none by a schedule; none: as
+    /// its source has it.
+    pub pull_interval_s: Option<u32>,
+    /// When it is pulled next by a schedule; none where none applies, or it is disabled
+    /// or not active.
+    pub next_pull_at: Option<Timestamp>,
     /// When added.
     pub created_at: Timestamp,
+}
+
+/// What is to change of a connection; what is left out stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ConnectionChange<'a> {
+    /// Whether it is pulled.
+    pub enabled: Option<bool>,
+    /// Seconds between two pulls by a schedule, 0 for none, or as its source has it.
+    pub pull_interval_s: Option<Option<u32>>,
+    /// The connection as the caller has seen it: only then it is changed.
+    pub seen: Option<&'a ConnectionSummary>,
 }
 
 /// A connection with what a step needs to pull it. Its secrets are open: it is
@@ -55,10 +74,14 @@ pub struct Connection {
     pub base_url: String,
     /// The source's identity.
     pub source_identity: String,
-    /// How often the source may be asked a second, by all workers together.
-    pub requests_per_second: Option<u32>,
+    /// What the source is to bear.
+    pub limits: SourceLimits,
+    /// How often it is asked at the moment.
+    pub rate: SourceRate,
     /// The types that are asked for, where not all are.
     pub types: Option<Vec<String>>,
+    /// How the source is asked for a record.
+    pub strategy: Strategy,
     /// The patient's id at the source.
     pub source_patient_id: String,
     /// How the source wants to be asked.
@@ -75,18 +98,28 @@ impl std::fmt::Debug for Connection {
 
 const SUMMARY: &str = "connections.id AS id, connections.patient_id AS patient_id, patients.external_id AS external_id, \
      connections.source_id AS source_id, connections.status AS status, connections.enabled * sources.enabled AS enabled, \
-     connections.head_seq AS head_seq, connections.created_at AS created_at";
+     connections.head_seq AS head_seq, connections.created_at AS created_at, connections.last_pull_at AS last_pull_at, \
+     connections.pull_interval_s AS pull_interval_s, sources.pull_interval_s AS source_pull_interval_s";
 
 fn read_summary(row: &AnyRow) -> Result<ConnectionSummary> {
+    let (id, status, enabled) = (row.word("id")?, row.word("status")?, row.flag("enabled")?);
+    let created_at = row.time("created_at")?;
+    let own = interval(row.optional_count("pull_interval_s")?)?;
+    let of_source = interval(row.optional_count("source_pull_interval_s")?)?;
+    let since = row.optional_time("last_pull_at")?.unwrap_or(created_at);
+    let is_pulled = enabled && status == ConnectionStatus::Active;
+    let every = own.or(of_source).filter(|every| is_pulled && *every > 0);
     Ok(ConnectionSummary {
-        id: row.word("id")?,
+        id,
         patient_id: row.word("patient_id")?,
         external_id: row.raw("external_id")?,
         source_id: row.word("source_id")?,
-        status: row.word("status")?,
-        enabled: row.flag("enabled")?,
+        status,
+        enabled,
         head_seq: row.count("head_seq")?,
-        created_at: row.time("created_at")?,
+        pull_interval_s: own,
+        next_pull_at: every.map(|every| next_pull_at(id, since, every)),
+        created_at,
     })
 }
 
@@ -214,10 +247,7 @@ impl Db {
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 0 {
-            return Err(Error::NotFound {
-                noun: "connection",
-                id: id.to_string(),
-            });
+            return Err(not_found(id));
         }
         forget_token(&mut tx, &id.to_string()).await?;
         self.commit(tx, id).await
@@ -228,18 +258,11 @@ impl Db {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn connection_summary(&self, id: ConnectionId) -> Result<ConnectionSummary> {
-        let text = format!(
-            "SELECT {SUMMARY} FROM connections JOIN patients ON patients.id = connections.patient_id \
-             JOIN sources ON sources.id = connections.source_id WHERE connections.id = $1"
-        );
-        let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        let row = sqlx::query(sqlx::AssertSqlSafe(one()))
             .bind(id.to_string())
             .fetch_optional(&self.reader)
             .await?;
-        read_summary(&row.ok_or_else(|| Error::NotFound {
-            noun: "connection",
-            id: id.to_string(),
-        })?)
+        read_summary(&row.ok_or_else(|| not_found(id))?)
     }
 
     /// A connection with its source, opened.
@@ -250,10 +273,12 @@ impl Db {
     pub async fn connection(&self, id: ConnectionId) -> Result<Connection> {
         let text = format!(
             "SELECT {SUMMARY}, sources.base_url AS base_url, sources.identity AS identity, \
-             sources.requests_per_second AS requests_per_second, sources.types AS types, sources.auth AS auth, \
+             sources.requests_per_second AS requests_per_second, sources.concurrent_requests AS concurrent_requests, \
+             sources.concurrent_pulls AS concurrent_pulls, sources.types AS types, sources.strategy AS strategy, sources.auth AS auth, {RATE_COLUMNS}, \
              connections.source_patient_id_sealed AS source_patient_id_sealed, connections.token_sealed AS token_sealed \
              FROM connections JOIN patients ON patients.id = connections.patient_id \
-             JOIN sources ON sources.id = connections.source_id WHERE connections.id = $1"
+             JOIN sources ON sources.id = connections.source_id \
+             LEFT JOIN rates ON rates.subject_id = connections.source_id WHERE connections.id = $1"
         );
         let row_id = id.to_string();
         let row = sqlx::query(sqlx::AssertSqlSafe(text))
@@ -278,9 +303,11 @@ impl Db {
             summary: read_summary(&row)?,
             base_url: row.text("base_url")?,
             source_identity: row.text("identity")?,
-            requests_per_second: crate::sources::rate(&row)?,
+            limits: SourceLimits::read(&row)?,
+            rate: SourceRate::read(&row)?,
             auth: row.word("auth")?,
             types: crate::sources::types(&row)?,
+            strategy: row.word("strategy")?,
             source_patient_id: open(
                 "connections.source_patient_id",
                 &row.text("source_patient_id_sealed")?,
@@ -292,23 +319,40 @@ impl Db {
         })
     }
 
-    /// Enables or disables a connection.
+    /// Changes a connection, all of it or nothing.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn set_connection_enabled(&self, id: ConnectionId, enabled: bool) -> Result<()> {
-        let done = sqlx::query("UPDATE connections SET enabled = $1 WHERE id = $2")
-            .bind(i64::from(enabled))
+    /// [`Error::NotFound`]; [`Error::Changed`] if it is not as it was seen.
+    pub async fn change_connection(
+        &self,
+        id: ConnectionId,
+        change: ConnectionChange<'_>,
+    ) -> Result<()> {
+        let mut tx = self.writer.begin().await?;
+        lock::connection(&mut tx, id).await?;
+        let row = sqlx::query(sqlx::AssertSqlSafe(one()))
             .bind(id.to_string())
-            .execute(&self.writer)
+            .fetch_optional(&mut *tx)
             .await?;
-        if done.rows_affected() == 0 {
-            return Err(Error::NotFound {
-                noun: "connection",
-                id: id.to_string(),
-            });
+        let connection = read_summary(&row.ok_or_else(|| not_found(id))?)?;
+        if change.seen.is_some_and(|seen| *seen != connection) {
+            return Err(Error::Changed);
         }
-        Ok(())
+        if let Some(enabled) = change.enabled {
+            sqlx::query("UPDATE connections SET enabled = $1 WHERE id = $2")
+                .bind(i64::from(enabled))
+                .bind(id.to_string())
+                .execute(&mut *tx)
+                .await?;
+        }
+        if let Some(every) = change.pull_interval_s {
+            sqlx::query("UPDATE connections SET pull_interval_s = $1 WHERE id = $2")
+                .bind(every.map(i64::from))
+                .bind(id.to_string())
+                .execute(&mut *tx)
+                .await?;
+        }
+        self.commit(tx, id).await
     }
 
     /// Notes that a connection's grant is not honoured, with an event; one that was
@@ -321,5 +365,20 @@ impl Db {
         lock::connection(&mut tx, id).await?;
         needs_reconnect(&mut tx, id, error_code).await?;
         Ok(tx.commit().await?)
+    }
+}
+
+/// The query of one summary.
+fn one() -> String {
+    format!(
+        "SELECT {SUMMARY} FROM connections JOIN patients ON patients.id = connections.patient_id \
+         JOIN sources ON sources.id = connections.source_id WHERE connections.id = $1"
+    )
+}
+
+fn not_found(id: ConnectionId) -> Error {
+    Error::NotFound {
+        noun: "connection",
+        id: id.to_string(),
     }
 }

@@ -2,7 +2,7 @@
 //! what became of it. The tombstones lie in the record store; the row names the
 //! object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{ConnectionId, HeldState, PullId, PullKind, Timestamp, Trigger};
 use sqlx::any::AnyRow;
@@ -143,6 +143,23 @@ impl Db {
             .fetch_all(&self.writer)
             .await?;
         rows.iter().map(|row| row.text("object_key")).collect()
+    }
+
+    /// The types of which deletions of a connection wait for a decision or to be settled.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn held_types(&self, connection: ConnectionId) -> Result<BTreeSet<String>> {
+        let text = select(&format!("connection_id = $1 AND {IS_UNSETTLED}"));
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(connection.to_string())
+            .fetch_all(&self.writer)
+            .await?;
+        let mut types = BTreeSet::new();
+        for row in &rows {
+            types.extend(read(row)?.types.into_keys());
+        }
+        Ok(types)
     }
 
     /// Accepts the deletions that a pull held back: queues the pull that settles

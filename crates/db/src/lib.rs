@@ -46,6 +46,7 @@ mod publish;
 #[cfg(test)]
 mod pull_tests;
 mod pulls;
+mod queue;
 #[cfg(test)]
 mod races;
 mod rates;
@@ -55,9 +56,13 @@ mod reseal;
 mod reseal_tests;
 mod retention;
 mod row;
+#[cfg(test)]
+mod schedule_tests;
+mod schedules;
 mod settle;
 mod signing_keys;
 mod slots;
+mod source_limits;
 mod source_plans;
 mod sources;
 mod steps;
@@ -66,12 +71,13 @@ pub mod testing;
 #[cfg(test)]
 mod token_tests;
 mod tokens;
+mod type_watermarks;
 mod undecided;
 mod verify;
 
 pub use audit::AuditEntry;
 pub use call::{Answered, Call, Idempotency};
-pub use connections::{Connection, ConnectionSummary, NewConnection};
+pub use connections::{Connection, ConnectionChange, ConnectionSummary, NewConnection};
 pub use destination_changes::DestinationChange;
 pub use destinations::{Destination, NewDestination};
 pub use dispatch::{DueRun, OpenRun, RunKind};
@@ -91,14 +97,19 @@ pub use probes::Probe;
 pub use progress::{ExportProgress, PullProgress};
 pub use publish::{PublicationCommit, PublicationRow};
 pub use pulls::{Pull, PullType};
+pub use queue::PullQueue;
+pub use rates::{Lease, SourceRate, Throttled, TurnsAsked};
 pub use recover::{LogJump, RecoveredDestination, Recovery, SettleNumbers};
 pub use reseal::Resealed;
+pub use schedules::{PULL_INTERVAL_MAX_S, PULL_INTERVAL_MIN_S, check_pull_interval};
 pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};
 pub use signing_keys::{KeyOverlap, NewSigningKey, StoredSigningKey};
 pub use slots::Slot;
+pub use source_limits::SourceLimits;
 pub use sources::{NewSource, Source, SourceAuth, SourceChange};
 pub use steps::{NewStaging, StepClaim, StepRef};
 pub use tokens::{NewToken, StoredToken, TOKEN_LIFE_DEFAULT, TokenLease};
+pub use type_watermarks::{TypeWatermark, WatermarkChange};
 pub use undecided::UndecidedPlan;
 pub use verify::{
     DestinationProgress, DestinationState, ExportAccount, ExportTotals, HeldObject, LogState,

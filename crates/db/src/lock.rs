@@ -8,6 +8,8 @@
 //! before have committed. A lock is an UPDATE that changes nothing: SQLite has no
 //! other, and there it makes the transaction a writer before it reads.
 //!
+//! Who counts the pulls of a source locks that before all of these.
+//!
 //! Of two subjects, a settle (connection) and a publication (destination), both
 //! write marks: `publish.rs` says how. Whoever makes a destination or sets all
 //! logs anew locks every connection.
@@ -24,6 +26,13 @@ pub(crate) async fn connection(tx: &mut Transaction<'_>, id: ConnectionId) -> Re
 
 pub(crate) async fn destination(tx: &mut Transaction<'_>, id: DestinationId) -> Result<()> {
     subject(tx, RunKind::Export, &id.to_string()).await
+}
+
+/// Locks the source of a connection, where its pulls are counted.
+pub(crate) async fn source_of(tx: &mut Transaction<'_>, connection: &str) -> Result<()> {
+    let text = "UPDATE sources SET enabled = enabled WHERE concurrent_pulls IS NOT NULL \
+         AND id = (SELECT source_id FROM connections WHERE id = $1)";
+    execute(tx, text.to_owned(), connection).await
 }
 
 /// Locks the destination of a probe.

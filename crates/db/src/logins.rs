@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::row::{Columns, json};
 use crate::tokens::{NewToken, forget_token};
+use crate::type_watermarks::forget_changes;
 use crate::{Db, Error, NewConnection, NewSource, Result, SourceAuth, SourceChange};
 
 /// How we are known where a source gives out tokens. Nothing of it is secret.
@@ -286,6 +287,7 @@ impl Db {
             Some(grant) => self.import_token(&mut tx, &row, grant).await?,
             None => forget_token(&mut tx, &row).await?,
         }
+        forget_changes(&mut tx, &row).await?;
         let body = serde_json::json!({});
         crate::settle::insert_event(&mut tx, "connection.reconnected", &row, &body).await?;
         self.commit(tx, id).await

@@ -40,7 +40,8 @@ async fn connect(db: &Db, external: &str) -> PatientId {
                 base_url: "https://portal/fhir".to_owned(),
                 identity: "portal/fhir".to_owned(),
                 auth: SourceAuth::None,
-                requests_per_second: None,
+                limits: crate::SourceLimits::default(),
+                strategy: model::Strategy::Search,
             };
             db.add_source(&new).await.unwrap()
         }

@@ -7,16 +7,19 @@ use model::{ConnectionId, HeldState, PullCounts, PullId, RunState, Timestamp, Tr
 
 use crate::testing::TestDb;
 use crate::{
-    Db, Error, HeldChange, NewConnection, NewHold, NewSource, RunKind, SettleCommit, SourceAuth,
-    StepClaim, StepRef,
+    Db, Error, HeldChange, NewConnection, NewHold, NewSource, PullQueue, RunKind, SettleCommit,
+    SourceAuth, SourceChange, StepClaim, StepRef, WatermarkChange,
 };
 
 const TERM: Duration = Duration::from_secs(40);
 
 crate::on_both!(
     a_subject_has_its_share_of_slots_and_no_more,
+    further_slots_are_what_is_left,
     each_source_has_its_turn,
+    a_source_has_no_more_pulls_at_work_than_it_bears,
     held_deletions_are_decided_once,
+    a_watermark_goes_on_and_is_forgotten,
     only_what_did_not_get_everything_is_retried,
 );
 
@@ -41,7 +44,8 @@ impl Base {
             base_url: format!("https://{source}/fhir"),
             identity: format!("{source}/fhir"),
             auth: SourceAuth::None,
-            requests_per_second: None,
+            limits: crate::SourceLimits::default(),
+            strategy: model::Strategy::Search,
         };
         let source_id = self.db.add_source(&new).await.unwrap();
         let mut connections = Vec::new();
@@ -65,6 +69,20 @@ impl Base {
 
     /// A pull that has settled, and holds deletions.
     async fn settled(&self, connection: ConnectionId, held: HeldChange) -> PullId {
+        let whole = WatermarkChange {
+            whole: Some("hash".to_owned()),
+            had_to: None,
+        };
+        self.settled_with(connection, held, whole).await
+    }
+
+    /// As [`Self::settled`], with what becomes of the watermark of conditions.
+    async fn settled_with(
+        &self,
+        connection: ConnectionId,
+        held: HeldChange,
+        watermark: WatermarkChange,
+    ) -> PullId {
         let db = &self.db;
         let pull = db.claim_pull(connection, "w").await.unwrap().unwrap();
         let step = StepRef {
@@ -87,7 +105,7 @@ impl Base {
             types: BTreeMap::new(),
             counts: PullCounts::default(),
             state: RunState::Partial,
-            had_whole: BTreeMap::from([("Condition".to_owned(), "hash".to_owned())]),
+            watermarks: BTreeMap::from([("Condition".to_owned(), watermark)]),
             held,
             error_code: None,
             receipt: &(),
@@ -141,6 +159,31 @@ async fn a_subject_has_its_share_of_slots_and_no_more(database: TestDb) {
         .unwrap();
 }
 
+async fn further_slots_are_what_is_left(database: TestDb) {
+    let base = Base::new(database).await;
+    let further = |holder, count| base.db.take_further_slots("a", 4, holder, count, TERM);
+    let first = base.db.take_slot("a", 2, "one", TERM).await.unwrap();
+    let mine = further("one", 3).await.unwrap();
+    assert_eq!(mine.len(), 3);
+    // All four are held, those for steps among them.
+    let none = base.db.take_slot("a", 2, "two", TERM).await.unwrap();
+    assert_eq!(none, None);
+    assert!(further("two", 3).await.unwrap().is_empty());
+    // Another attempt has what the one before had.
+    assert_eq!(further("one", 3).await.unwrap().len(), 3);
+    base.db.release_slot(&first.unwrap()).await.unwrap();
+    assert_eq!(further("two", 3).await.unwrap().len(), 1);
+
+    // Those of a holder that is not heard of any more end by themselves.
+    let gone = base
+        .db
+        .take_further_slots("b", 4, "one", 3, Duration::ZERO)
+        .await;
+    assert_eq!(gone.unwrap().len(), 3);
+    let taken = base.db.take_further_slots("b", 4, "two", 9, TERM).await;
+    assert_eq!(taken.unwrap().len(), 4);
+}
+
 async fn each_source_has_its_turn(database: TestDb) {
     let base = Base::new(database).await;
     let blocked = base.connections("blocked", 20).await;
@@ -172,6 +215,55 @@ async fn each_source_has_its_turn(database: TestDb) {
     );
 }
 
+async fn a_source_has_no_more_pulls_at_work_than_it_bears(database: TestDb) {
+    let base = Base::new(database).await;
+    let db = &base.db;
+    let connections = base.connections("narrow", 6).await;
+    let source = db.source("narrow").await.unwrap().id;
+    let at_most = |pulls| SourceChange {
+        concurrent_pulls: Some(pulls),
+        ..SourceChange::default()
+    };
+    db.change_source(source, at_most(Some(2))).await.unwrap();
+    let mut pulls = Vec::new();
+    for connection in &connections {
+        pulls.push(db.request_pull(*connection, Trigger::Manual).await.unwrap());
+    }
+    assert_eq!(base.due(5, 100).await.len(), 2);
+    // Whoever claims past Dispatch does not get one more either.
+    let claims = connections.iter().map(|of| db.claim_pull(*of, "w"));
+    let claimed = futures::future::join_all(claims).await;
+    let claimed: Vec<PullId> = claimed.into_iter().filter_map(|of| of.unwrap()).collect();
+    assert_eq!(claimed.len(), 2);
+    assert!(base.due(5, 100).await.is_empty());
+    let waiting: Vec<&PullId> = pulls.iter().filter(|of| !claimed.contains(of)).collect();
+    let queue = db.pull_queue(*waiting[1]).await.unwrap().unwrap();
+    let expected = PullQueue {
+        ahead: 1,
+        at_work: 2,
+        behind: None,
+    };
+    assert_eq!(queue, expected);
+    assert_eq!(db.pull_queue(claimed[0]).await.unwrap(), None);
+
+    // One behind another of its connection follows that, and waits for a place too.
+    let first = db.pull(claimed[0]).await.unwrap().connection_id;
+    let next = db.request_pull(first, Trigger::Manual).await.unwrap();
+    let queue = db.pull_queue(next).await.unwrap().unwrap();
+    assert_eq!(queue.behind, Some(claimed[0]));
+    db.end_pull(claimed[0], RunState::Failed, "x")
+        .await
+        .unwrap();
+    assert_eq!(base.due(5, 100).await.len(), 1);
+    let other = db.pull(*waiting[0]).await.unwrap().connection_id;
+    assert_eq!(db.claim_pull(other, "w").await.unwrap(), Some(*waiting[0]));
+    assert_eq!(db.claim_pull(first, "w").await.unwrap(), None);
+    // An attempt that repeats still gets the pull it had.
+    assert_eq!(db.claim_pull(other, "w").await.unwrap(), Some(*waiting[0]));
+    db.change_source(source, at_most(None)).await.unwrap();
+    assert_eq!(db.claim_pull(first, "w").await.unwrap(), Some(next));
+}
+
 async fn held_deletions_are_decided_once(database: TestDb) {
     let base = Base::new(database).await;
     let (db, connection) = (&base.db, base.connections("a", 1).await[0]);
@@ -181,7 +273,9 @@ async fn held_deletions_are_decided_once(database: TestDb) {
     };
     let first = base.holding(connection).await;
     let watermarks = db.type_watermarks(connection).await.unwrap();
-    assert_eq!(watermarks["Condition"], "hash");
+    assert_eq!(watermarks["Condition"].plan_hash, "hash");
+    let held = db.held_types(connection).await.unwrap();
+    assert!(held.iter().eq(["Condition"]));
 
     // A later pull replaces what was held before.
     let second = base.holding(connection).await;
@@ -244,4 +338,42 @@ async fn only_what_did_not_get_everything_is_retried(database: TestDb) {
     assert_eq!(retried.retry_of, Some(asked));
     assert_eq!(retried.triggers[0].reason, Trigger::Retry);
     assert_eq!(db.retry_pull(asked).await.unwrap(), retry);
+}
+
+async fn a_watermark_goes_on_and_is_forgotten(database: TestDb) {
+    let base = Base::new(database).await;
+    let (db, connection) = (&base.db, base.connections("a", 1).await[0]);
+    let settle = async |whole: Option<&str>, had_to: Option<i64>| {
+        db.request_pull(connection, Trigger::Manual).await.unwrap();
+        let change = WatermarkChange {
+            whole: whole.map(str::to_owned),
+            had_to: had_to.map(Timestamp),
+        };
+        base.settled_with(connection, HeldChange::Replace(None), change)
+            .await;
+        let known = db.type_watermarks(connection).await.unwrap();
+        known.get("Condition").cloned()
+    };
+    // Of what was never had whole there is none.
+    assert_eq!(settle(None, Some(5)).await, None);
+    let first = settle(Some("one"), Some(5)).await.unwrap();
+    assert_eq!(
+        (first.plan_hash.as_str(), first.had_to),
+        ("one", Some(Timestamp(5)))
+    );
+    // Changes bring it further, and leave when it was had whole and how.
+    let further = settle(None, Some(9)).await.unwrap();
+    assert_eq!(further.had_to, Some(Timestamp(9)));
+    assert_eq!(further.completed_at, first.completed_at);
+    let forgotten = settle(None, None).await.unwrap();
+    assert_eq!(
+        (forgotten.plan_hash.as_str(), forgotten.had_to),
+        ("one", None)
+    );
+    let whole = settle(Some("two"), Some(12)).await.unwrap();
+    assert!(whole.completed_at > first.completed_at);
+    db.reconnect(connection, Some("t"), None).await.unwrap();
+    let known = db.type_watermarks(connection).await.unwrap();
+    assert_eq!(known["Condition"].had_to, None);
+    assert!(db.held_types(connection).await.unwrap().is_empty());
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    ConnectionId, PullCounts, PullId, PullKind, RunPhase, RunState, Timestamp, Trigger, TypeNote,
-    TypeOutcome,
+    ConnectionId, PullCounts, PullId, PullKind, PullMode, RunPhase, RunState, Timestamp, Trigger,
+    TypeNote, TypeOutcome,
 };
 use serde::Serialize;
 use sqlx::any::AnyRow;
@@ -27,6 +27,8 @@ pub struct Pull {
     pub state: RunState,
     /// Where a running one stands.
     pub phase: RunPhase,
+    /// Whether it was to ask for everything, whatever the connection has.
+    pub full: bool,
     /// The run this one makes up for.
     pub retry_of: Option<PullId>,
     /// The batch it wrote, if anything had changed.
@@ -52,6 +54,9 @@ pub struct Pull {
 pub struct PullType {
     /// The type.
     pub resource_type: String,
+    /// What was asked for of it; none where it was met by reference or on the way, and
+    /// of pulls before there were two modes.
+    pub mode: Option<PullMode>,
     /// How it ended.
     pub outcome: TypeOutcome,
     /// Why it did not end well.
@@ -64,7 +69,7 @@ pub struct PullType {
     pub notes: Vec<TypeNote>,
 }
 
-const COLUMNS: &str = "id, connection_id, kind, state, phase, retry_of, batch_seq, pages, counts, error_code, created_at, \
+const COLUMNS: &str = "id, connection_id, kind, state, phase, asks_full, retry_of, batch_seq, pages, counts, error_code, created_at, \
      started_at, finished_at";
 
 fn read(row: &AnyRow) -> Result<Pull> {
@@ -74,6 +79,7 @@ fn read(row: &AnyRow) -> Result<Pull> {
         kind: row.word("kind")?,
         state: row.word("state")?,
         phase: row.word("phase")?,
+        full: row.flag("asks_full")?,
         retry_of: row.optional_word("retry_of")?,
         batch_seq: row.optional_count("batch_seq")?,
         pages: row.count("pages")?,
@@ -86,6 +92,15 @@ fn read(row: &AnyRow) -> Result<Pull> {
     })
 }
 
+/// What a pull is asked for beside.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wish {
+    /// To ask for everything.
+    full: bool,
+    /// To make up for another.
+    retry_of: Option<PullId>,
+}
+
 impl Db {
     /// Asks for a pull: joins the queued one of the connection, or queues one.
     /// Returns the run that will do the work.
@@ -94,14 +109,32 @@ impl Db {
     /// [`Error::NotFound`] for an unknown connection; [`Error::Conflict`] for one
     /// that is disabled or no longer active.
     pub async fn request_pull(&self, connection: ConnectionId, trigger: Trigger) -> Result<PullId> {
-        self.queue_fetch(connection, trigger, None).await
+        let wish = Wish::default();
+        self.queue_fetch(connection, trigger, wish).await
+    }
+
+    /// As [`Db::request_pull`], for a pull that asks for everything; the queued one, if
+    /// it is joined, does so too.
+    ///
+    /// # Errors
+    /// As [`Db::request_pull`].
+    pub async fn request_full_pull(
+        &self,
+        connection: ConnectionId,
+        trigger: Trigger,
+    ) -> Result<PullId> {
+        let wish = Wish {
+            full: true,
+            ..Wish::default()
+        };
+        self.queue_fetch(connection, trigger, wish).await
     }
 
     async fn queue_fetch(
         &self,
         connection: ConnectionId,
         trigger: Trigger,
-        retry_of: Option<PullId>,
+        wish: Wish,
     ) -> Result<PullId> {
         let summary = self.connection(connection).await?.summary;
         if !summary.enabled || summary.status != model::ConnectionStatus::Active {
@@ -120,7 +153,13 @@ impl Db {
         lock::connection(&mut tx, summary.id).await?;
         let joined = join_fetch(&mut tx, connection).await?;
         add_trigger(&mut tx, &joined.to_string(), trigger).await?;
-        if let Some(of) = retry_of {
+        if wish.full {
+            sqlx::query("UPDATE pulls SET asks_full = 1 WHERE id = $1")
+                .bind(joined.to_string())
+                .execute(&mut *tx)
+                .await?;
+        }
+        if let Some(of) = wish.retry_of {
             sqlx::query(
                 "UPDATE pulls SET retry_of = $1 WHERE id = $2 AND retry_of IS NULL AND id <> $1",
             )
@@ -157,7 +196,11 @@ impl Db {
                 what: format!("pull {id} {why}"),
             });
         }
-        self.queue_fetch(pull.connection_id, Trigger::Retry, Some(id))
+        let wish = Wish {
+            full: pull.full,
+            retry_of: Some(id),
+        };
+        self.queue_fetch(pull.connection_id, Trigger::Retry, wish)
             .await
     }
 
@@ -234,7 +277,7 @@ impl Db {
     /// [`Error::Unavailable`].
     pub async fn pull_types(&self, id: PullId) -> Result<Vec<PullType>> {
         let rows = sqlx::query(
-            "SELECT resource_type, outcome, error_code, pages, counts, notes FROM pull_types WHERE pull_id = $1 \
+            "SELECT resource_type, mode, outcome, error_code, pages, counts, notes FROM pull_types WHERE pull_id = $1 \
              ORDER BY resource_type",
         )
         .bind(id.to_string())
@@ -244,6 +287,7 @@ impl Db {
             .map(|row| {
                 Ok(PullType {
                     resource_type: row.text("resource_type")?,
+                    mode: row.optional_word("mode")?,
                     outcome: row.word("outcome")?,
                     error_code: row.raw("error_code")?,
                     pages: row.count("pages")?,
@@ -262,6 +306,7 @@ pub(crate) async fn queue_pull(
     connection: ConnectionId,
     kind: PullKind,
 ) -> Result<bool> {
+    let now = Timestamp::now();
     let queued = sqlx::query(
         "INSERT INTO pulls (id, connection_id, kind, state, phase, pages, counts, created_at, updated_at) \
          VALUES ($1, $2, $3, 'queued', 'working', 0, '{}', $4, $4) \
@@ -270,10 +315,19 @@ pub(crate) async fn queue_pull(
     .bind(id.to_string())
     .bind(connection.to_string())
     .bind(kind.as_str())
-    .bind(Timestamp::now().0)
+    .bind(now.0)
     .execute(&mut **tx)
     .await?;
-    Ok(queued.rows_affected() > 0)
+    let is_new = queued.rows_affected() > 0;
+    if is_new && kind == PullKind::Fetch {
+        // What its schedule counts from.
+        sqlx::query("UPDATE connections SET last_pull_at = $1 WHERE id = $2")
+            .bind(now.0)
+            .bind(connection.to_string())
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(is_new)
 }
 
 /// Queues a pull that asks the source, or joins the one that is queued.
@@ -311,11 +365,12 @@ pub(crate) async fn insert_types(
 ) -> Result<()> {
     for of in types.values() {
         sqlx::query(
-            "INSERT INTO pull_types (pull_id, resource_type, outcome, error_code, pages, counts, notes) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO pull_types (pull_id, resource_type, mode, outcome, error_code, pages, counts, notes) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(pull.to_string())
         .bind(&of.resource_type)
+        .bind(of.mode.map(PullMode::as_str))
         .bind(of.outcome.as_str())
         .bind(&of.error_code)
         .bind(crate::row::bigint(of.pages))

@@ -29,7 +29,8 @@ impl Scene {
             base_url: "https://portal/fhir".to_owned(),
             identity: "portal/fhir".to_owned(),
             auth: SourceAuth::None,
-            requests_per_second: None,
+            limits: crate::SourceLimits::default(),
+            strategy: model::Strategy::Search,
         };
         let connection = NewConnection {
             patient_id: db.ensure_patient("ann").await.unwrap(),

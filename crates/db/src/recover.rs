@@ -290,8 +290,8 @@ async fn queue_pull(
 ) -> Result<()> {
     let id = PullId::new().to_string();
     let queued = sqlx::query(
-        "INSERT INTO pulls (id, connection_id, state, phase, pages, counts, created_at, updated_at) \
-         SELECT $1, connections.id, 'queued', 'working', 0, '{}', $2, $2 FROM connections JOIN sources \
+        "INSERT INTO pulls (id, connection_id, state, phase, pages, counts, created_at, updated_at, asks_full) \
+         SELECT $1, connections.id, 'queued', 'working', 0, '{}', $2, $2, 1 FROM connections JOIN sources \
          ON sources.id = connections.source_id WHERE connections.id = $3 AND connections.status = 'active' \
          AND connections.enabled = 1 AND sources.enabled = 1 \
          ON CONFLICT (connection_id) WHERE state = 'queued' DO NOTHING",
@@ -303,6 +303,11 @@ async fn queue_pull(
     .await?;
     if queued.rows_affected() > 0 {
         add_trigger(tx, &id, Trigger::Recovered).await?;
+        sqlx::query("UPDATE connections SET last_pull_at = $1 WHERE id = $2")
+            .bind(now)
+            .bind(connection.to_string())
+            .execute(&mut **tx)
+            .await?;
     }
     Ok(())
 }

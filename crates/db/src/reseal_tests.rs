@@ -34,7 +34,8 @@ async fn fill(db: &Db, name: &str) -> model::ConnectionId {
         base_url: format!("https://ehr.example/{name}"),
         identity: format!("ehr.example/{name}"),
         auth: SourceAuth::Smart,
-        requests_per_second: None,
+        limits: crate::SourceLimits::default(),
+        strategy: model::Strategy::Search,
     };
     let login = OpenLogin {
         login: SourceLogin {
@@ -92,9 +93,12 @@ async fn fill(db: &Db, name: &str) -> model::ConnectionId {
     let StepClaim::Mine { token, .. } = claim else {
         panic!("the step is new");
     };
+    assert_eq!(db.step_progress(&step).await.unwrap(), None);
     db.save_pull_step::<()>(&step, &token, b"a cursor", &[], None)
         .await
         .unwrap();
+    let saved = db.step_progress(&step).await.unwrap();
+    assert_eq!(saved.as_deref(), Some(b"a cursor".as_slice()));
     let call = Call {
         key: KeyId::new(),
         action: "key.add",

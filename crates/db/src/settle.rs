@@ -9,7 +9,7 @@ use crate::held::{HeldChange, change_held};
 use crate::pulls::{PullType, insert_types};
 use crate::row::{Columns, bigint, json};
 use crate::steps::finish_step;
-use crate::{Db, Error, Result, StepRef, lock};
+use crate::{Db, Error, Result, StepRef, WatermarkChange, lock, type_watermarks};
 
 /// Where a connection's log stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,9 +90,8 @@ pub struct SettleCommit<'a, R> {
     pub counts: PullCounts,
     /// How the pull ends.
     pub state: RunState,
-    /// The types that were had whole, each with the hash of how it was asked for:
-    /// against the next pull that asks alike, absence is evidence.
-    pub had_whole: BTreeMap<String, String>,
+    /// How far the types have come that were asked for.
+    pub watermarks: BTreeMap<String, WatermarkChange>,
     /// What happens to held deletions.
     pub held: HeldChange,
     /// Why not everything was had.
@@ -172,25 +171,6 @@ impl Db {
                     size_bytes: row.count("size_bytes")?,
                 })
             })
-            .collect()
-    }
-
-    /// How each type was asked for when it was last had whole, as a hash.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn type_watermarks(
-        &self,
-        connection: ConnectionId,
-    ) -> Result<BTreeMap<String, String>> {
-        let rows = sqlx::query(
-            "SELECT resource_type, plan_hash FROM type_watermarks WHERE connection_id = $1 AND mode = 'full'",
-        )
-        .bind(connection.to_string())
-        .fetch_all(&self.writer)
-        .await?;
-        rows.iter()
-            .map(|row| Ok((row.text("resource_type")?, row.text("plan_hash")?)))
             .collect()
     }
 
@@ -317,7 +297,7 @@ impl Db {
             return Err(Error::Lost);
         }
         insert_types(&mut tx, commit.pull_id, &commit.types).await?;
-        save_type_watermarks(&mut tx, commit.connection_id, &commit.had_whole, now).await?;
+        type_watermarks::change(&mut tx, commit.connection_id, &commit.watermarks, now).await?;
         change_held(&mut tx, commit.connection_id, commit.pull_id, &commit.held).await?;
         sqlx::query("UPDATE connections SET pull_failures = 0, pull_not_before = 0 WHERE id = $1")
             .bind(commit.connection_id.to_string())
@@ -387,28 +367,6 @@ async fn insert_batch<R>(
     .bind(now.0)
     .execute(&mut **tx)
     .await?;
-    Ok(())
-}
-
-async fn save_type_watermarks(
-    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
-    connection: ConnectionId,
-    had_whole: &BTreeMap<String, String>,
-    now: Timestamp,
-) -> Result<()> {
-    for (resource_type, plan_hash) in had_whole {
-        sqlx::query(
-            "INSERT INTO type_watermarks (connection_id, resource_type, mode, plan_hash, completed_at) \
-             VALUES ($1, $2, 'full', $3, $4) ON CONFLICT (connection_id, resource_type) DO UPDATE SET \
-             mode = excluded.mode, plan_hash = excluded.plan_hash, completed_at = excluded.completed_at",
-        )
-        .bind(connection.to_string())
-        .bind(resource_type)
-        .bind(plan_hash)
-        .bind(now.0)
-        .execute(&mut **tx)
-        .await?;
-    }
     Ok(())
 }
 

@@ -40,10 +40,40 @@ impl Db {
             add_slots(&mut tx, subject, share).await?;
             lock_slots(&mut tx, subject).await?;
         }
-        let mut taken = take_existing(&mut tx, subject, share, holder, term).await?;
+        let mut taken = take_existing(&mut tx, subject, share, holder, term, "number").await?;
         // The share may have grown.
         if taken.is_none() && add_slots(&mut tx, subject, share).await? {
-            taken = take_existing(&mut tx, subject, share, holder, term).await?;
+            taken = take_existing(&mut tx, subject, share, holder, term, "number").await?;
+        }
+        tx.commit().await?;
+        Ok(taken)
+    }
+
+    /// Takes up to `count` further slots for a holder that has one, of the `limit` that a
+    /// subject has: from the last on, which nobody takes first.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`].
+    pub async fn take_further_slots(
+        &self,
+        subject: &str,
+        limit: u64,
+        holder: &str,
+        count: u64,
+        term: Duration,
+    ) -> Result<Vec<Slot>> {
+        let mut tx = self.writer.begin().await?;
+        lock_slots(&mut tx, subject).await?;
+        add_slots(&mut tx, subject, limit).await?;
+        let mut taken = Vec::new();
+        for number in 1..=count {
+            let holder = format!("{holder}/{number}");
+            let last = "number DESC";
+            let Some(slot) = take_existing(&mut tx, subject, limit, &holder, term, last).await?
+            else {
+                break;
+            };
+            taken.push(slot);
         }
         tx.commit().await?;
         Ok(taken)
@@ -84,10 +114,10 @@ impl Db {
         Ok(set.rows_affected() > 0)
     }
 
-    /// The queued pulls to start: of each source the oldest, until `per_source` of
-    /// its pulls are at work; one of each source before the second of any; at most
-    /// `limit`. Pulls that ask no source are not counted, and one behind a running
-    /// pull is found by that pull's workflow.
+    /// The queued pulls to start: of each source the oldest, until as many of its pulls
+    /// are at work as it is to bear, or `per_source` where nobody has said so; one of
+    /// each source before the second of any; at most `limit`. Pulls that ask no source
+    /// are not counted, and one behind a running pull is found by that pull's workflow.
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`].
@@ -96,15 +126,16 @@ impl Db {
             "SELECT id, connection_id FROM \
              (SELECT pulls.id AS id, pulls.connection_id AS connection_id, pulls.kind AS kind, \
              ROW_NUMBER() OVER (PARTITION BY connections.source_id, pulls.kind ORDER BY pulls.id) AS place, \
-             COALESCE(busy.running, 0) AS running \
+             COALESCE(busy.running, 0) AS running, COALESCE(sources.concurrent_pulls, $1) AS at_most \
              FROM pulls JOIN connections ON connections.id = pulls.connection_id \
+             JOIN sources ON sources.id = connections.source_id \
              LEFT JOIN (SELECT home.source_id AS source_id, COUNT(*) AS running FROM pulls AS other \
              JOIN connections AS home ON home.id = other.connection_id \
              WHERE other.state = 'running' AND other.kind = 'fetch' GROUP BY home.source_id) AS busy \
              ON busy.source_id = connections.source_id WHERE pulls.state = 'queued' \
              AND NOT EXISTS (SELECT 1 FROM pulls AS ahead WHERE ahead.connection_id = pulls.connection_id \
              AND ahead.state = 'running')) AS queued \
-             WHERE kind <> 'fetch' OR place + running <= $1 ORDER BY place, id LIMIT $2",
+             WHERE kind <> 'fetch' OR place + running <= at_most ORDER BY place, id LIMIT $2",
         )
         .bind(bigint(per_source))
         .bind(i64::from(limit))
@@ -152,28 +183,31 @@ async fn add_slots(
     Ok(added.rows_affected() > 0)
 }
 
+/// Takes the holder's own slot, or the first that is free in an order.
 async fn take_existing(
     tx: &mut sqlx::Transaction<'_, sqlx::Any>,
     subject: &str,
     share: u64,
     holder: &str,
     term: Duration,
+    order: &str,
 ) -> Result<Option<Slot>> {
     let now = Timestamp::now();
     let until = now.after(term).0;
-    let row = sqlx::query(
+    let text = format!(
         "UPDATE slots SET holder = $1, until = $2 WHERE subject_id = $3 AND number = \
          (SELECT number FROM slots WHERE subject_id = $3 AND number < $4 AND (until < $5 OR holder = $1) \
-         ORDER BY CASE WHEN holder = $1 THEN 0 ELSE 1 END, number LIMIT 1) \
-         AND (until < $5 OR holder = $1) RETURNING number",
-    )
-    .bind(holder)
-    .bind(until)
-    .bind(subject)
-    .bind(bigint(share))
-    .bind(now.0)
-    .fetch_optional(&mut **tx)
-    .await?;
+         ORDER BY CASE WHEN holder = $1 THEN 0 ELSE 1 END, {order} LIMIT 1) \
+         AND (until < $5 OR holder = $1) RETURNING number"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(holder)
+        .bind(until)
+        .bind(subject)
+        .bind(bigint(share))
+        .bind(now.0)
+        .fetch_optional(&mut **tx)
+        .await?;
     let slot = |number| Slot {
         subject: subject.to_owned(),
         number,

@@ -1,13 +1,15 @@
 //! Sources: the portals records come from.
 
-use model::{SourceId, Timestamp};
+use model::{SourceId, Strategy, Timestamp};
 use serde::Serialize;
 use sqlx::any::AnyRow;
 
 use crate::call::Tx;
 use crate::logins::{OpenLogin, SourceLogin, read_login};
+use crate::rates::forget_throttling;
 use crate::row::Columns;
-use crate::{Db, Error, Result};
+use crate::schedules::interval;
+use crate::{Db, Error, Result, SourceLimits};
 
 /// How a source wants to be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -74,8 +76,11 @@ pub struct NewSource {
     pub identity: String,
     /// How it wants to be asked.
     pub auth: SourceAuth,
+    /// What it is to bear.
+    pub limits: SourceLimits,
     /// How often, by all workers together; none: as often as they like.
-    pub requests_per_second: Option<u32>,
+    /// How it is asked for a record.
+    pub strategy: Strategy,
 }
 
 /// A FHIR R4 server or patient portal.
@@ -93,10 +98,15 @@ pub struct Source {
     pub auth: SourceAuth,
     /// How it is logged in to, where it gives out tokens.
     pub login: Option<SourceLogin>,
-    /// How often it may be asked a second, by all workers together.
-    pub requests_per_second: Option<u32>,
+    /// What it is to bear.
+    #[serde(flatten)]
+    pub limits: SourceLimits,
     /// The types that are asked for, where not all are.
     pub types: Option<Vec<String>>,
+    /// How it is asked for a record.
+    pub strategy: Strategy,
+    /// How often its connections are pulled by a schedule, in seconds; none: not by one.
+    pub pull_interval_s: Option<u32>,
     /// Whether it is pulled from.
     pub enabled: bool,
     /// When it was added.
@@ -109,10 +119,20 @@ pub struct SourceChange<'a> {
     /// Where its API begins; its identity stays.
     pub base_url: Option<&'a str>,
     /// How often it may be asked a second, or that workers ask as often as they like.
-    /// A pull at work takes it over with its next step.
+    /// A pull at work takes it over with its next step; what throttling has left of the
+    /// rate is forgotten.
     pub requests_per_second: Option<Option<u32>>,
+    /// Its requests that may wait for an answer, or that the workers' settings decide.
+    pub concurrent_requests: Option<Option<u32>>,
+    /// Its pulls that may be at work, or that the workers' settings decide.
+    pub concurrent_pulls: Option<Option<u32>>,
     /// Which types are asked for, or that all are. What a type brought before stays.
     pub types: Option<Option<&'a [String]>>,
+    /// How it is asked for a record. That it has refused a strategy is forgotten.
+    pub strategy: Option<Strategy>,
+    /// How often its connections are pulled by a schedule, in seconds, or by none; a
+    /// connection's own interval goes first.
+    pub pull_interval_s: Option<Option<u32>>,
     /// Whether it is pulled from.
     pub enabled: Option<bool>,
     /// How it is logged in to. Tokens that it has given stay, and an endpoint that was
@@ -122,8 +142,8 @@ pub struct SourceChange<'a> {
     pub seen: Option<&'a Source>,
 }
 
-const COLUMNS: &str =
-    "id, name, base_url, identity, auth, login, requests_per_second, types, enabled, created_at";
+const COLUMNS: &str = "id, name, base_url, identity, auth, login, requests_per_second, concurrent_requests, \
+     concurrent_pulls, types, strategy, pull_interval_s, enabled, created_at";
 
 fn read(row: &AnyRow) -> Result<Source> {
     Ok(Source {
@@ -133,25 +153,20 @@ fn read(row: &AnyRow) -> Result<Source> {
         identity: row.text("identity")?,
         auth: row.word("auth")?,
         login: read_login(row)?,
-        requests_per_second: rate(row)?,
+        limits: SourceLimits::read(row)?,
         types: types(row)?,
+        strategy: row.word("strategy")?,
+        pull_interval_s: interval(row.optional_count("pull_interval_s")?)?,
         enabled: row.flag("enabled")?,
         created_at: row.time("created_at")?,
     })
 }
 
-/// The rate of a source, in a row that has it.
-pub(crate) fn rate(row: &AnyRow) -> Result<Option<u32>> {
-    let rate = row.optional_count("requests_per_second")?;
-    rate.map(|rate| u32::try_from(rate).map_err(|_| crate::row::corrupt("requests_per_second")))
-        .transpose()
-}
-
 /// Writes the row of a source.
 pub(crate) async fn insert(tx: &mut Tx<'_>, id: SourceId, new: &NewSource) -> Result<()> {
     sqlx::query(
-        "INSERT INTO sources (id, name, base_url, identity, auth, enabled, created_at, requests_per_second) \
-         VALUES ($1, $2, $3, $4, $5, 1, $6, $7)",
+        "INSERT INTO sources (id, name, base_url, identity, auth, enabled, created_at, requests_per_second, \
+         concurrent_requests, concurrent_pulls, strategy) VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10)",
     )
     .bind(id.to_string())
     .bind(&new.name)
@@ -159,7 +174,10 @@ pub(crate) async fn insert(tx: &mut Tx<'_>, id: SourceId, new: &NewSource) -> Re
     .bind(&new.identity)
     .bind(new.auth.as_str())
     .bind(Timestamp::now().0)
-    .bind(new.requests_per_second.map(i64::from))
+    .bind(new.limits.requests_per_second.map(i64::from))
+    .bind(new.limits.concurrent_requests.map(i64::from))
+    .bind(new.limits.concurrent_pulls.map(i64::from))
+    .bind(new.strategy.as_str())
     .execute(&mut **tx)
     .await
     .map_err(|error| {
@@ -235,22 +253,46 @@ impl Db {
         if change.seen.is_some_and(|seen| *seen != source) {
             return Err(Error::Changed);
         }
-        let rate = change.requests_per_second;
+        let (limits, every) = (changed(source.limits, &change), change.pull_interval_s);
         let types = change.types.unwrap_or(source.types.as_deref());
         sqlx::query(
-            "UPDATE sources SET base_url = $1, requests_per_second = $2, enabled = $3, types = $4 WHERE id = $5",
+            "UPDATE sources SET base_url = $1, requests_per_second = $2, enabled = $3, types = $4, \
+             concurrent_requests = $5, concurrent_pulls = $6, strategy = $7, pull_interval_s = $8 WHERE id = $9",
         )
         .bind(change.base_url.unwrap_or(&source.base_url))
-        .bind(rate.unwrap_or(source.requests_per_second).map(i64::from))
+        .bind(limits.requests_per_second.map(i64::from))
         .bind(i64::from(change.enabled.unwrap_or(source.enabled)))
         .bind(types.map(|types| crate::row::json(&types)))
+        .bind(limits.concurrent_requests.map(i64::from))
+        .bind(limits.concurrent_pulls.map(i64::from))
+        .bind(change.strategy.unwrap_or(source.strategy).as_str())
+        .bind(every.unwrap_or(source.pull_interval_s).map(i64::from))
         .bind(id.to_string())
         .execute(&mut *tx)
         .await?;
+        if change.strategy.is_some() {
+            crate::source_plans::forget_refusals(&mut tx, id).await?;
+        }
+        if change.requests_per_second.is_some() {
+            forget_throttling(&mut tx, id).await?;
+        }
         if let Some(login) = change.login {
             self.replace_login(&mut tx, id, login).await?;
         }
         self.commit(tx, id).await
+    }
+}
+
+/// The limits as they are after a change.
+fn changed(before: SourceLimits, change: &SourceChange<'_>) -> SourceLimits {
+    SourceLimits {
+        requests_per_second: change
+            .requests_per_second
+            .unwrap_or(before.requests_per_second),
+        concurrent_requests: change
+            .concurrent_requests
+            .unwrap_or(before.concurrent_requests),
+        concurrent_pulls: change.concurrent_pulls.unwrap_or(before.concurrent_pulls),
     }
 }
 

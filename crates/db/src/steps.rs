@@ -128,6 +128,37 @@ impl Db {
         Ok(claim)
     }
 
+    /// The saved progress of a run's finished steps whose names begin so, by name.
+    ///
+    /// # Errors
+    /// [`Error::Sealed`] if the key is not the one it was sealed with.
+    pub async fn finished_progress(
+        &self,
+        run_id: &str,
+        prefix: &str,
+    ) -> Result<Vec<(String, Vec<u8>)>> {
+        let rows = sqlx::query(
+            "SELECT name, progress_sealed FROM steps WHERE run_id = $1 AND state = 'done' ORDER BY name",
+        )
+        .bind(run_id)
+        .fetch_all(&self.writer)
+        .await?;
+        let mut found = Vec::new();
+        for row in &rows {
+            let name = row.text("name")?;
+            let sealed = row.raw::<Option<String>>("progress_sealed")?;
+            let Some(sealed) = sealed.filter(|_| name.starts_with(prefix)) else {
+                continue;
+            };
+            let place = Place {
+                column: PROGRESS,
+                row: &format!("{run_id}/{name}"),
+            };
+            found.push((name, self.keys.open(place, &sealed)?));
+        }
+        Ok(found)
+    }
+
     /// Ends the step that plans a pull, and writes the progress that the planned
     /// steps begin with: all of them or none, so that no two plans mix.
     ///
@@ -161,6 +192,29 @@ impl Db {
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    /// The progress that a step has saved, for whoever does not claim it; none where
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`Error::Sealed`] if the key is not the one it was sealed with.
+    pub async fn step_progress(&self, step: &StepRef) -> Result<Option<Vec<u8>>> {
+        let row = sqlx::query("SELECT progress_sealed FROM steps WHERE run_id = $1 AND name = $2")
+            .bind(&step.run_id)
+            .bind(&step.name)
+            .fetch_optional(&self.reader)
+            .await?;
+        let sealed = row.map(|row| row.raw::<Option<String>>("progress_sealed"));
+        let place = step.sealed_row();
+        let open = |text: String| {
+            let place = Place {
+                column: PROGRESS,
+                row: &place,
+            };
+            self.keys.open(place, &text)
+        };
+        Ok(sealed.transpose()?.flatten().map(open).transpose()?)
     }
 
     /// Saves progress and names the staging objects it rests on; with a receipt,

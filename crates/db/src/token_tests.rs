@@ -51,7 +51,8 @@ async fn scene(db: &Db) -> (SourceId, ConnectionId) {
         base_url: "https://ehr.example/fhir".to_owned(),
         identity: "ehr.example/fhir".to_owned(),
         auth: SourceAuth::Smart,
-        requests_per_second: None,
+        limits: crate::SourceLimits::default(),
+        strategy: model::Strategy::Search,
     };
     let source_id = db.add_source_with_login(&source, &login()).await.unwrap();
     let new = NewConnection {

@@ -107,6 +107,11 @@ impl Client {
         self.http.post(url)
     }
 
+    /// A DELETE of `url`, to be completed and given to [`Client::send`].
+    pub fn delete(&self, url: Url) -> reqwest::RequestBuilder {
+        self.http.delete(url)
+    }
+
     /// Sends a request, whatever client made it.
     ///
     /// # Errors

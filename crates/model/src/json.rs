@@ -22,7 +22,7 @@ pub(crate) fn string_end(text: &[u8], start: usize) -> Option<usize> {
 }
 
 /// The position after the value that begins at `start`, in compact text.
-fn value_end(text: &[u8], start: usize) -> Option<usize> {
+pub(crate) fn value_end(text: &[u8], start: usize) -> Option<usize> {
     let mut depth = 0_usize;
     let mut at = start;
     loop {
@@ -109,6 +109,14 @@ pub fn member_values(text: &[u8]) -> Option<Vec<(Cow<'_, str>, &[u8])>> {
         .into_iter()
         .map(|member| Some((unescape(&text[member.key])?, &text[member.value])))
         .collect()
+}
+
+/// The value of the first member of this name of the object that `text` begins with.
+pub(crate) fn member<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let found = members(text, 0)?
+        .into_iter()
+        .find(|member| key_is(text, &member.key, name))?;
+    Some(&text[found.value])
 }
 
 /// The elements of the array that `text` is; as [`member_values`].
@@ -256,7 +264,7 @@ fn texts_behind<'a>(text: &'a [u8], key: &'static [u8]) -> impl Iterator<Item = 
     })
 }
 
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     memchr::memmem::find(haystack, needle)
 }
 

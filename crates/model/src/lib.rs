@@ -12,6 +12,7 @@ mod hash;
 mod id;
 mod json;
 mod key;
+mod masked;
 mod note;
 mod probe;
 mod publication;
@@ -32,6 +33,7 @@ pub use id::{
 };
 pub use json::{compact, elements, member_values, questionnaires, read_head, references};
 pub use key::ObjectKey;
+pub use masked::is_masked;
 pub use note::TypeNote;
 pub use probe::{Check, CheckResult, ProbeKind, ProbeReport, Rehearsal, Verdict};
 pub use publication::{PUBLICATION_VERSION, Part, Publication, Span};
@@ -42,7 +44,7 @@ pub use row::{Change, Reason, ResourceKey, RowMeta};
 pub use scope::Scope;
 pub use sound::check_sound;
 pub use state::{
-    ConnectionStatus, HeldState, HoldReason, PullKind, RunPhase, RunState, Trigger, TypeOutcome,
-    WordError,
+    ConnectionStatus, HeldState, HoldReason, PullKind, PullMode, RunPhase, RunState, Strategy,
+    Trigger, TypeOutcome, WordError,
 };
 pub use time::{Timestamp, fhir_instant};

@@ -28,6 +28,30 @@ impl TypeNote {
     pub const UNCATEGORISED_UNSEEN: &'static str = "uncategorised_unseen";
     /// The source refused these values.
     pub const VALUES_REFUSED: &'static str = "values_refused";
+    /// The source gave this type by `$everything`, which says nothing of what it leaves
+    /// out.
+    pub const BY_EVERYTHING: &'static str = "by_everything";
+    /// The source gave this type by a bulk export.
+    pub const BY_EXPORT: &'static str = "by_export";
+    /// The source refused the strategy that is set, so all was searched for.
+    pub const STRATEGY_REFUSED: &'static str = "strategy_refused";
+    /// The strategy that is set did not bring everything this time, so the rest was
+    /// searched for.
+    pub const STRATEGY_FAILED: &'static str = "strategy_failed";
+    /// So many resources of the type came that are of other patients, or may be: none was
+    /// taken.
+    pub const OF_OTHERS: &'static str = "of_others";
+    /// The export tells of so many errors.
+    pub const EXPORT_ERRORS: &'static str = "export_errors";
+    /// The export tells of so many warnings and notices.
+    pub const EXPORT_WARNINGS: &'static str = "export_warnings";
+
+    /// The source does not say what has changed, so everything was asked for.
+    pub const UNFILTERED: &'static str = "unfiltered";
+    /// Copies that carry less than the resource: masked, redacted or a part.
+    pub const MASKED: &'static str = "masked";
+    /// Of these, the ones that did not replace what is known whole.
+    pub const MASKED_LEFT_OUT: &'static str = "masked_left_out";
 
     /// A remark that counts.
     #[must_use]

@@ -51,6 +51,9 @@ pub enum RejectReason {
     /// Half a surrogate pair in a string.
     #[error("half a surrogate pair")]
     LoneSurrogate,
+    /// A line of an export longer than the limit.
+    #[error("too large")]
+    TooLarge,
     /// Not a JSON object.
     #[error("not a JSON object")]
     NotAnObject,
@@ -73,6 +76,7 @@ impl RejectReason {
             Self::DuplicateKey => "rejected_duplicate_key",
             Self::TooDeep => "rejected_too_deep",
             Self::LoneSurrogate => "rejected_lone_surrogate",
+            Self::TooLarge => "rejected_too_large",
             Self::NotAnObject => "rejected_no_object",
             Self::ResourceType => "rejected_no_type",
             Self::Id => "rejected_no_id",

@@ -130,6 +130,8 @@ words!(
         Retry = "retry",
         /// The database was restored from a copy and put right.
         Recovered = "recovered",
+        /// The schedule of the source or the connection said so.
+        Scheduled = "scheduled",
     }
 );
 
@@ -150,12 +152,37 @@ words!(
 );
 
 words!(
+    /// How a source is asked for a patient's record.
+    #[derive(Default)]
+    Strategy, "strategy" {
+        /// Type by type, by searches.
+        #[default]
+        Search = "search",
+        /// First by `$everything`, then by searches for what that did not give.
+        Everything = "everything",
+        /// First by a bulk export of this patient, then by searches for what that does
+        /// not vouch for.
+        Bulk = "bulk",
+    }
+);
+
+words!(
     /// What a pull does.
     PullKind, "kind of pull" {
         /// It asks the source.
         Fetch = "fetch",
         /// It settles deletions that were held and have been accepted.
         AcceptDeletes = "accept_deletes",
+    }
+);
+
+words!(
+    /// What a pull asked a source for of one resource type.
+    PullMode, "mode of a type" {
+        /// All there is: absence from it may be evidence of a deletion.
+        Full = "full",
+        /// What has changed since it was last had: absence says nothing.
+        Updated = "updated",
     }
 );
 

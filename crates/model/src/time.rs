@@ -45,6 +45,15 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The second in which this time lies, in RFC 3339 and UTC: what every server can
+    /// compare with, since many keep no fractions.
+    #[must_use]
+    pub fn to_second(self) -> String {
+        Self(self.0.div_euclid(1_000_000).saturating_mul(1_000_000)).to_string()
+    }
+}
+
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,5 +83,9 @@ mod tests {
         let east = fhir_instant("2024-01-02T00:00:00.123+10:00").unwrap();
         assert!(east < utc);
         assert_eq!(fhir_instant("2024-01"), None);
+        let second = fhir_instant("2024-01-02T00:00:00.987Z")
+            .unwrap()
+            .to_second();
+        assert_eq!(second, "2024-01-02T00:00:00Z");
     }
 }

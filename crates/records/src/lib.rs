@@ -16,6 +16,7 @@ mod copy;
 mod error;
 mod index;
 mod keys;
+mod masked;
 mod merge;
 mod segment;
 mod settle;

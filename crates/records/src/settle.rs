@@ -4,7 +4,7 @@
 //! mostly copied compressed. Writes at most two objects, under names that no
 //! other attempt can write; the caller's transaction makes them count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use model::{
     BatchId, Change, ConnectionId, ObjectKey, PullCounts, Reason, fhir_instant, is_shared_type,
@@ -13,7 +13,7 @@ use model::{
 use crate::copy::{Wanted, carry};
 use crate::keys::KeyTable;
 use crate::span::{At, open_all};
-use crate::{Error, Index, RowRef, SegmentReader, SegmentWriter, Store};
+use crate::{BatchRef, Error, Index, RowRef, SegmentReader, SegmentWriter, Store, masked};
 
 /// A staging object up to this size (16 MiB) is read in one request.
 const STAGING_WHOLE_BYTES_MAX: u64 = 16 << 20;
@@ -39,6 +39,9 @@ pub struct Settle<'a> {
     pub staging: &'a [String],
     /// The connection's index; `None` where its log is empty.
     pub index: Option<Index>,
+    /// The batches of its log, where masked copies may have been staged: none of them
+    /// replaces a whole one. `None` where there are none, and no text is read for it.
+    pub log: Option<&'a [BatchRef]>,
     /// The numbers reserved for the batch.
     pub numbers: Numbers,
     /// This attempt's batch.
@@ -69,6 +72,9 @@ pub struct Settled {
     pub batch: Option<BatchObject>,
     /// True counts by type, without what the pull ignored or rejected.
     pub counts_by_type: BTreeMap<String, PullCounts>,
+    /// Masked copies by type that did not replace what is known whole; they count as
+    /// superseded.
+    pub left_out_by_type: BTreeMap<String, u64>,
 }
 
 /// Settles: see [`Settle`]. The same inputs give the same bytes.
@@ -82,10 +88,11 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
         connection,
         staging,
         index,
+        log,
         numbers,
         batch,
     } = input;
-    let mut index = index.unwrap_or_default();
+    let index = index.unwrap_or_default();
     if index.last_seq() >= numbers.batch_seq {
         return Err(Error::Invalid {
             what: "the index knows the number of the batch to settle already",
@@ -101,10 +108,17 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
             "it is staging of another connection",
         ));
     }
+    let masked = match log {
+        Some(_) => masked::rows(&mut readers).await?,
+        None => HashSet::new(),
+    };
     let mut counts = Counts::new();
-    let staged = newest_staged(&readers, &mut counts);
+    let staged = newest_staged(&readers, &masked, &mut counts);
     let tombstones = confirmed(&readers, &staged, &index);
-    let wanted = differing(&readers, &staged, &index, &mut counts);
+    let rivals = masked::rivals(&readers, &staged.rows, &masked, &index);
+    let left_out = masked::left_out(store, log.unwrap_or_default(), rivals).await?;
+    let left_out_by_type = masked::count_by_type(&readers, &left_out);
+    let wanted = differing(&readers, &staged, &left_out, &index, &mut counts);
     for (resource_type, _) in tombstones.keys() {
         counts.entry(resource_type).or_default().deleted += 1;
     }
@@ -116,10 +130,10 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
         return Ok(Settled {
             batch: None,
             counts_by_type,
+            left_out_by_type,
         });
     }
     let mut writer = SegmentWriter::new(Some(connection))?;
-    let deleted_count = tombstones.len() as u64;
     for row in tombstones.into_values() {
         writer.push_tombstone_ref(RowRef {
             batch_seq: numbers.batch_seq,
@@ -139,37 +153,45 @@ pub async fn settle(store: &Store, input: Settle<'_>) -> Result<Settled, Error> 
         reader.unload();
     }
     drop(readers);
+    let batch = save(store, writer, index, (connection, numbers.batch_seq, batch)).await?;
+    Ok(Settled {
+        batch: Some(batch),
+        counts_by_type,
+        left_out_by_type,
+    })
+}
+
+/// Writes a batch and the index after it.
+async fn save(
+    store: &Store,
+    writer: SegmentWriter,
+    mut index: Index,
+    (connection, seq, batch): (ConnectionId, u64, BatchId),
+) -> Result<BatchObject, Error> {
     let written = writer.finish_chunks()?;
     let key = ObjectKey::Batch {
         connection,
-        seq: numbers.batch_seq,
+        seq,
         batch,
     };
     let index_key = ObjectKey::Index {
         connection,
-        seq: numbers.batch_seq,
+        seq,
         batch,
     };
     store.put_create(&key, written.to_payload()).await?;
-    let (row_count, size_bytes, footer) = (
-        written.footer.row_count(),
-        written.size_bytes,
-        written.footer,
-    );
+    let (size_bytes, footer) = (written.size_bytes, written.footer);
     drop(written.chunks);
-    index.apply(numbers.batch_seq, &footer)?;
+    index.apply(seq, &footer)?;
     let index_size_bytes = index.save(store, &index_key).await?;
-    let batch = BatchObject {
+    let is_gone = |row: &RowRef<'_>| row.is_tombstone();
+    Ok(BatchObject {
         key: key.to_string(),
-        row_count: row_count.into(),
+        row_count: footer.row_count().into(),
         size_bytes,
-        deleted_count,
+        deleted_count: footer.rows().filter(is_gone).count() as u64,
         index_key: index_key.to_string(),
         index_size_bytes,
-    };
-    Ok(Settled {
-        batch: Some(batch),
-        counts_by_type,
     })
 }
 
@@ -199,9 +221,14 @@ impl Staged {
     }
 }
 
-/// Keeps one version of each key: the newest by `lastUpdated` where both have an
-/// instant, else the later served. Counts fetched, repeated and superseded.
-fn newest_staged<'a>(readers: &'a [SegmentReader], counts: &mut Counts<'a>) -> Staged {
+/// Keeps one version of each key: a whole one before a masked one, else the newest by
+/// `lastUpdated` where both have an instant, else the later served. Counts fetched,
+/// repeated and superseded.
+fn newest_staged<'a>(
+    readers: &'a [SegmentReader],
+    masked: &HashSet<At>,
+    counts: &mut Counts<'a>,
+) -> Staged {
     let row_count = readers
         .iter()
         .map(|reader| reader.footer().row_count() as usize)
@@ -226,13 +253,20 @@ fn newest_staged<'a>(readers: &'a [SegmentReader], counts: &mut Counts<'a>) -> S
                 continue;
             };
             let (kept_reader, kept_row) = staged.rows[slot as usize];
+            let is_less = masked.contains(&(reader_number, number));
+            let kept_is_less = masked.contains(&(kept_reader, kept_row));
             let kept = readers[kept_reader as usize].footer().row(kept_row);
             if kept.content_hash == row.content_hash {
                 counts.repeated += 1;
             } else {
                 counts.superseded += 1;
             }
-            if !is_older(row, kept) {
+            let replaces = match (is_less, kept_is_less) {
+                (true, false) => false,
+                (false, true) => true,
+                _ => !is_older(row, kept),
+            };
+            if replaces {
                 staged.rows[slot as usize] = (reader_number, number);
             }
         }
@@ -276,10 +310,12 @@ fn confirmed<'a>(
     tombstones
 }
 
-/// The staged rows that differ from the index, by reader, ascending.
+/// The staged rows that differ from the index, by reader, ascending; those that are
+/// left out count as superseded.
 fn differing<'a>(
     readers: &'a [SegmentReader],
     staged: &Staged,
+    left_out: &HashSet<At>,
     index: &Index,
     counts: &mut Counts<'a>,
 ) -> Vec<Vec<Wanted>> {
@@ -287,6 +323,10 @@ fn differing<'a>(
     for (reader, number) in &staged.rows {
         let row = readers[*reader as usize].footer().row(*number);
         let counts = counts.entry(row.resource_type).or_default();
+        if left_out.contains(&(*reader, *number)) {
+            counts.superseded += 1;
+            continue;
+        }
         let known = index
             .get(row.resource_type, row.id)
             .filter(|entry| !entry.is_tombstone);

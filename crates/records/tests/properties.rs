@@ -276,6 +276,7 @@ impl Log {
             connection: self.connection,
             staging: &staging,
             index,
+            log: None,
             numbers: Numbers {
                 batch_seq,
                 settle_seq: 100 + batch_seq,

@@ -160,6 +160,7 @@ async fn settle_gives_the_same_bytes_and_refuses_what_is_not_its_own() {
         connection,
         staging: &staging,
         index,
+        log: None,
         numbers: Numbers {
             batch_seq: 1,
             settle_seq: 5,
@@ -249,6 +250,7 @@ fn futures_can_move_between_threads() {
             connection: ConnectionId::new(),
             staging: &[],
             index: None,
+            log: None,
             numbers: Numbers {
                 batch_seq: 1,
                 settle_seq: 1,

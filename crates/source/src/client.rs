@@ -17,6 +17,7 @@ use crate::base::{Base, encode};
 use crate::capability::{self, Capabilities};
 use crate::compartment::{self, Access, StreamPlan, Wanted};
 use crate::error::Error;
+use crate::export_file::FileClient;
 use crate::page::{self, Page};
 use crate::request::{Auth, Limits, Pace};
 use crate::said::Said;
@@ -29,8 +30,9 @@ const INLINE_SPLIT_MAX: usize = 1 << 20;
 /// A client of one source. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct SourceClient {
-    transport: Transport,
-    base: Arc<Base>,
+    pub(crate) transport: Transport,
+    pub(crate) base: Arc<Base>,
+    pub(crate) files: Arc<FileClient>,
 }
 
 /// What a read found.
@@ -56,6 +58,8 @@ pub struct FirstPage {
     pub value: usize,
     /// `_count`; none: that of the limits.
     pub count: Option<u32>,
+    /// Only what has changed since then, by the source's clock; none: everything.
+    pub since: Option<Timestamp>,
 }
 
 impl SourceClient {
@@ -66,9 +70,11 @@ impl SourceClient {
     /// no header can carry.
     pub fn new(base_url: Url, auth: Auth, limits: Limits, guard: &Guard) -> Result<Self, Error> {
         let base = Arc::new(Base::new(&base_url)?);
+        let files = Arc::new(FileClient::new(guard, &limits));
         Ok(Self {
             transport: Transport::new(Arc::clone(&base), &auth, limits, guard)?,
             base,
+            files,
         })
     }
 
@@ -79,7 +85,7 @@ impl SourceClient {
     pub fn with_auth(&self, auth: Auth) -> Result<Self, Error> {
         Ok(Self {
             transport: self.transport.with_auth(&auth)?,
-            base: Arc::clone(&self.base),
+            ..self.clone()
         })
     }
 
@@ -88,7 +94,7 @@ impl SourceClient {
     pub fn with_pace(&self, pace: Arc<dyn Pace>) -> Self {
         Self {
             transport: self.transport.with_pace(pace),
-            base: Arc::clone(&self.base),
+            ..self.clone()
         }
     }
 
@@ -118,10 +124,14 @@ impl SourceClient {
     #[must_use]
     pub fn first_page_url(&self, plan: &StreamPlan, patient_id: &str, at: FirstPage) -> String {
         let resource_type = &plan.resource_type;
-        let Access::Search { parameter } = &plan.access else {
-            return self
-                .base
-                .join(&format!("{resource_type}/{}", encode(patient_id)));
+        let parameter = match &plan.access {
+            Access::Search { parameter } => parameter,
+            Access::Read => {
+                return self
+                    .base
+                    .join(&format!("{resource_type}/{}", encode(patient_id)));
+            }
+            Access::Everything => return self.everything_url(plan, patient_id, at),
         };
         // A comma in an id would ask for two patients: search.html#escaping.
         let mut escaped = String::with_capacity(patient_id.len());
@@ -145,11 +155,25 @@ impl SourceClient {
         if let Some((parameter, value)) = value {
             query += &format!("&{parameter}={}", encode(value));
         }
+        if let Some(since) = at.since {
+            // `ge`, and whole seconds: servers that keep no fractions would miss the rest
+            // of a second.
+            query += &format!("&_lastUpdated=ge{}", encode(&since.to_second()));
+        }
         if !plan.without_count {
             let count = at.count.unwrap_or(self.transport.limits.page_size);
             query += &format!("&_count={count}");
         }
         self.base.join(&format!("{resource_type}?{query}"))
+    }
+
+    fn everything_url(&self, plan: &StreamPlan, patient_id: &str, at: FirstPage) -> String {
+        let operation = format!("Patient/{}/$everything", encode(patient_id));
+        if plan.without_count {
+            return self.base.join(&operation);
+        }
+        let count = at.count.unwrap_or(self.transport.limits.page_size);
+        self.base.join(&format!("{operation}?_count={count}"))
     }
 
     /// Fetches and splits the first page of a stream; the read of the patient is a

@@ -69,6 +69,8 @@ pub enum Access {
         /// The parameter that takes the patient.
         parameter: String,
     },
+    /// By `$everything`, which gives all types at once.
+    Everything,
 }
 
 /// The parameters that make a type part of the compartment, in the order of the
@@ -148,6 +150,21 @@ const BESIDE: &[&str] = &["Device", "Task"];
 
 /// Types of the compartment for which R4 defines no `patient` parameter.
 const WITHOUT_PATIENT: &[&str] = &["AdverseEvent", "Group", "Schedule", "SupplyRequest"];
+
+/// Whether a type is a part of the R4 patient compartment.
+#[must_use]
+pub fn is_in_compartment(resource_type: &str) -> bool {
+    resource_type == "Patient"
+        || COMPARTMENT
+            .binary_search_by_key(&resource_type, |(name, _)| name)
+            .is_ok()
+}
+
+/// Whether a type is asked for by patient: of the compartment, or beside it.
+#[must_use]
+pub fn is_asked_by_patient(resource_type: &str) -> bool {
+    is_in_compartment(resource_type) || BESIDE.contains(&resource_type)
+}
 
 /// What bounds the types that are asked for, beside what the source declares.
 #[derive(Debug, Clone, Copy, Default)]
@@ -258,6 +275,7 @@ mod tests {
     fn shown(plan: &[StreamPlan]) -> Vec<String> {
         plan.iter()
             .map(|stream| match &stream.access {
+                Access::Everything => "$everything".to_owned(),
                 Access::Read => format!("{}/", stream.resource_type),
                 Access::Search { parameter } => format!("{}?{parameter}", stream.resource_type),
             })
@@ -299,7 +317,13 @@ mod tests {
 
     #[test]
     fn a_source_that_declares_nothing_is_asked_for_everything() {
-        let plan = shown(&plan(&Capabilities::default(), Wanted::default()));
+        let plan = plan(&Capabilities::default(), Wanted::default());
+        assert!(
+            plan.iter()
+                .all(|stream| is_asked_by_patient(&stream.resource_type))
+        );
+        assert!(!is_in_compartment("Device") && !is_asked_by_patient("Practitioner"));
+        let plan = shown(&plan);
         assert_eq!(plan.len(), COMPARTMENT.len() + BESIDE.len() + 1);
         assert!(
             plan.contains(&"Observation?patient".to_owned())

@@ -112,6 +112,16 @@ pub enum Error {
     /// looked up.
     #[error("the source was not asked: its rate or its token could not be looked up")]
     NoTurn,
+    /// Ask again later: all workers together ask it as often as it bears.
+    #[error("{host} was not asked: {}", if *is_held { "it wants to be left alone" } else { "its rate is used up" })]
+    NotYet {
+        /// The source.
+        host: Host,
+        /// How long until its next turn.
+        after: Duration,
+        /// The source itself wants to be left alone until then.
+        is_held: bool,
+    },
     /// Ask again later: there is no token to ask with.
     #[error("{host} was not asked: its token endpoint gives no token now")]
     NoToken {

@@ -7,7 +7,8 @@
 //! through the guard. No error text, log
 //! event or `Debug` here carries a path, a query, a body, an id or a token (I9).
 //!
-//! Beside the searches stand, later: `$everything` and Bulk Data.
+//! Beside the searches stand `$everything`, whose pages are those of a search, and
+//! Bulk Data of one patient.
 
 mod auth;
 mod base;
@@ -15,8 +16,14 @@ mod capability;
 mod client;
 mod compartment;
 mod error;
+mod export;
+mod export_file;
+mod export_line;
+#[cfg(test)]
+mod export_tests;
 mod fan_out;
 mod header;
+mod owner;
 mod page;
 mod reference;
 mod request;
@@ -32,10 +39,16 @@ pub use auth::{
 pub use base::identity;
 pub use capability::{Capabilities, TypeCapability};
 pub use client::{FirstPage, ReadOutcome, SourceClient};
-pub use compartment::{Access, CLOSURE_TYPES, StreamPlan, Wanted};
+pub use compartment::{
+    Access, CLOSURE_TYPES, StreamPlan, Wanted, is_asked_by_patient, is_in_compartment,
+};
 pub use error::{Error, Host};
+pub use export::{ExportFile, ExportStatus, FileKind, Manifest};
+pub use export_file::{ExportLines, RawLine};
+pub use export_line::{Issues, Line, deleted_line, issues_line, resource_line};
 pub use fan_out::{FanOut, fan_out};
+pub use owner::{Owner, owner_of};
 pub use page::{Page, cursor_hash, split_page};
 pub use reference::reference_target;
-pub use request::{Auth, Limits, NoTurn, Pace, Secret};
+pub use request::{Answered, Auth, Limits, NoTurn, Pace, Secret};
 pub use said::{Categories, Demand, Said};

@@ -37,6 +37,9 @@ pub struct Page {
     pub suppressed: bool,
     /// The opaque link to the next page: absolute, and of the source's origin.
     pub next: Option<String>,
+    /// Whether the page says that the search was by `_lastUpdated`: its `self` link
+    /// names the parameters that the server has used.
+    pub is_by_last_updated: bool,
     /// Size of the answer, decompressed.
     pub bytes: u64,
     /// When the source answered, by its own clock.
@@ -169,15 +172,27 @@ fn begin(
         bytes: body.len() as u64,
         ..Page::default()
     };
-    let next = links.into_iter().find(|link| {
-        link.relation
-            .as_deref()
-            .is_some_and(|name| name.eq_ignore_ascii_case("next"))
-    });
-    if let Some(next) = next {
-        page.next = Some(base.resolve(&next.url.unwrap_or_default(), url)?.into());
+    let link = |name: &str| {
+        links.iter().find(|link| {
+            link.relation
+                .as_deref()
+                .is_some_and(|relation| relation.eq_ignore_ascii_case(name))
+        })
+    };
+    if let Some(next) = link("next") {
+        let next = next.url.as_deref().unwrap_or_default();
+        page.next = Some(base.resolve(next, url)?.into());
     }
+    page.is_by_last_updated = link("self").is_some_and(names_last_updated);
     Ok(page)
+}
+
+/// Whether the query of a link has the parameter `_lastUpdated`, with a value.
+fn names_last_updated(link: &Link) -> bool {
+    let url = link.url.as_deref().unwrap_or_default();
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    url::form_urlencoded::parse(query.as_bytes())
+        .any(|(name, value)| name == "_lastUpdated" && !value.is_empty())
 }
 
 /// A resource out of a page; it shares the page's memory where it was compact.
@@ -202,13 +217,18 @@ fn sound(text: Bytes) -> Result<RawResource, (RejectReason, Bytes)> {
 }
 
 fn is_outcome(text: &[u8]) -> bool {
+    type_of(text).is_some_and(|name| name == "OperationOutcome")
+}
+
+/// The `resourceType` of a JSON text that may have no usable head.
+pub(crate) fn type_of(text: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Typed {
         #[serde(rename = "resourceType")]
         resource_type: String,
     }
-    serde_json::from_slice::<Typed>(text)
-        .is_ok_and(|typed| typed.resource_type == "OperationOutcome")
+    let typed = serde_json::from_slice::<Typed>(text).ok()?;
+    Some(typed.resource_type)
 }
 
 impl fmt::Debug for Page {

@@ -44,16 +44,38 @@ pub enum Auth {
     Tokens(Arc<dyn TokenSource>),
 }
 
-/// Waits until the next request may be sent: a rate that others share.
+/// When requests may be sent: a rate that others share.
 pub trait Pace: fmt::Debug + Send + Sync {
     /// Returns when it is the caller's turn; redirects of a request need no further
     /// one. Dropped before, the turn is lost.
     fn turn(&self) -> Pin<Box<dyn Future<Output = Result<(), NoTurn>> + Send + '_>>;
+
+    /// A request was answered.
+    fn answered(&self, answered: Answered) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-/// The rate could not be asked.
+/// Why it is not the caller's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoTurn;
+pub enum NoTurn {
+    /// The rate could not be asked.
+    Unknown,
+    /// The next turn is too far off to be waited for here.
+    Later {
+        /// How far.
+        after: Duration,
+        /// The source itself wants to be left alone until then.
+        is_held: bool,
+    },
+}
+
+/// How a request was answered, as far as it says what the source bears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// From sending it to the end of the answer.
+    pub took: Duration,
+    /// With 429 or 503, and how long the source wants to be left alone, where it says so.
+    pub throttled: Option<Option<Duration>>,
+}
 
 /// Bounds on every request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,6 +23,8 @@ pub struct Said {
     /// It is an OperationOutcome: the FHIR server itself answers, not something
     /// before it.
     pub is_outcome: bool,
+    /// It says that the trouble will pass: an issue of the code `transient`.
+    pub transient: bool,
     /// It names `_count`, which some servers do not know.
     pub names_count: bool,
     /// Its `WWW-Authenticate` says that the token's scopes do not reach.
@@ -109,11 +111,11 @@ impl Said {
 
     fn of_outcome(outcome: Outcome) -> Self {
         let mut text = String::new();
-        let mut is_demanding = false;
+        let (mut is_demanding, mut transient) = (false, false);
         for issue in outcome.issue {
-            is_demanding |= issue
-                .code
-                .is_some_and(|code| DEMANDING_CODES.contains(&code.as_str()));
+            let code = issue.code.as_deref();
+            is_demanding |= code.is_some_and(|code| DEMANDING_CODES.contains(&code));
+            transient |= code == Some("transient");
             let details = issue.details.into_iter().flat_map(|details| {
                 let displays = details.coding.into_iter().filter_map(|of| of.display);
                 details.text.into_iter().chain(displays)
@@ -126,6 +128,7 @@ impl Said {
         Self {
             demand: demand_in(&text, false).or(is_demanding.then_some(Demand::Other)),
             is_outcome: true,
+            transient,
             names_count: text.contains("_count"),
             insufficient_scope: false,
             categories: Categories(snomed_codes(&text)),

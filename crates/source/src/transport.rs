@@ -4,21 +4,22 @@
 //! Invariant: the credential leaves for the configured origin only; redirects
 //! elsewhere are not followed.
 
+use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use guard::{BodyError, Bounds, Client, Guard, Redirects};
 use model::Timestamp;
-use reqwest::Response;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, HeaderValue, LOCATION};
+use reqwest::{RequestBuilder, Response};
 use url::Url;
 
 use crate::auth::{NoToken, Token, TokenSource};
 use crate::base::Base;
 use crate::error::Error;
 use crate::header;
-use crate::request::{Auth, Limits, NoTurn, Pace, Secret};
+use crate::request::{Answered, Auth, Limits, NoTurn, Pace, Secret};
 use crate::said::Said;
 
 /// Redirects followed within the origin.
@@ -99,49 +100,101 @@ impl Transport {
     }
 
     pub(crate) async fn get(&self, url: Url) -> Result<Answer, Error> {
+        self.with_credentials(|credentials| self.ask(url.clone(), credentials))
+            .await
+    }
+
+    /// Does `ask` with credentials; where they are refused, once more with new ones.
+    pub(crate) async fn with_credentials<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        ask: impl Fn(Option<HeaderValue>) -> F,
+    ) -> Result<T, Error> {
         let tokens = match &self.credentials {
-            Credentials::None => return self.ask(url, None).await,
-            Credentials::Fixed(header) => return self.ask(url, Some(header.clone())).await,
+            Credentials::None => return ask(None).await,
+            Credentials::Fixed(header) => return ask(Some(header.clone())).await,
             Credentials::Tokens(tokens) => tokens,
         };
         let asked = |token: &Token| bearer(&token.secret);
         let token = tokens.token().await.map_err(|why| self.no_token(why))?;
-        let answer = self.ask(url.clone(), Some(asked(&token)?)).await;
+        let answer = ask(Some(asked(&token)?)).await;
         if !matches!(answer, Err(Error::Unauthorized { .. })) {
             return answer;
         }
         let renewed = tokens.renewed(&token).await;
         match renewed.map_err(|why| self.no_token(why))? {
-            Some(token) => self.ask(url, Some(asked(&token)?)).await,
+            Some(token) => ask(Some(asked(&token)?)).await,
             None => answer,
         }
     }
 
-    async fn ask(&self, url: Url, credentials: Option<HeaderValue>) -> Result<Answer, Error> {
+    /// The client whose redirects stay within the origin.
+    pub(crate) fn http(&self) -> &Client {
+        &self.http
+    }
+
+    /// Sends a request of `client`'s in its turn, whatever is answered.
+    pub(crate) async fn send(
+        &self,
+        client: &Client,
+        request: RequestBuilder,
+        credentials: Option<HeaderValue>,
+    ) -> Result<Response, Error> {
         if let Some(pace) = &self.pace {
-            pace.turn().await.map_err(|NoTurn| Error::NoTurn)?;
+            pace.turn().await.map_err(|why| self.no_turn(why))?;
         }
+        let request = match credentials {
+            Some(credentials) => request.header(AUTHORIZATION, credentials),
+            None => request,
+        };
+        let request = request
+            .build()
+            .map_err(|error| self.unavailable(None, Some(error)))?;
+        client
+            .send(request)
+            .await
+            .map_err(|error| self.unsent(error))
+    }
+
+    /// Sends a request; its answer where that is a 2xx, with its body unread.
+    pub(crate) async fn exchange(
+        &self,
+        request: RequestBuilder,
+        credentials: Option<HeaderValue>,
+    ) -> Result<Response, Error> {
+        let response = self.send(&self.http, request, credentials).await?;
+        let status = response.status().as_u16();
+        if (200..=299).contains(&status) {
+            return Ok(response);
+        }
+        match self.answer(response, status).await? {
+            Answer::Refused(status, said) => Err(Error::Refused {
+                host: Arc::clone(&self.base.host),
+                status,
+                said,
+            }),
+            Answer::Body { .. } => Err(self.base.protocol("an answer without a status")),
+        }
+    }
+
+    async fn ask(&self, url: Url, credentials: Option<HeaderValue>) -> Result<Answer, Error> {
         let started = Instant::now();
         // HAPI answers a search that it was asked a minute ago with what it found then,
         // without what is new, and caches on the way would do as much.
-        let mut request = self
+        let request = self
             .http
             .get(url)
             .header(ACCEPT, "application/fhir+json")
             .header(CACHE_CONTROL, "no-cache");
-        if let Some(credentials) = credentials {
-            request = request.header(AUTHORIZATION, credentials);
-        }
-        let request = request
-            .build()
-            .map_err(|error| self.unavailable(None, Some(error)))?;
-        let response = self
-            .http
-            .send(request)
-            .await
-            .map_err(|error| self.unsent(error))?;
+        let response = self.send(&self.http, request, credentials).await?;
         let status = response.status().as_u16();
         let answer = self.answer(response, status).await;
+        if let Some(pace) = &self.pace {
+            pace.answered(Answered {
+                took: started.elapsed(),
+                throttled: throttled(&answer),
+            })
+            .await;
+        }
         let bytes = if let Ok(Answer::Body { body, .. }) = &answer {
             body.len()
         } else {
@@ -197,7 +250,7 @@ impl Transport {
     }
 
     /// The whole body, decompressed, within the limit.
-    async fn body(&self, response: Response) -> Result<Bytes, Error> {
+    pub(crate) async fn body(&self, response: Response) -> Result<Bytes, Error> {
         let read = guard::whole(response, self.limits.body_bytes_max).await;
         read.map_err(|error| match error {
             BodyError::TooLarge { limit } => Error::TooLarge {
@@ -217,6 +270,17 @@ impl Transport {
             guard::Error::Http(error) | guard::Error::Setup(error) => {
                 self.unavailable(None, Some(error))
             }
+        }
+    }
+
+    fn no_turn(&self, why: NoTurn) -> Error {
+        match why {
+            NoTurn::Unknown => Error::NoTurn,
+            NoTurn::Later { after, is_held } => Error::NotYet {
+                host: Arc::clone(&self.base.host),
+                after,
+                is_held,
+            },
         }
     }
 
@@ -241,6 +305,14 @@ impl Transport {
             timeout,
             source,
         }
+    }
+}
+
+/// Whether a source wants to be left alone, and for how long.
+fn throttled(answer: &Result<Answer, Error>) -> Option<Option<Duration>> {
+    match answer {
+        Err(Error::Throttled { retry_after, .. }) => Some(*retry_after),
+        _ => None,
     }
 }
 

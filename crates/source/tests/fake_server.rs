@@ -354,21 +354,29 @@ async fn fake_server_is_asked_value_by_value() {
         parameter: "category".to_owned(),
         values: vec!["a".to_owned(), "http://x|b".to_owned()],
     });
-    let ask = |plan: &StreamPlan, value, count| {
+    let ask = |plan: &StreamPlan, value, count, since| {
         let (client, plan) = (client.clone(), plan.clone());
-        let at = FirstPage { value, count };
+        let at = FirstPage {
+            value,
+            count,
+            since,
+        };
         async move { client.first_page(&plan, "p", at).await.unwrap() }
     };
-    ask(&plan, 0, None).await;
-    ask(&plan, 1, Some(50)).await;
+    ask(&plan, 0, None, None).await;
+    ask(&plan, 1, Some(50), None).await;
     plan.without_count = true;
-    ask(&plan, 0, Some(50)).await;
+    ask(&plan, 0, Some(50), None).await;
+    // In whole seconds, and with no `+` that would be read as a space.
+    let since = model::fhir_instant("2024-01-02T12:34:56.789+10:00");
+    ask(&plan, 0, None, since).await;
     assert_eq!(
         targets(&seen),
         [
             "/fhir/Goal?patient=p&category=a&_count=200",
             "/fhir/Goal?patient=p&category=http%3A%2F%2Fx%7Cb&_count=50",
             "/fhir/Goal?patient=p&category=a",
+            "/fhir/Goal?patient=p&category=a&_lastUpdated=ge2024-01-02T02%3A34%3A56Z",
         ]
     );
 }

@@ -56,6 +56,33 @@ fn an_indented_page_keeps_every_token() {
     assert_eq!(compact.resources, page.resources);
 }
 
+/// What the server has not used is not in its `self` link.
+#[test]
+fn the_self_link_says_whether_the_search_was_by_last_updated() {
+    for (link, expected) in [
+        (
+            r#"{"relation":"self","url":"https://ehr.example/fhir/Goal?patient=1&_lastUpdated=ge2024-01-02T00:00:00Z"}"#,
+            true,
+        ),
+        (
+            r#"{"relation":"SELF","url":"Goal?%5FlastUpdated=ge2024"}"#,
+            true,
+        ),
+        (r#"{"relation":"self","url":"Goal?patient=1"}"#, false),
+        (r#"{"relation":"self","url":"Goal?_lastUpdated="}"#, false),
+        (r#"{"relation":"self","url":"Goal?x=_lastUpdated"}"#, false),
+        (r#"{"relation":"self"}"#, false),
+        (
+            r#"{"relation":"first","url":"Goal?_lastUpdated=ge2024"}"#,
+            false,
+        ),
+    ] {
+        let page = split(searchset(&format!(r#","link":[{link}]"#))).unwrap();
+        assert_eq!(page.is_by_last_updated, expected, "{link}");
+    }
+    assert!(!split(searchset("")).unwrap().is_by_last_updated);
+}
+
 #[test]
 fn a_compact_page_is_not_copied() {
     let body = Bytes::from(searchset(

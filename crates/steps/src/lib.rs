@@ -21,9 +21,9 @@ pub use maintain::{
 };
 pub use probe::{ProbeInput, ProbeReceipt, ProbeSteps};
 pub use pull::{
-    BeginPull, BegunPull, ClosePull, HeldReceipt, PlanPull, PullInput, PullPlan, PullReport,
-    PullResume, PullStep, PullStepReceipt, PullSteps, SettlePull, SettleReceipt, StepTitle,
-    TypeProgress,
+    BeginPull, BegunPull, ClosePull, EVERYTHING_STEP, EXPORT_STEP, HeldReceipt, PlanPull,
+    PullInput, PullPlan, PullReport, PullResume, PullStep, PullStepReceipt, PullSteps, SettlePull,
+    SettleReceipt, StepTitle, TypeProgress,
 };
 use temporalio_common::{
     HasWorkflowDefinition, WorkflowDefinition, search_attributes::SearchAttributeKey,

@@ -5,11 +5,17 @@
 use std::collections::BTreeMap;
 
 use model::{
-    ConnectionId, PatientId, PullCounts, PullId, PullKind, RunState, TypeNote, TypeOutcome,
+    ConnectionId, PatientId, PullCounts, PullId, PullKind, PullMode, RunState, TypeNote,
+    TypeOutcome,
 };
 use serde::{Deserialize, Serialize};
 use temporalio_common::ActivityError;
 use temporalio_macros::activity_definitions;
+
+/// The step that asks for `$everything`, before the searches.
+pub const EVERYTHING_STEP: &str = "pages-everything";
+/// The step that fetches a bulk export, before the searches.
+pub const EXPORT_STEP: &str = "pages-export";
 
 /// What a `PatientPull` workflow begins with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -87,6 +93,13 @@ pub struct TypeProgress {
     /// was met by reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_hash: Option<String>,
+    /// Whether nobody vouches that this is all: what is absent is not missed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_lack: bool,
+    /// What the source was asked for of the type; none where it was met by reference,
+    /// and everything before there were two modes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<PullMode>,
     /// What is to be said of it beside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<TypeNote>,

@@ -12,8 +12,8 @@ use destination::FileDestination;
 use formats::{PartWriter, RowContext, lists_deletions};
 use model::{
     BatchId, ConnectionId, DestinationId, ExportCounts, FileFormat, ObjectKey, PUBLICATION_VERSION,
-    Publication, PullCounts, RawResource, Reason, RunState, Timestamp, Trigger, TypeOutcome,
-    content_hash, read_head,
+    Publication, PullCounts, PullMode, RawResource, Reason, RunState, Timestamp, Trigger,
+    TypeOutcome, content_hash, read_head,
 };
 use records::{BatchRef, Index, Numbers, Settle, SpanReader, StagingWriter, Store, settle};
 
@@ -85,7 +85,8 @@ impl Deployment {
             base_url: base.clone(),
             identity: base,
             auth: SourceAuth::None,
-            requests_per_second: None,
+            limits: db::SourceLimits::default(),
+            strategy: model::Strategy::Search,
         };
         let source_id = db.add_source(&source).await.unwrap();
         let mut connections = Vec::new();
@@ -209,6 +210,7 @@ impl Deployment {
             connection,
             staging: &[staged.key],
             index,
+            log: None,
             numbers: Numbers {
                 batch_seq: head.head_seq + 1,
                 settle_seq,
@@ -220,18 +222,7 @@ impl Deployment {
         let mut types = BTreeMap::new();
         for (name, of) in &settled.counts_by_type {
             counts += *of;
-            let (resource_type, outcome) = (name.clone(), TypeOutcome::Complete);
-            types.insert(
-                name.clone(),
-                PullType {
-                    resource_type,
-                    outcome,
-                    error_code: None,
-                    pages: 1,
-                    counts: *of,
-                    notes: Vec::new(),
-                },
-            );
+            types.insert(name.clone(), whole(name, *of));
         }
         counts.fetched += u64::from(bend.pull_count);
         let object = settled.batch.unwrap();
@@ -258,7 +249,7 @@ impl Deployment {
             types,
             counts,
             state: RunState::Completed,
-            had_whole: BTreeMap::new(),
+            watermarks: BTreeMap::new(),
             held: HeldChange::Replace(None),
             error_code: None,
             receipt: &(),
@@ -475,4 +466,17 @@ pub(crate) fn flip(path: &Path, at: usize) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[at] ^= 1;
     std::fs::write(path, bytes).unwrap();
+}
+
+/// The coverage of a type that was had whole.
+fn whole(resource_type: &str, counts: PullCounts) -> PullType {
+    PullType {
+        resource_type: resource_type.to_owned(),
+        mode: Some(PullMode::Full),
+        outcome: TypeOutcome::Complete,
+        error_code: None,
+        pages: 1,
+        counts,
+        notes: Vec::new(),
+    }
 }

@@ -23,6 +23,31 @@ pub(super) fn line(resource_type: &str, note: &TypeNoteView) -> String {
             "the source refused {count} values of {by}: {}",
             note.values.join(", ")
         ),
+        TypeNote::BY_EVERYTHING => format!(
+            "{count} by $everything, not by a search: whether that is all, the source does not say"
+        ),
+        TypeNote::BY_EXPORT => format!("{count} by a bulk export, not by a search"),
+        TypeNote::STRATEGY_REFUSED => {
+            "the source refuses the strategy that is set: all types were searched for".to_owned()
+        }
+        TypeNote::STRATEGY_FAILED => {
+            "the strategy that is set did not bring everything: the rest was searched for"
+                .to_owned()
+        }
+        TypeNote::OF_OTHERS => {
+            format!("{count} came that are of other patients, or name none: not taken")
+        }
+        TypeNote::EXPORT_ERRORS => format!("the source's export tells of {count} errors"),
+        TypeNote::EXPORT_WARNINGS => format!("the source's export tells of {count} warnings"),
+        TypeNote::UNFILTERED => {
+            "the source cannot say what has changed: asked for everything".to_owned()
+        }
+        TypeNote::MASKED => {
+            format!("{count} copies are masked or a part: kept where nothing better is known")
+        }
+        TypeNote::MASKED_LEFT_OUT => {
+            format!("{count} masked copies did not replace what is known whole")
+        }
         code => match code.strip_prefix("rejected_") {
             Some(reason) => format!("{count} set aside: {}", reason.replace('_', " ")),
             None => format!("{code} ({count})"),
@@ -55,6 +80,14 @@ mod tests {
             (
                 note("rejected_duplicate_key", &[]),
                 "Goal: 2 set aside: duplicate key",
+            ),
+            (
+                note(TypeNote::BY_EXPORT, &[]),
+                "Goal: 2 by a bulk export, not by a search",
+            ),
+            (
+                note(TypeNote::MASKED_LEFT_OUT, &[]),
+                "Goal: 2 masked copies did not replace what is known whole",
             ),
             (note("newer", &[]), "Goal: newer (2)"),
         ] {

@@ -56,7 +56,7 @@ pub(super) async fn settle(
         types: BTreeMap::new(),
         counts: PullCounts::default(),
         state: RunState::Completed,
-        had_whole: BTreeMap::new(),
+        watermarks: BTreeMap::new(),
         held,
         error_code: None,
         receipt: &(),

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use model::{
-    ConnectionId, ConnectionStatus, ExportCounts, ExportId, Part, RunState, SourceId, Timestamp,
-    Trigger,
+    ConnectionId, ConnectionStatus, ExportCounts, ExportId, Part, RunState, SourceId, Strategy,
+    Timestamp, Trigger,
 };
 
 use super::exports::{planned, publication};
@@ -13,8 +13,8 @@ use super::pulls::{NOTHING_HELD, settle, settling};
 use super::{Scene, step};
 use crate::testing::TestDb;
 use crate::{
-    BackOff, ChunkCommit, Db, Error, PublicationCommit, RunKind, Source, SourceChange, StepRef,
-    UndecidedPlan,
+    BackOff, ChunkCommit, ConnectionChange, Db, Error, PublicationCommit, RunKind, Source,
+    SourceChange, SourceLimits, StepRef, UndecidedPlan,
 };
 
 crate::on_both!(
@@ -82,7 +82,15 @@ async fn all_that_is_asked_of_pulls_and_logs(database: TestDb) {
     assert_eq!(db.connections(None, 5).await.unwrap().len(), 1);
     let found = db.connection(connection).await.unwrap();
     assert_eq!((found.source_patient_id.as_str(), found.token), ("1", None));
-    db.set_connection_enabled(connection, true).await.unwrap();
+    let change = ConnectionChange {
+        enabled: Some(true),
+        pull_interval_s: Some(Some(3_600)),
+        seen: Some(&found.summary),
+    };
+    db.change_connection(connection, change).await.unwrap();
+    let again = db.change_connection(connection, change).await;
+    assert!(matches!(again, Err(Error::Changed)));
+    assert_eq!(db.queue_scheduled_pulls(5).await.unwrap(), 0);
     db.set_needs_reconnect(connection, "unauthorized")
         .await
         .unwrap();
@@ -106,18 +114,35 @@ async fn all_that_is_asked_of_a_source(db: &Db) {
     let moved = SourceChange {
         base_url: Some("https://new/fhir"),
         requests_per_second: Some(Some(7)),
+        concurrent_requests: Some(Some(3)),
+        concurrent_pulls: Some(Some(2)),
         types: Some(None),
+        strategy: Some(Strategy::Bulk),
+        pull_interval_s: Some(Some(86_400)),
         enabled: Some(false),
         login: None,
         seen: Some(&source),
     };
+    let day = Duration::from_secs(86_400);
+    for learned in ["$export", "CarePlan"] {
+        let noted = db.remember_source_plan(source.id, learned, b"{}", day);
+        noted.await.unwrap();
+    }
     db.change_source(source.id, moved).await.unwrap();
+    // What it refused is forgotten with the strategy; how a type is asked for is not.
+    let learned = db.source_plans(source.id).await.unwrap();
+    assert_eq!(learned.into_keys().collect::<Vec<_>>(), ["CarePlan"]);
     let now = db.source("portal").await.unwrap();
-    let (rate, base_url) = (now.requests_per_second, now.base_url.as_str());
+    let limits = SourceLimits {
+        requests_per_second: Some(7),
+        concurrent_requests: Some(3),
+        concurrent_pulls: Some(2),
+    };
     assert_eq!(
-        (rate, base_url, now.enabled),
-        (Some(7), "https://new/fhir", false)
+        (now.limits, now.base_url.as_str(), now.enabled, now.strategy),
+        (limits, "https://new/fhir", false, Strategy::Bulk)
     );
+    assert_eq!(now.pull_interval_s, Some(86_400));
     // Whoever has not seen that changes nothing.
     let late = db.change_source(source.id, moved).await;
     assert!(matches!(late, Err(Error::Changed)));

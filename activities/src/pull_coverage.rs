@@ -1,0 +1,141 @@
+//! The coverage of a pull: what its steps say of each type, in one line, and the true
+//! counts that settle adds.
+
+use std::collections::BTreeMap;
+
+use db::{Db, PullType};
+use model::{PullCounts, PullId, RunState, TypeNote, TypeOutcome};
+use records::Settled;
+use steps::{HeldReceipt, PullStepReceipt, TypeProgress};
+
+use crate::failure::Failure;
+
+/// What the steps of a pull say of it.
+#[derive(Default)]
+pub(crate) struct Coverage {
+    /// A line for each type.
+    pub(crate) lines: BTreeMap<String, TypeProgress>,
+    /// The deletions that are held back.
+    pub(crate) held: Option<HeldReceipt>,
+    /// Whether what the resources refer to could be read, as far as it is granted.
+    pub(crate) follows_all: bool,
+}
+
+impl Coverage {
+    /// Whether masked copies were met.
+    pub(crate) fn has_masked(&self) -> bool {
+        let mut notes = self.lines.values().flat_map(|line| &line.notes);
+        notes.any(|note| note.code == TypeNote::MASKED)
+    }
+}
+
+/// What the finished steps say. A type that two steps met (by search and by
+/// reference) has one line.
+pub(crate) async fn coverage(db: &Db, pull: PullId) -> Result<Coverage, Failure> {
+    let run_id = pull.to_string();
+    let mut receipts: Vec<(String, PullStepReceipt)> = db.step_receipts(&run_id, "pages-").await?;
+    let references: Vec<(String, PullStepReceipt)> =
+        db.step_receipts(&run_id, "references").await?;
+    let of_references = references.iter().flat_map(|(_, receipt)| &receipt.types);
+    let mut coverage = Coverage {
+        follows_all: of_references
+            .filter_map(|line| line.outcome)
+            .all(|outcome| outcome == TypeOutcome::Complete),
+        ..Coverage::default()
+    };
+    receipts.extend(references);
+    coverage.held = receipts
+        .iter_mut()
+        .find_map(|(_, receipt)| receipt.held.take());
+    for line in receipts.into_iter().flat_map(|(_, receipt)| receipt.types) {
+        match coverage.lines.get_mut(&line.resource_type) {
+            None => {
+                coverage.lines.insert(line.resource_type.clone(), line);
+            }
+            Some(known) => {
+                known.pages += line.pages;
+                known.fetched += line.fetched;
+                known.ignored += line.ignored;
+                known.rejected += line.rejected;
+                known.notes = notes(std::mem::take(&mut known.notes), line.notes);
+                if known.outcome == Some(TypeOutcome::Complete) {
+                    known.outcome = line.outcome;
+                    known.error_code = line.error_code;
+                }
+            }
+        }
+    }
+    Ok(coverage)
+}
+
+/// The remarks of two lines of a type: those that say the same are one.
+fn notes(mut known: Vec<TypeNote>, further: Vec<TypeNote>) -> Vec<TypeNote> {
+    for note in further {
+        let is_same = |other: &&mut TypeNote| {
+            (&other.code, &other.parameter, &other.values)
+                == (&note.code, &note.parameter, &note.values)
+        };
+        match known.iter_mut().find(is_same) {
+            Some(same) => same.count += note.count,
+            None => known.push(note),
+        }
+    }
+    known
+}
+
+/// How the pull ends: completed only if every type was had whole and nothing
+/// waits for a decision.
+pub(crate) fn end_of(
+    lines: &BTreeMap<String, TypeProgress>,
+    holds_deletes: bool,
+) -> (RunState, Option<&'static str>) {
+    let complete = |line: &TypeProgress| line.outcome == Some(TypeOutcome::Complete);
+    if holds_deletes {
+        (RunState::Partial, Some("deletes_held"))
+    } else if lines.values().all(complete) {
+        (RunState::Completed, None)
+    } else {
+        (RunState::Partial, Some("types_incomplete"))
+    }
+}
+
+/// The coverage with true counts, and their sum.
+pub(crate) fn sum_up(
+    lines: &BTreeMap<String, TypeProgress>,
+    settled: &Settled,
+) -> (BTreeMap<String, PullType>, PullCounts) {
+    let mut types: BTreeMap<String, PullType> = BTreeMap::new();
+    for name in lines.keys().chain(settled.counts_by_type.keys()) {
+        let line = lines.get(name);
+        let mut counts = settled
+            .counts_by_type
+            .get(name)
+            .copied()
+            .unwrap_or_default();
+        counts.ignored += line.map_or(0, |line| line.ignored);
+        counts.rejected += line.map_or(0, |line| line.rejected);
+        counts.fetched += line.map_or(0, |line| line.ignored + line.rejected);
+        let mut notes = line.map(|line| line.notes.clone()).unwrap_or_default();
+        if let Some(left_out) = settled.left_out_by_type.get(name) {
+            notes.push(TypeNote::counted(TypeNote::MASKED_LEFT_OUT, *left_out));
+        }
+        let of = PullType {
+            resource_type: name.clone(),
+            mode: line.and_then(|line| line.mode),
+            // A type that came only as an include was not asked for.
+            outcome: line
+                .and_then(|line| line.outcome)
+                .unwrap_or(TypeOutcome::Complete),
+            error_code: line.and_then(|line| line.error_code.clone()),
+            pages: line.map_or(0, |line| line.pages),
+            notes,
+            counts,
+        };
+        types.insert(name.clone(), of);
+    }
+    let mut counts = PullCounts::default();
+    for of in types.values() {
+        counts += of.counts;
+    }
+    (types, counts)
+}
