@@ -13,6 +13,8 @@ const SOAKS: &[&str] = &[
     "record",
     "outages",
     "api-schema",
+    "servers",
+    "tokens",
 ];
 
 #[test]
