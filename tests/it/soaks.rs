@@ -15,6 +15,7 @@ const SOAKS: &[&str] = &[
     "api-schema",
     "servers",
     "tokens",
+    "throughput",
 ];
 
 #[test]
