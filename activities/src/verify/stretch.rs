@@ -97,11 +97,9 @@ pub(super) async fn rows_of(
         }
         next_seq = batch.seq + 1;
         let reader = SegmentReader::open(store, &batch.object_key).await?;
-        for row in reader.footer().rows().filter(|row| row.batch_seq > from) {
+        let is_asked = |seq: u64| seq > from && seq <= to;
+        for row in reader.footer().rows().filter(|row| is_asked(row.batch_seq)) {
             let key = keys.key(named, row.resource_type, row.id);
-            if row.batch_seq > to {
-                continue;
-            }
             let row_of_log = LogRow {
                 batch_seq: row.batch_seq,
                 settle_seq: row.settle_seq,

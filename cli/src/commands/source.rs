@@ -224,16 +224,14 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
                 requests_per_second: Some(requests_per_second),
                 ..SourceChange::default()
             };
-            db.change_source(db.source(&source).await?.id, change)
-                .await?;
+            change_source(&db, &source, change).await?;
         }
         SourceCommand::Strategy { source, strategy } => {
             let change = SourceChange {
                 strategy: Some(strategy),
                 ..SourceChange::default()
             };
-            db.change_source(db.source(&source).await?.id, change)
-                .await?;
+            change_source(&db, &source, change).await?;
         }
         SourceCommand::Concurrency {
             source,
@@ -245,24 +243,21 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
                 concurrent_pulls: pulls.map(|Limit(limit)| limit),
                 ..SourceChange::default()
             };
-            db.change_source(db.source(&source).await?.id, change)
-                .await?;
+            change_source(&db, &source, change).await?;
         }
         SourceCommand::Types { source, types } => {
             let change = SourceChange {
                 types: Some((!types.is_empty()).then_some(types.as_slice())),
                 ..SourceChange::default()
             };
-            db.change_source(db.source(&source).await?.id, change)
-                .await?;
+            change_source(&db, &source, change).await?;
         }
         SourceCommand::Schedule { source, every } => {
             let change = SourceChange {
                 pull_interval_s: Some(every),
                 ..SourceChange::default()
             };
-            db.change_source(db.source(&source).await?.id, change)
-                .await?;
+            change_source(&db, &source, change).await?;
         }
         SourceCommand::List { json } => list(&db, json).await?,
         SourceCommand::Enable { source } => enable(&db, &source, true).await?,
@@ -313,9 +308,13 @@ async fn enable(db: &Db, source: &str, enabled: bool) -> Result<()> {
         enabled: Some(enabled),
         ..SourceChange::default()
     };
-    Ok(db
-        .change_source(db.source(source).await?.id, change)
-        .await?)
+    change_source(db, source, change).await
+}
+
+/// Changes a source that is given by its name or id.
+async fn change_source(db: &Db, source: &str, change: SourceChange<'_>) -> Result<()> {
+    let id = db.source(source).await?.id;
+    Ok(db.change_source(id, change).await?)
 }
 
 fn resource_type(name: &str) -> Result<String, String> {
