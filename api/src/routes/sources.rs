@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use db::{NewSource, Source, SourceAuth, SourceLimits};
-use model::{SourceId, Strategy};
+use model::{SourceId, Strategy, is_resource_type};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -118,6 +118,11 @@ pub(crate) struct SourceChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     concurrent_pulls: Option<Option<u32>>,
+    /// The types that are asked for, beside the patient and what resources refer to;
+    /// `null`: all that it has. What another type brought before stays.
+    #[serde(default, deserialize_with = "given_types")]
+    #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 200, example = json!(["Condition", "Observation"]))]
+    types: Option<Option<Vec<String>>>,
     /// How it is asked for a patient's record. Given again, what the source refused
     /// before is tried again.
     #[schema(value_type = Option<StrategySchema>)]
@@ -131,6 +136,27 @@ pub(super) fn given<'de, D: serde::Deserializer<'de>>(
     from: D,
 ) -> Result<Option<Option<u32>>, D::Error> {
     whole(from).map(Some)
+}
+
+/// The same for types.
+fn given_types<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Option<Vec<String>>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+/// FHIR R4 has fewer types than that.
+const TYPES_MAX: usize = 200;
+
+fn check_types(types: &[String]) -> Result<(), Problem> {
+    let are_types = types.iter().all(|name| is_resource_type(name));
+    if are_types && (1..=TYPES_MAX).contains(&types.len()) {
+        return Ok(());
+    }
+    let detail = format!(
+        "`types` has 1 to {TYPES_MAX} names of resource types, such as Observation, or is null for all."
+    );
+    Err(Problem::new(INVALID_VALUE, detail))
 }
 
 /// The highest limit that a source may have.
@@ -255,6 +281,9 @@ pub(crate) async fn change(
     view(&app, seen.clone()).await?.may_change(&headers)?;
     let check_every = |every: Option<u32>| every.map(check_interval).transpose();
     let every = change.pull_interval_s.map(check_every).transpose()?;
+    if let Some(Some(types)) = &change.types {
+        check_types(types)?;
+    }
     let base = match &change.base_url {
         Some(base_url) => Some(base_url_of(&app, base_url).await?.base_url),
         None => None,
@@ -271,7 +300,7 @@ pub(crate) async fn change(
         concurrent_pulls: check_given("concurrent_pulls", change.concurrent_pulls)?,
         pull_interval_s: every,
         enabled: change.enabled,
-        types: None,
+        types: change.types.as_ref().map(Option::as_deref),
         strategy: change.strategy,
         login: login.as_ref(),
         seen: sets_condition(&headers).then_some(&seen),

@@ -120,3 +120,36 @@ async fn a_queued_pull_says_what_it_waits_for() {
     let next = server.post("/v1/pulls", &start).await.is(202);
     assert_eq!(next.body["queue"]["behind"], json!(pulls[0].id()));
 }
+
+#[tokio::test]
+async fn types_are_chosen_and_all_are_asked_for_again() {
+    let server = Server::start().await;
+    let added = server
+        .post("/v1/sources", &source(&json!({})))
+        .await
+        .is(201);
+    assert_eq!(added.body["types"], Value::Null);
+    let path = format!("/v1/sources/{}", added.id());
+    let chosen = json!({"types": ["Condition", "Observation"]});
+    let changed = server.patch(&path, &chosen).await.is(200);
+    assert_eq!(changed.body["types"], chosen["types"]);
+    // What is left out stays.
+    let changed = server
+        .patch(&path, &json!({"concurrent_pulls": 5}))
+        .await
+        .is(200);
+    assert_eq!(changed.body["types"], chosen["types"]);
+    for wrong in [
+        json!([]),
+        json!(["condition"]),
+        json!(["Condition", "../x"]),
+        json!([""]),
+        json!(vec!["Goal"; 201]),
+    ] {
+        let refused = server.patch(&path, &json!({ "types": wrong })).await;
+        assert_problem(&refused, 422, "invalid_value");
+        assert!(refused.text.contains("types"), "{}", refused.text);
+    }
+    let lifted = server.patch(&path, &json!({"types": null})).await.is(200);
+    assert_eq!(lifted.body["types"], Value::Null);
+}
