@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use model::is_resource_type;
-use records::SegmentReader;
+use records::{Index, RowRef, SegmentReader, frame_texts};
 use source::{CLOSURE_TYPES, reference_target};
 use steps::PullStep;
 use url::Url;
@@ -33,13 +33,30 @@ pub(crate) fn target_hash(resource_type: &str, id: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(format!("{resource_type}/{id}").as_bytes())
 }
 
+/// What earlier pulls found.
+pub(crate) struct Known<'a> {
+    /// The record.
+    pub(crate) index: &'a Index,
+    /// Hashes of targets that led nowhere not long ago.
+    pub(crate) dangling: BTreeSet<u64>,
+}
+
+impl Known<'_> {
+    fn has(&self, row: &RowRef<'_>) -> bool {
+        let entry = self.index.get(row.resource_type, row.id);
+        entry.is_some_and(|entry| entry.content_hash == row.content_hash)
+    }
+}
+
 /// The targets of a round: the references of everything staged, in the first round,
-/// or of what earlier rounds read, but for what was staged itself.
+/// or of what earlier rounds read, but for what was staged itself, and for what led
+/// nowhere, unless something new or changed refers to it.
 pub(crate) async fn targets(
     context: &Context,
     input: &PullStep,
     base: &Url,
     round: u32,
+    known: &Known<'_>,
 ) -> Result<BTreeSet<Target>, Failure> {
     let of_references = format!("/{}/", input.step);
     let mut readers = Vec::new();
@@ -61,10 +78,14 @@ pub(crate) async fn targets(
         for (number, frame) in footer.frames().iter().enumerate() {
             let of_type = footer.frame_type(frame);
             let text = reader.read_frame(number).await?;
-            found.extend(
-                targets_in(&text, of_type, base)
-                    .filter(|(name, id)| !staged.contains(&target_hash(name, id))),
-            );
+            for (row, text) in frame_texts(footer, number, &text) {
+                let is_known = known.has(&footer.row(row));
+                found.extend(targets_in(&text, of_type, base).filter(|(name, id)| {
+                    let hash = target_hash(name, id);
+                    let leads_nowhere = is_known && known.dangling.contains(&hash);
+                    !staged.contains(&hash) && !leads_nowhere
+                }));
+            }
         }
     }
     Ok(found)

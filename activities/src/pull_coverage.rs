@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use db::{Db, PullType};
 use model::{PullCounts, PullId, RunState, TypeNote, TypeOutcome};
 use records::Settled;
-use steps::{HeldReceipt, PullStepReceipt, TypeProgress};
+use steps::{HeldReceipt, PullPlan, PullStepReceipt, TypeProgress};
 
 use crate::failure::Failure;
+use crate::pull_progress::Line;
 
 /// What the steps of a pull say of it.
 #[derive(Default)]
@@ -26,6 +27,17 @@ impl Coverage {
     pub(crate) fn has_masked(&self) -> bool {
         let mut notes = self.lines.values().flat_map(|line| &line.notes);
         notes.any(|note| note.code == TypeNote::MASKED)
+    }
+
+    /// A type that the grant does not reach. Single resources of it may have been read,
+    /// since others refer to them; it was not had whole by that.
+    fn not_granted(&mut self, resource_type: String) {
+        let line = self.lines.entry(resource_type);
+        let line = line.or_insert_with_key(|name| Line::default().progress(name));
+        let is_searched = line.plan_hash.is_some();
+        if !is_searched && line.outcome.is_none_or(|of| of == TypeOutcome::Complete) {
+            line.outcome = Some(TypeOutcome::NotGranted);
+        }
     }
 }
 
@@ -65,6 +77,10 @@ pub(crate) async fn coverage(db: &Db, pull: PullId) -> Result<Coverage, Failure>
             }
         }
     }
+    let plans: Vec<(String, PullPlan)> = db.step_receipts(&run_id, "plan").await?;
+    for name in plans.into_iter().flat_map(|(_, plan)| plan.not_granted) {
+        coverage.not_granted(name);
+    }
     Ok(coverage)
 }
 
@@ -83,16 +99,19 @@ fn notes(mut known: Vec<TypeNote>, further: Vec<TypeNote>) -> Vec<TypeNote> {
     known
 }
 
-/// How the pull ends: completed only if every type was had whole and nothing
-/// waits for a decision.
+/// How the pull ends: completed only if every type that the grant reaches was had
+/// whole and nothing waits for a decision.
 pub(crate) fn end_of(
     lines: &BTreeMap<String, TypeProgress>,
     holds_deletes: bool,
 ) -> (RunState, Option<&'static str>) {
-    let complete = |line: &TypeProgress| line.outcome == Some(TypeOutcome::Complete);
+    let is_had = |line: &TypeProgress| {
+        let outcome = line.outcome;
+        outcome.is_some_and(|of| matches!(of, TypeOutcome::Complete | TypeOutcome::NotGranted))
+    };
     if holds_deletes {
         (RunState::Partial, Some("deletes_held"))
-    } else if lines.values().all(complete) {
+    } else if lines.values().all(is_had) {
         (RunState::Completed, None)
     } else {
         (RunState::Partial, Some("types_incomplete"))

@@ -75,6 +75,7 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
     let mut plan = PullPlan {
         steps: Vec::new(),
         types: 0,
+        not_granted: client.not_granted(&capabilities, wanted),
         wait_ms: 0,
     };
     let mut planned = Vec::new();
@@ -116,6 +117,7 @@ pub(crate) fn put_off(wait_ms: u64) -> PullPlan {
     PullPlan {
         steps: Vec::new(),
         types: 0,
+        not_granted: Vec::new(),
         wait_ms: wait_ms.max(1),
     }
 }

@@ -240,6 +240,8 @@ pub(crate) struct ReferenceProgress {
     pub(crate) round: u32,
     /// Hashes of what was asked for, found or not.
     pub(crate) asked: BTreeSet<u64>,
+    /// Of these, hashes of what was not found.
+    pub(crate) dangling: BTreeSet<u64>,
     /// Reads of a type in a row that were refused.
     pub(crate) refused: BTreeMap<String, u32>,
     pub(crate) staging_count: u64,

@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::failure::Failure;
 use crate::pull_absences::Pause;
-use crate::pull_closure::{ROUNDS_MAX, TARGETS_MAX, Target, target_hash, targets};
+use crate::pull_closure::{Known, ROUNDS_MAX, TARGETS_MAX, Target, target_hash, targets};
 use crate::pull_modes::updated_types;
 use crate::pull_pages::Fetch;
 use crate::pull_progress::{ReferenceProgress, decode, encode};
@@ -71,6 +71,9 @@ async fn read(fetch: &mut Fetch<'_>, progress: Option<&[u8]>) -> Result<PullStep
     if !progress.references_read {
         pause = read_references(fetch, &mut progress, &client, &base, &index).await?;
         progress.references_read = pause.is_none();
+        if progress.references_read {
+            remember_dangling(fetch, &progress).await?;
+        }
     }
     let mut held = None;
     if pause.is_none() {
@@ -84,6 +87,31 @@ async fn read(fetch: &mut Fetch<'_>, progress: Option<&[u8]>) -> Result<PullStep
     Ok(receipt)
 }
 
+async fn remember_dangling(fetch: &Fetch<'_>, progress: &ReferenceProgress) -> Result<(), Failure> {
+    let (db, connection) = (&fetch.context.db, fetch.input.connection_id);
+    Ok(db
+        .remember_dangling(connection, &progress.dangling, believed_since(fetch))
+        .await?)
+}
+
+/// That a reference leads nowhere is believed for as long as a type is asked for its
+/// changes alone.
+fn believed_since(fetch: &Fetch<'_>) -> Timestamp {
+    Timestamp::now().before(fetch.context.limits.full_pull_after)
+}
+
+/// What the source did not find is not asked for again so soon; by a pull that asks for
+/// everything, it is.
+async fn known_dangling(fetch: &Fetch<'_>) -> Result<BTreeSet<u64>, Failure> {
+    let (db, input) = (&fetch.context.db, fetch.input);
+    if db.pull(input.pull_id).await?.full {
+        return Ok(BTreeSet::new());
+    }
+    Ok(db
+        .dangling_references(input.connection_id, believed_since(fetch))
+        .await?)
+}
+
 /// Reads the references that are left: those of what the searches gave, then those
 /// of what was read, a few rounds deep. What is known of a type that was asked for its
 /// changes needs no read.
@@ -95,6 +123,10 @@ async fn read_references(
     index: &Index,
 ) -> Result<Option<Pause>, Failure> {
     let updated = updated_types(fetch).await?;
+    let known = Known {
+        index,
+        dangling: known_dangling(fetch).await?,
+    };
     let is_known = |target: &Target| {
         updated.contains(&target.0)
             && index
@@ -102,7 +134,7 @@ async fn read_references(
                 .is_some_and(|entry| !entry.is_tombstone)
     };
     while progress.round < ROUNDS_MAX {
-        let mut found = targets(fetch.context, fetch.input, base, progress.round).await?;
+        let mut found = targets(fetch.context, fetch.input, base, progress.round, &known).await?;
         found.retain(|target| {
             !progress.asked.contains(&target_hash(&target.0, &target.1))
                 && !is_known(target)
@@ -254,7 +286,9 @@ fn take(
                     .push_gone(&entry, Reason::SourceDeleted, Timestamp::now())?;
             }
         }
-        Ok(ReadOutcome::NotFound) => {}
+        Ok(ReadOutcome::NotFound) => {
+            progress.dangling.insert(target_hash(&target.0, &target.1));
+        }
         Ok(ReadOutcome::Refused { .. }) => line.error_code = Some("reads_refused".to_owned()),
         Err(error) if is_of_one(&error) => line.error_code = Some("reads_failed".to_owned()),
         Err(error) => {

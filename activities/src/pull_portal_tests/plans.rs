@@ -296,6 +296,53 @@ async fn the_operator_chooses_the_types() {
     assert_eq!(scene.pull().await.asked("Observation?"), 1);
 }
 
+/// What the source has and the grant does not reach is named, and costs no request.
+#[tokio::test]
+async fn types_beyond_the_grant_are_named() {
+    let result = r#","result":[{"reference":"Observation/o"}]"#;
+    let resources = [
+        observation("o", ""),
+        resource("Condition", "c", ""),
+        resource("Goal", "g", ""),
+        resource("DiagnosticReport", "r", result),
+    ];
+    let scope = "patient/Patient.rs patient/Condition.rs patient/DiagnosticReport.rs";
+    let scene = Scene::with_scope(&resources, scope).await;
+    let pulled = scene.pull().await;
+    assert_eq!(pulled.end("Condition"), ("complete", None));
+    assert_eq!(pulled.end("Goal"), ("not_granted", None));
+    assert_eq!(pulled.asked("Goal?"), 0);
+    // One that a report refers to was read: that is not the whole type.
+    assert_eq!(pulled.end("Observation"), ("not_granted", None));
+    assert_eq!(pulled.types["Observation"].counts.new, 1);
+    assert_eq!(pulled.pull.state, model::RunState::Completed);
+}
+
+/// A reference that leads nowhere costs one request a week, unless what refers to it
+/// changes.
+#[tokio::test]
+async fn what_references_do_not_lead_to_is_not_asked_for_again_so_soon() {
+    let performer = r#","performer":[{"reference":"Practitioner/nowhere"}]"#;
+    let scene = Scene::new(&[resource("DiagnosticReport", "r", performer)]).await;
+    let at_nowhere = |pulled: &Pulled| pulled.asked("Practitioner/nowhere");
+    assert_eq!(at_nowhere(&scene.pull().await), 1);
+    let unchanged = scene.pull().await;
+    assert_eq!(unchanged.types["DiagnosticReport"].counts.unchanged, 1);
+    assert_eq!(at_nowhere(&unchanged), 0);
+    assert_eq!(at_nowhere(&scene.full_pull().await), 1);
+    let changed = resource("DiagnosticReport", "r", &format!(r#","x":1{performer}"#));
+    scene.portal().put(&changed);
+    assert_eq!(at_nowhere(&scene.pull().await), 1);
+    assert_eq!(at_nowhere(&scene.pull().await), 0);
+    // Another grant may show more.
+    let nowhere = r#"{"resourceType":"Practitioner","id":"nowhere"}"#;
+    scene.portal().put(nowhere);
+    let reconnected = scene.db().reconnect(scene.connection, None, None);
+    reconnected.await.unwrap();
+    assert_eq!(at_nowhere(&scene.pull().await), 1);
+    scene.assert_whole().await;
+}
+
 /// A type whose reads are not granted is asked for a few times, not thousands.
 #[tokio::test]
 async fn reads_that_are_not_granted_end_soon() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use db::{Db, NewConnection, NewSource, Pull, PullType, SourceAuth, SourceChange};
+use db::{Db, NewConnection, NewSource, NewToken, Pull, PullType, SourceAuth, SourceChange};
 use model::{ConnectionId, ConnectionStatus, Trigger, content_hash, is_shared_type};
 use records::{SegmentReader, Store};
 use sandbox::{Answer, Body, Knobs, Portal, Sandbox, SandboxOptions};
@@ -61,7 +61,19 @@ impl Scene {
         let sandbox = Sandbox::start(SandboxOptions { extra, ..options })
             .await
             .unwrap();
-        Self::of(sandbox, PATIENT.to_owned(), token).await
+        Self::of(sandbox, PATIENT.to_owned(), token, None).await
+    }
+
+    /// A portal as in [`Self::new`], whose patient has granted these scopes.
+    pub(crate) async fn with_scope(resources: &[String], scope: &str) -> Self {
+        let mut extra = vec![format!(r#"{{"resourceType":"Patient","id":"{PATIENT}"}}"#)];
+        extra.extend_from_slice(resources);
+        let options = SandboxOptions {
+            extra,
+            ..SandboxOptions::default()
+        };
+        let sandbox = Sandbox::start(options).await.unwrap();
+        Self::of(sandbox, PATIENT.to_owned(), None, Some(scope)).await
     }
 
     /// A connection to a patient of the sample, who has a record.
@@ -69,10 +81,15 @@ impl Scene {
         let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
         let mut patients = sandbox.patients().into_iter();
         let patient = patients.find(|patient| patient.has_history).unwrap();
-        Self::of(sandbox, patient.id, None).await
+        Self::of(sandbox, patient.id, None, None).await
     }
 
-    async fn of(sandbox: Sandbox, patient: String, token: Option<String>) -> Self {
+    async fn of(
+        sandbox: Sandbox,
+        patient: String,
+        token: Option<String>,
+        scope: Option<&str>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = seal::KeyRing::from_base64(&seal::KeyRing::generate()).unwrap();
         let file = format!("sqlite://{}", folder.path().join("db").display());
@@ -85,7 +102,7 @@ impl Scene {
             name: "portal".into(),
             base_url: base.clone(),
             identity: base,
-            auth: SourceAuth::None,
+            auth: scope.map_or(SourceAuth::None, |_| SourceAuth::Smart),
             limits: db::SourceLimits::default(),
             strategy: model::Strategy::Search,
         };
@@ -95,7 +112,18 @@ impl Scene {
             source_patient_id: patient.clone(),
             token,
         };
-        let connection = db.add_connection(&new).await.unwrap();
+        let connection = match scope {
+            None => db.add_connection(&new).await,
+            Some(scope) => {
+                let grant = NewToken {
+                    access: Some("access".to_owned()),
+                    scope: Some(scope.to_owned()),
+                    ..NewToken::default()
+                };
+                db.add_connection_with_grant(&new, &grant).await
+            }
+        };
+        let connection = connection.unwrap();
         Self {
             context: testing::context(&db, &store),
             sandbox,

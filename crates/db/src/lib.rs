@@ -16,6 +16,7 @@ mod call_tests;
 mod cancel;
 mod claims;
 mod connections;
+mod dangling;
 mod destination_changes;
 mod destinations;
 mod dispatch;

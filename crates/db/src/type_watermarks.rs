@@ -97,7 +97,8 @@ pub(crate) async fn change(
     Ok(())
 }
 
-/// Forgets up to when changes are had: another grant may reach further back.
+/// Forgets up to when changes are had, and what was not found: another grant may reach
+/// further.
 pub(crate) async fn forget_changes(
     tx: &mut sqlx::Transaction<'_, sqlx::Any>,
     connection: &str,
@@ -106,5 +107,5 @@ pub(crate) async fn forget_changes(
         .bind(connection)
         .execute(&mut **tx)
         .await?;
-    Ok(())
+    crate::dangling::forget(tx, connection).await
 }

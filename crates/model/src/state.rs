@@ -148,6 +148,8 @@ words!(
         GaveUp = "gave_up",
         /// A bound was reached before the last page.
         Truncated = "truncated",
+        /// The source has this type, and the grant does not reach it: it was not asked for.
+        NotGranted = "not_granted",
     }
 );
 

@@ -119,6 +119,13 @@ impl SourceClient {
         compartment::plan(capabilities, wanted)
     }
 
+    /// The types that would be asked for if the grant reached them, in the order of the
+    /// alphabet; none where the source does not declare what it has.
+    #[must_use]
+    pub fn not_granted(&self, capabilities: &Capabilities, wanted: Wanted<'_>) -> Vec<String> {
+        compartment::not_granted(capabilities, wanted)
+    }
+
     /// The URL of a stream's first page, for [`cursor_hash`](crate::cursor_hash).
     /// `patient_id` may hold any characters.
     #[must_use]

@@ -229,6 +229,25 @@ pub(crate) fn plan(capabilities: &Capabilities, wanted: Wanted<'_>) -> Vec<Strea
     plan
 }
 
+/// The types that only the grant keeps out of the plan. A source that declares none at
+/// all may not have them either.
+pub(crate) fn not_granted(capabilities: &Capabilities, wanted: Wanted<'_>) -> Vec<String> {
+    if capabilities.types.is_empty() {
+        return Vec::new();
+    }
+    let granted = plan(capabilities, wanted);
+    let all = plan(
+        capabilities,
+        Wanted {
+            scopes: None,
+            ..wanted
+        },
+    );
+    let is_granted = |name: &str| granted.iter().any(|stream| stream.resource_type == name);
+    let names = all.into_iter().map(|stream| stream.resource_type);
+    names.filter(|name| !is_granted(name)).collect()
+}
+
 fn parameter<'a>(resource_type: &str, members: &[&'a str], declared: &TypeCapability) -> &'a str {
     let says = |name: &str| declared.search_params.contains(name);
     let first = members.first().copied().unwrap_or("patient");
@@ -280,6 +299,26 @@ mod tests {
                 Access::Search { parameter } => format!("{}?{parameter}", stream.resource_type),
             })
             .collect()
+    }
+
+    #[test]
+    fn what_only_the_grant_keeps_out_is_named() {
+        let declared = capabilities(&[("Goal", &["patient"]), ("Flag", &[]), ("Task", &[])]);
+        let wanted = |scopes, types| Wanted { scopes, types };
+        let scopes = Some("patient/Goal.rs");
+        assert_eq!(
+            not_granted(&declared, wanted(scopes, None)),
+            ["Flag", "Task"]
+        );
+        let types = ["Goal".to_owned(), "Flag".to_owned()];
+        assert_eq!(
+            not_granted(&declared, wanted(scopes, Some(&types))),
+            ["Flag"]
+        );
+        for says_nothing in [None, Some("openid"), Some("patient/*.rs")] {
+            assert!(not_granted(&declared, wanted(says_nothing, None)).is_empty());
+        }
+        assert!(not_granted(&Capabilities::default(), wanted(scopes, None)).is_empty());
     }
 
     #[test]

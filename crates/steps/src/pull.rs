@@ -148,6 +148,9 @@ pub struct PullPlan {
     pub steps: Vec<StepTitle>,
     /// The types asked for.
     pub types: u64,
+    /// The types that the source has and the grant does not reach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_granted: Vec<String>,
     /// Not 0 where nothing is planned yet, since all slots of the source are
     /// taken: how long to wait before asking again.
     #[serde(default)]
