@@ -1,8 +1,8 @@
 //! The faults a test or a person can turn on while the portal runs.
 
-use crate::data::Row;
 use crate::export::ExportKnobs;
 use crate::faults::{Answer, Break, Links};
+use crate::row::Row;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;

@@ -18,8 +18,10 @@ mod portal;
 mod profiles;
 mod record;
 mod routes;
+mod row;
 mod sample;
 mod search;
+mod search_page;
 mod server;
 mod smart;
 

@@ -2,8 +2,8 @@
 //! hold a pull against. It holds ids and hashes, never bodies.
 
 use crate::bundle::compact;
-use crate::data::Row;
 use crate::knobs::Knobs;
+use crate::row::Row;
 use anyhow::Context;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};

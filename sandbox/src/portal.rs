@@ -2,11 +2,12 @@
 //! oracle, which says what a whole pull of a patient must deliver.
 
 use crate::bundle::compact;
-use crate::data::{Data, Key, Row};
+use crate::data::Data;
 use crate::export::Job;
 use crate::knobs::{KnobState, Knobs};
 use crate::log::{Log, LogEntry};
 use crate::profiles::Profile;
+use crate::row::{Key, Row};
 use anyhow::ensure;
 use bytes::Bytes;
 use serde::Serialize;

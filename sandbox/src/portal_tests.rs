@@ -1,6 +1,6 @@
 //! The portal over HTTP, held against its own oracle.
 
-use crate::data::Key;
+use crate::row::Key;
 use crate::sample::EDGE_CASE_PATIENT;
 use crate::{Knobs, Portal, Sandbox, SandboxOptions, compact};
 use serde::Deserialize;

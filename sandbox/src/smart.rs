@@ -6,12 +6,14 @@
 //! Invariant: no token and no secret is ever logged.
 
 mod assertion;
+mod client;
 mod grants;
 mod http;
 mod journal;
 mod knobs;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use grants::Issued;
 pub use journal::TokenRequest;

@@ -5,7 +5,7 @@
 use model::{ConnectionId, PullKind, Timestamp, Trigger};
 
 use crate::exports::add_trigger;
-use crate::pulls::queue_pull;
+use crate::pull_requests::queue_pull;
 use crate::row::Columns;
 use crate::{Db, Result, lock};
 

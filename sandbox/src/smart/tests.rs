@@ -274,7 +274,7 @@ async fn an_assertion_is_good_once_for_this_endpoint_and_five_minutes() {
         let fields = [
             ("grant_type", "client_credentials"),
             ("scope", "system/*.rs"),
-            ("client_assertion_type", super::http::ASSERTION_TYPE),
+            ("client_assertion_type", super::client::ASSERTION_TYPE),
             ("client_assertion", &assertion),
         ];
         ask(&sandbox, None, &fields).await
