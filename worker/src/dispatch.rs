@@ -34,6 +34,8 @@ const GONE_CHECK: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(20);
 /// How often schedules are looked at; their intervals are minutes at least.
 const SCHEDULES: Duration = Duration::from_secs(10);
+/// Pulls that one look at the schedules queues: it holds up the rest of a pass.
+const SCHEDULED_MAX: u32 = 100;
 /// How often the marks, a cache, are computed anew.
 const MARKS: Duration = Duration::from_secs(600);
 /// Runs of each kind looked at in a pass.
@@ -63,8 +65,13 @@ pub(crate) async fn run(core: Core, client: Client) {
         }
         if Instant::now() >= schedules_at {
             schedules_at = Instant::now() + SCHEDULES;
-            if let Err(error) = core.db.queue_scheduled_pulls(RUNS_MAX).await {
-                tracing::warn!("dispatch could not queue the pulls that are due: {error}");
+            match core.db.queue_scheduled_pulls(SCHEDULED_MAX).await {
+                // There may be more: the next pass looks again.
+                Ok(look) if look.is_full => schedules_at = Instant::now(),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!("dispatch could not queue the pulls that are due: {error}");
+                }
             }
         }
         match pass(&core, &client, &mut started).await {

@@ -5,6 +5,7 @@ use model::ConnectionId;
 
 use crate::call::Tx;
 use crate::connection_summaries::{ConnectionSummary, not_found, one, read_summary};
+use crate::schedules::reschedule_connection;
 use crate::tokens::forget_token;
 use crate::{Db, Error, Result, lock};
 
@@ -72,6 +73,7 @@ impl Db {
                 .bind(id.to_string())
                 .execute(&mut *tx)
                 .await?;
+            reschedule_connection(&mut tx, id).await?;
         }
         self.commit(tx, id).await
     }

@@ -6,7 +6,7 @@ use sqlx::any::AnyRow;
 
 use crate::page;
 use crate::row::Columns;
-use crate::schedules::{interval, next_pull_at};
+use crate::schedules::{DUE_AT, interval};
 use crate::{Db, Error, Result};
 
 /// What lists show of a connection.
@@ -36,30 +36,31 @@ pub struct ConnectionSummary {
     pub created_at: Timestamp,
 }
 
-pub(crate) const SUMMARY: &str = "connections.id AS id, connections.patient_id AS patient_id, patients.external_id AS external_id, \
-     connections.source_id AS source_id, connections.status AS status, connections.enabled * sources.enabled AS enabled, \
-     connections.head_seq AS head_seq, connections.created_at AS created_at, connections.last_pull_at AS last_pull_at, \
-     connections.pull_interval_s AS pull_interval_s, sources.pull_interval_s AS source_pull_interval_s";
+/// What [`read_summary`] reads of a connection, its patient and its source.
+pub(crate) fn columns() -> String {
+    format!(
+        "connections.id AS id, connections.patient_id AS patient_id, patients.external_id AS external_id, \
+         connections.source_id AS source_id, connections.status AS status, connections.enabled * sources.enabled AS enabled, \
+         connections.head_seq AS head_seq, connections.created_at AS created_at, \
+         connections.pull_interval_s AS pull_interval_s, \
+         CASE WHEN connections.pull_every_s > 0 THEN {DUE_AT} END AS due_at"
+    )
+}
 
 pub(crate) fn read_summary(row: &AnyRow) -> Result<ConnectionSummary> {
-    let (id, status, enabled) = (row.word("id")?, row.word("status")?, row.flag("enabled")?);
-    let created_at = row.time("created_at")?;
-    let own = interval(row.optional_count("pull_interval_s")?)?;
-    let of_source = interval(row.optional_count("source_pull_interval_s")?)?;
-    let since = row.optional_time("last_pull_at")?.unwrap_or(created_at);
+    let (status, enabled) = (row.word("status")?, row.flag("enabled")?);
     let is_pulled = enabled && status == ConnectionStatus::Active;
-    let every = own.or(of_source).filter(|every| is_pulled && *every > 0);
     Ok(ConnectionSummary {
-        id,
+        id: row.word("id")?,
         patient_id: row.word("patient_id")?,
         external_id: row.raw("external_id")?,
         source_id: row.word("source_id")?,
         status,
         enabled,
         head_seq: row.count("head_seq")?,
-        pull_interval_s: own,
-        next_pull_at: every.map(|every| next_pull_at(id, since, every)),
-        created_at,
+        pull_interval_s: interval(row.optional_count("pull_interval_s")?)?,
+        next_pull_at: row.optional_time("due_at")?.filter(|_| is_pulled),
+        created_at: row.time("created_at")?,
     })
 }
 
@@ -73,10 +74,7 @@ impl Db {
         after: Option<ConnectionId>,
         limit: u32,
     ) -> Result<Vec<ConnectionSummary>> {
-        let text = format!(
-            "SELECT {SUMMARY} FROM connections JOIN patients ON patients.id = connections.patient_id \
-             JOIN sources ON sources.id = connections.source_id WHERE connections.id > $1 ORDER BY connections.id LIMIT $2"
-        );
+        let text = select("connections.id > $1 ORDER BY connections.id LIMIT $2");
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(after.map(|id| id.to_string()).unwrap_or_default())
             .bind(i64::from(limit))
@@ -99,11 +97,9 @@ impl Db {
     ) -> Result<Vec<ConnectionSummary>> {
         let of_patient = page::only("connections.patient_id", 1, patient.is_some());
         let at_source = page::only("connections.source_id", 2, source.is_some());
-        let text = format!(
-            "SELECT {SUMMARY} FROM connections JOIN patients ON patients.id = connections.patient_id \
-             JOIN sources ON sources.id = connections.source_id WHERE {of_patient} AND {at_source} \
-             AND connections.id < $3 ORDER BY connections.id DESC LIMIT $4"
-        );
+        let text = select(&format!(
+            "{of_patient} AND {at_source} AND connections.id < $3 ORDER BY connections.id DESC LIMIT $4"
+        ));
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(patient.map(|id| id.to_string()).unwrap_or_default())
             .bind(source.map(|id| id.to_string()).unwrap_or_default())
@@ -129,9 +125,15 @@ impl Db {
 
 /// The query of one summary.
 pub(crate) fn one() -> String {
+    select("connections.id = $1")
+}
+
+/// The query of the summaries that fulfil a condition.
+fn select(condition: &str) -> String {
     format!(
-        "SELECT {SUMMARY} FROM connections JOIN patients ON patients.id = connections.patient_id \
-         JOIN sources ON sources.id = connections.source_id WHERE connections.id = $1"
+        "SELECT {} FROM connections JOIN patients ON patients.id = connections.patient_id \
+         JOIN sources ON sources.id = connections.source_id WHERE {condition}",
+        columns()
     )
 }
 

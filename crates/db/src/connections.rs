@@ -4,10 +4,11 @@ use model::{ConnectionId, PatientId, SourceId, Strategy, Timestamp};
 use seal::Place;
 
 use crate::call::Tx;
-use crate::connection_summaries::{ConnectionSummary, SUMMARY, not_found, read_summary};
+use crate::connection_summaries::{ConnectionSummary, columns, not_found, read_summary};
 use crate::rates::RATE_COLUMNS;
 use crate::row::Columns;
-use crate::{Db, Error, Result, SourceAuth, SourceLimits, SourceRate};
+use crate::schedules::{reschedule_connection, share};
+use crate::{Db, Error, Result, SourceAuth, SourceLimits, SourceRate, lock};
 
 /// A connection to add.
 #[derive(Debug, Clone)]
@@ -74,6 +75,8 @@ impl Db {
         id: ConnectionId,
         new: &NewConnection,
     ) -> Result<()> {
+        // Nobody changes its interval meanwhile.
+        lock::source(tx, new.source_id).await?;
         let row = id.to_string();
         let patient = self.keys.seal(
             Place {
@@ -97,8 +100,8 @@ impl Db {
             .transpose()?;
         sqlx::query(
             "INSERT INTO connections (id, patient_id, source_id, status, enabled, source_patient_id_sealed, \
-             token_sealed, log_version, head_seq, pull_failures, pull_not_before, created_at) \
-             VALUES ($1, $2, $3, 'active', 1, $4, $5, 0, 0, 0, 0, $6)",
+             token_sealed, log_version, head_seq, pull_failures, pull_not_before, created_at, pull_share) \
+             VALUES ($1, $2, $3, 'active', 1, $4, $5, 0, 0, 0, 0, $6, $7)",
         )
         .bind(&row)
         .bind(new.patient_id.to_string())
@@ -106,12 +109,13 @@ impl Db {
         .bind(patient)
         .bind(token)
         .bind(Timestamp::now().0)
+        .bind(share(id))
         .execute(&mut **tx)
         .await
         .map_err(|error| {
             Error::unique(error, || format!("patient {} is connected to {} already", new.patient_id, new.source_id))
         })?;
-        Ok(())
+        reschedule_connection(tx, id).await
     }
 
     /// A connection with its source, opened.
@@ -121,13 +125,14 @@ impl Db {
     /// sealed with.
     pub async fn connection(&self, id: ConnectionId) -> Result<Connection> {
         let text = format!(
-            "SELECT {SUMMARY}, sources.base_url AS base_url, sources.identity AS identity, \
+            "SELECT {}, sources.base_url AS base_url, sources.identity AS identity, \
              sources.requests_per_second AS requests_per_second, sources.concurrent_requests AS concurrent_requests, \
              sources.concurrent_pulls AS concurrent_pulls, sources.types AS types, sources.strategy AS strategy, sources.auth AS auth, {RATE_COLUMNS}, \
              connections.source_patient_id_sealed AS source_patient_id_sealed, connections.token_sealed AS token_sealed \
              FROM connections JOIN patients ON patients.id = connections.patient_id \
              JOIN sources ON sources.id = connections.source_id \
-             LEFT JOIN rates ON rates.subject_id = connections.source_id WHERE connections.id = $1"
+             LEFT JOIN rates ON rates.subject_id = connections.source_id WHERE connections.id = $1",
+            columns()
         );
         let row_id = id.to_string();
         let row = sqlx::query(sqlx::AssertSqlSafe(text))

@@ -114,7 +114,7 @@ pub use queue::PullQueue;
 pub use rates::{Lease, SourceRate, Throttled, TurnsAsked};
 pub use recover::{LogJump, RecoveredDestination, Recovery, SettleNumbers};
 pub use reseal::Resealed;
-pub use schedules::{PULL_INTERVAL_MAX_S, PULL_INTERVAL_MIN_S, check_pull_interval};
+pub use schedules::{PULL_INTERVAL_MAX_S, PULL_INTERVAL_MIN_S, ScheduleLook, check_pull_interval};
 pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};
 pub use signing_keys::{KeyOverlap, NewSigningKey, StoredSigningKey};
 pub use slots::Slot;

@@ -1,6 +1,8 @@
 //! What the database decides of schedules: who is due, when, and once.
 
-use model::{ConnectionId, PullId, RunState, Timestamp, Trigger};
+mod many;
+
+use model::{ConnectionId, PullId, RunState, SourceId, Timestamp, Trigger};
 
 use crate::testing::TestDb;
 use crate::{ConnectionChange, Db, Error, NewConnection, NewSource, SourceAuth, SourceChange};
@@ -13,6 +15,7 @@ crate::on_both!(
     a_connection_has_an_interval_of_its_own_or_none,
     a_due_connection_is_queued_once,
     any_pull_puts_the_next_one_off,
+    a_look_is_bounded_and_takes_the_longest_overdue,
 );
 
 /// Connections to one source.
@@ -24,31 +27,37 @@ struct Base {
 
 impl Base {
     async fn new(database: TestDb, count: usize) -> Self {
-        let db = database.db.clone();
+        let mut base = Self {
+            db: database.db.clone(),
+            connections: Vec::new(),
+            _database: database,
+        };
+        base.connect("portal", count).await;
+        base
+    }
+
+    /// Adds a source, and connections to it.
+    async fn connect(&mut self, name: &str, count: usize) -> SourceId {
         let source = NewSource {
-            name: "portal".to_owned(),
-            base_url: "https://portal/fhir".to_owned(),
-            identity: "portal/fhir".to_owned(),
+            name: name.to_owned(),
+            base_url: format!("https://{name}/fhir"),
+            identity: format!("{name}/fhir"),
             auth: SourceAuth::None,
             limits: crate::SourceLimits::default(),
             strategy: model::Strategy::Search,
         };
-        let source_id = db.add_source(&source).await.unwrap();
-        let mut connections = Vec::new();
+        let source_id = self.db.add_source(&source).await.unwrap();
         for number in 0..count {
             let new = NewConnection {
-                patient_id: db.ensure_patient(&number.to_string()).await.unwrap(),
+                patient_id: self.db.ensure_patient(&number.to_string()).await.unwrap(),
                 source_id,
                 source_patient_id: number.to_string(),
                 token: None,
             };
-            connections.push(db.add_connection(&new).await.unwrap());
+            self.connections
+                .push(self.db.add_connection(&new).await.unwrap());
         }
-        Self {
-            db,
-            connections,
-            _database: database,
-        }
+        source_id
     }
 
     async fn every(&self, seconds: Option<u32>) {
@@ -76,7 +85,7 @@ impl Base {
     }
 
     async fn queue(&self) -> u64 {
-        self.db.queue_scheduled_pulls(100).await.unwrap()
+        self.db.queue_scheduled_pulls(100).await.unwrap().queued
     }
 
     async fn next(&self, at: usize) -> Option<Timestamp> {
@@ -252,4 +261,54 @@ async fn any_pull_puts_the_next_one_off(database: TestDb) {
     // What makes up for one that was to ask for everything does so too.
     let retry = base.db.retry_pull(full).await.unwrap();
     assert!(base.db.pull(retry).await.unwrap().full);
+}
+
+/// Neither a source with very many, nor one that is disabled, keeps the others waiting.
+async fn a_look_is_bounded_and_takes_the_longest_overdue(database: TestDb) {
+    let mut base = Base::new(database, 25).await;
+    let few = base.connect("few", 3).await;
+    let off = base.connect("off", 20).await;
+    let hourly = SourceChange {
+        pull_interval_s: Some(Some(HOUR)),
+        ..SourceChange::default()
+    };
+    base.every(Some(HOUR)).await;
+    base.db.change_source(few, hourly).await.unwrap();
+    let disabled = SourceChange {
+        enabled: Some(false),
+        ..hourly
+    };
+    base.db.change_source(off, disabled).await.unwrap();
+    // An hour apart, which is more than ids can make: `few` has the ninth, the tenth and
+    // the last.
+    let hour = i64::from(HOUR);
+    for at in 0..25 {
+        base.pulled_ago(at, (60 - at as i64) * hour).await;
+    }
+    for (at, hours) in [(25, 52), (26, 51), (27, 2)] {
+        base.pulled_ago(at, hours * hour).await;
+    }
+    for at in 28..48 {
+        base.pulled_ago(at, 500 * hour).await;
+    }
+    let mut taken = Vec::new();
+    for expected in [(10, true), (10, true), (8, false), (0, false)] {
+        let look = base.db.queue_scheduled_pulls(10).await.unwrap();
+        assert_eq!((look.queued, look.is_full), expected);
+        let mut new: Vec<usize> = Vec::new();
+        for pull in base.db.pulls(None, None, 100).await.unwrap() {
+            let at = base.connections.iter().position(|id| *id == pull.connection_id);
+            new.extend(at.filter(|at| !taken.contains(at)));
+        }
+        taken.extend(new);
+    }
+    let of_few = |at: usize| taken.iter().position(|taken| *taken == at).unwrap() / 10;
+    assert_eq!([25, 26, 27].map(of_few), [0, 0, 2]);
+    // One that is enabled again is looked at at once.
+    let enabled = SourceChange {
+        enabled: Some(true),
+        ..SourceChange::default()
+    };
+    base.db.change_source(off, enabled).await.unwrap();
+    assert_eq!(base.queue().await, 20);
 }

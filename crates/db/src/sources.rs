@@ -270,6 +270,9 @@ impl Db {
         .bind(id.to_string())
         .execute(&mut *tx)
         .await?;
+        if change.enabled.is_some() || every.is_some() {
+            crate::schedules::reschedule_source(&mut tx, id).await?;
+        }
         if change.strategy.is_some() {
             crate::source_plans::forget_refusals(&mut tx, id).await?;
         }

@@ -90,7 +90,7 @@ async fn all_that_is_asked_of_pulls_and_logs(database: TestDb) {
     db.change_connection(connection, change).await.unwrap();
     let again = db.change_connection(connection, change).await;
     assert!(matches!(again, Err(Error::Changed)));
-    assert_eq!(db.queue_scheduled_pulls(5).await.unwrap(), 0);
+    assert_eq!(db.queue_scheduled_pulls(5).await.unwrap().queued, 0);
     db.set_needs_reconnect(connection, "unauthorized")
         .await
         .unwrap();
