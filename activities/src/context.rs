@@ -210,7 +210,8 @@ impl Context {
     }
 }
 
-fn parse_base(base_url: &str) -> Result<Url, Failure> {
+/// Where a source's API begins, as the database has it.
+pub(crate) fn parse_base(base_url: &str) -> Result<Url, Failure> {
     Url::parse(base_url)
         .map_err(|_| Failure::last("source_config", "the source's base URL cannot be read"))
 }

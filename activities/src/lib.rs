@@ -59,6 +59,7 @@ pub mod register;
 mod settle_seq;
 mod slot;
 mod source_verdicts;
+mod step;
 #[cfg(test)]
 mod testing;
 mod token;

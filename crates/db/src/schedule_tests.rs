@@ -297,7 +297,10 @@ async fn a_look_is_bounded_and_takes_the_longest_overdue(database: TestDb) {
         assert_eq!((look.queued, look.is_full), expected);
         let mut new: Vec<usize> = Vec::new();
         for pull in base.db.pulls(None, None, 100).await.unwrap() {
-            let at = base.connections.iter().position(|id| *id == pull.connection_id);
+            let at = base
+                .connections
+                .iter()
+                .position(|id| *id == pull.connection_id);
             new.extend(at.filter(|at| !taken.contains(at)));
         }
         taken.extend(new);

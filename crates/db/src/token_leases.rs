@@ -8,6 +8,9 @@
 use std::time::Duration;
 
 use model::{ConnectionId, EventId, Timestamp};
+use sqlx::Any;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
 
 use crate::connection_changes::needs_reconnect;
 use crate::row::bigint;
@@ -20,6 +23,20 @@ pub struct TokenLease {
     subject: String,
     version: u64,
     holder: String,
+}
+
+impl TokenLease {
+    /// The change, with values from $4 on, that gives the lease back; of no row where it
+    /// has ended and somebody else has taken it.
+    fn end<'q>(&self, change: &str) -> Query<'q, Any, AnyArguments> {
+        let text = format!(
+            "UPDATE tokens SET {change}, holder = '', held_until = 0 WHERE subject_id = $1 AND version = $2 AND holder = $3"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(self.subject.clone())
+            .bind(bigint(self.version))
+            .bind(self.holder.clone())
+    }
 }
 
 impl Db {
@@ -63,24 +80,21 @@ impl Db {
         let now = Timestamp::now();
         let (refresh_at, expires_at) = window(now, new);
         let (access, refresh) = self.seal_tokens(&lease.subject, new)?;
-        let stored = sqlx::query(
-            "UPDATE tokens SET version = version + 1, access_sealed = $1, \
-             refresh_sealed = COALESCE($2, refresh_sealed), scope = COALESCE($3, scope), obtained_at = $4, \
-             refresh_at = $5, expires_at = $6, after_refusal = $7, holder = '', held_until = 0, failures = 0, \
-             not_before = 0, error_code = NULL WHERE subject_id = $8 AND version = $9 AND holder = $10",
-        )
-        .bind(access)
-        .bind(refresh)
-        .bind(&new.scope)
-        .bind(now.0)
-        .bind(refresh_at.0)
-        .bind(expires_at.0)
-        .bind(i64::from(new.after_refusal))
-        .bind(&lease.subject)
-        .bind(bigint(lease.version))
-        .bind(&lease.holder)
-        .execute(&self.writer)
-        .await?;
+        let stored = lease
+            .end(
+                "version = version + 1, access_sealed = $4, refresh_sealed = COALESCE($5, refresh_sealed), \
+                 scope = COALESCE($6, scope), obtained_at = $7, refresh_at = $8, expires_at = $9, after_refusal = $10, \
+                 failures = 0, not_before = 0, error_code = NULL",
+            )
+            .bind(access)
+            .bind(refresh)
+            .bind(&new.scope)
+            .bind(now.0)
+            .bind(refresh_at.0)
+            .bind(expires_at.0)
+            .bind(i64::from(new.after_refusal))
+            .execute(&self.writer)
+            .await?;
         Ok(stored.rows_affected() > 0)
     }
 
@@ -95,17 +109,12 @@ impl Db {
         error_code: &str,
         not_before: Timestamp,
     ) -> Result<()> {
-        sqlx::query(
-            "UPDATE tokens SET holder = '', held_until = 0, failures = failures + 1, not_before = $1, error_code = $2 \
-             WHERE subject_id = $3 AND version = $4 AND holder = $5",
-        )
-        .bind(not_before.0)
-        .bind(error_code)
-        .bind(&lease.subject)
-        .bind(bigint(lease.version))
-        .bind(&lease.holder)
-        .execute(&self.writer)
-        .await?;
+        lease
+            .end("failures = failures + 1, not_before = $4, error_code = $5")
+            .bind(not_before.0)
+            .bind(error_code)
+            .execute(&self.writer)
+            .await?;
         Ok(())
     }
 
@@ -123,17 +132,14 @@ impl Db {
     ) -> Result<bool> {
         let mut tx = self.writer.begin().await?;
         lock::connection(&mut tx, connection).await?;
-        let lost = sqlx::query(
-            "UPDATE tokens SET version = version + 1, access_sealed = NULL, refresh_sealed = NULL, holder = '', \
-             held_until = 0, failures = 0, not_before = 0, error_code = $1 \
-             WHERE subject_id = $2 AND version = $3 AND holder = $4",
-        )
-        .bind(error_code)
-        .bind(&lease.subject)
-        .bind(bigint(lease.version))
-        .bind(&lease.holder)
-        .execute(&mut *tx)
-        .await?;
+        let lost = lease
+            .end(
+                "version = version + 1, access_sealed = NULL, refresh_sealed = NULL, failures = 0, not_before = 0, \
+                 error_code = $4",
+            )
+            .bind(error_code)
+            .execute(&mut *tx)
+            .await?;
         if lost.rows_affected() == 0 {
             tx.rollback().await?;
             return Ok(false);

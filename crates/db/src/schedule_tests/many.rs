@@ -117,7 +117,10 @@ async fn a_look_does_not_read_all_that_there_are(database: TestDb) {
         let text = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", due()));
         let plan = sqlx::query(text).bind(0_i64).bind(1_i64);
         let steps = plan.fetch_all(&db.reader).await.unwrap();
-        let steps: Vec<String> = steps.iter().map(|row| row.text("detail").unwrap()).collect();
+        let steps: Vec<String> = steps
+            .iter()
+            .map(|row| row.text("detail").unwrap())
+            .collect();
         let plan = steps.join("; ");
         assert!(plan.contains("INDEX connections_due"), "{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
