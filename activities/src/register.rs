@@ -8,8 +8,8 @@ mod sources;
 pub use connections::{Credentials, add_connection, add_connection_with, read_grant};
 pub use destinations::{add_destination, check_destination, set_credentials};
 pub use sources::{
-    SourceToAdd, add_source, add_source_with_login, add_source_without_login, check_base_url,
-    check_token_url, set_login,
+    SourceToAdd, add_source_with_login, add_source_without_login, check_base_url, check_token_url,
+    set_login,
 };
 
 /// Why something was not registered.

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use activities::register::add_destination;
+use activities::register::{SourceToAdd, add_destination, add_source_without_login};
 use anyhow::{Result, bail};
 use config::{LoadOptions, Settings};
 use db::{SourceAuth, SourceLimits};
-use model::{ConnectionId, DestinationId, FileFormat, PullId, Trigger};
+use model::{ConnectionId, DestinationId, FileFormat, PullId, SourceId, Strategy, Trigger};
 use sandbox::Sandbox;
 use tempfile::TempDir;
+use url::Url;
 use worker::{Core, OpenMode};
 
 use crate::node::tail;
@@ -59,9 +60,8 @@ impl App {
         let mut app = Self::open(tempfile::tempdir()?, sandbox, servers, settings).await?;
         (app.workers, app.lake) = (options.workers.max(1), lake);
         if !options.no_source {
-            let (db, guard) = (&app.core.db, &app.core.guard);
-            let (auth, limits) = (SourceAuth::None, SourceLimits::default());
-            activities::register::add_source(db, guard, "sandbox", &base_url, auth, limits).await?;
+            app.add_source("sandbox", &base_url, SourceLimits::default())
+                .await?;
         }
         Ok(app)
     }
@@ -116,6 +116,23 @@ impl App {
         let mut app = Self::prepare(options).await?;
         app.up(&[])?;
         Ok(app)
+    }
+
+    /// Adds a source that needs no login and is asked by searches.
+    pub async fn add_source(
+        &self,
+        name: &str,
+        base_url: &Url,
+        limits: SourceLimits,
+    ) -> Result<SourceId> {
+        let new = SourceToAdd {
+            name,
+            base_url,
+            auth: SourceAuth::None,
+            limits,
+            strategy: Strategy::Search,
+        };
+        Ok(add_source_without_login(&self.core.db, &self.core.guard, &new).await?)
     }
 
     /// Connects patients of the portal.

@@ -18,14 +18,7 @@ async fn a_pull_from_a_refused_address_fails_for_good() -> Result<()> {
     })
     .await?;
     let (db, base_url) = (&app.core.db, app.sandbox.base_url().clone());
-    let added = activities::register::add_source(
-        db,
-        &app.core.guard,
-        "inside",
-        &base_url,
-        SourceAuth::None,
-        db::SourceLimits::default(),
-    );
+    let added = app.add_source("inside", &base_url, db::SourceLimits::default());
     let error = added.await.err().context("the address must be refused")?;
     ensure!(error.to_string().contains("guard.allow"), "{error}");
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chartlift_tests::{App, AppOptions, Node, chain, generated_patient, number, slot_waits};
+use db::SourceLimits;
 use db::testing::PostgresDatabase;
-use db::{SourceAuth, SourceLimits};
 use model::{ConnectionId, PullId, RunState, Timestamp};
 use sandbox::{Sandbox, SandboxOptions};
 use serde_json::{Value, json};
@@ -57,8 +57,8 @@ impl Portal {
             concurrent_requests: None,
             concurrent_pulls: Some(PULLS),
         };
-        let (db, guard, url) = (&app.core.db, &app.core.guard, sandbox.base_url());
-        activities::register::add_source(db, guard, name, url, SourceAuth::None, limits).await?;
+        let db = &app.core.db;
+        app.add_source(name, sandbox.base_url(), limits).await?;
         let mut portal = Self {
             name: name.to_owned(),
             sandbox,

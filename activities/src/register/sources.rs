@@ -35,28 +35,6 @@ impl SourceToAdd<'_> {
     }
 }
 
-/// Adds a source that needs no login and is asked by searches.
-///
-/// # Errors
-/// As [`add_source_without_login`].
-pub async fn add_source(
-    db: &Db,
-    guard: &Guard,
-    name: &str,
-    base_url: &Url,
-    auth: SourceAuth,
-    limits: SourceLimits,
-) -> Result<SourceId, Error> {
-    let new = SourceToAdd {
-        name,
-        base_url,
-        auth,
-        limits,
-        strategy: Strategy::Search,
-    };
-    add_source_without_login(db, guard, &new).await
-}
-
 /// Adds a source that needs no login; its identity is the normalised base URL from
 /// now on.
 ///

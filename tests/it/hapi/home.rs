@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chartlift_tests::{App, AppOptions, Hapi};
-use db::{Pull, SourceAuth, SourceChange};
+use db::{Pull, SourceChange, SourceLimits};
 use model::{
     Change, ConnectionId, DestinationId, FileFormat, PullMode, Reason, Strategy, Timestamp,
     Trigger, compact, content_hash,
@@ -76,9 +76,8 @@ impl Home {
         let texts = resources.iter().map(|(key, text)| (key, text.as_str()));
         hapi.load(texts).await?;
         println!("{} resources in {:?}", resources.len(), started.elapsed());
-        let (db, guard) = (&app.core.db, &app.core.guard);
-        let (url, auth) = (hapi.base_url(), SourceAuth::None);
-        activities::register::add_source(db, guard, "hapi", url, auth, db::SourceLimits::default())
+        let db = &app.core.db;
+        app.add_source("hapi", hapi.base_url(), SourceLimits::default())
             .await?;
         let destination = app.destination("lake", FileFormat::Ndjson).await?;
         let patient = PATIENT.to_owned();
