@@ -5,6 +5,7 @@
 //! drops it: whatever it was doing stops where it stands, its sockets are closed, and
 //! nothing is given back.
 
+mod readers;
 mod workers;
 
 use std::time::{Duration, Instant};

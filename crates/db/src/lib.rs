@@ -127,7 +127,7 @@ pub use type_watermarks::{TypeWatermark, WatermarkChange};
 pub use undecided::UndecidedPlan;
 pub use verify::{
     DestinationProgress, DestinationState, ExportAccount, ExportTotals, HeldObject, LogState,
-    LoggedBatch, PublicationState, PullAccount, StoredNames, WrittenPart,
+    LoggedBatch, PullAccount, StoredNames, WrittenPart,
 };
 
 /// The result of a database call.

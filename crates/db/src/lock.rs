@@ -12,7 +12,7 @@
 //! of these.
 //!
 //! Of two subjects, a settle (connection) and a publication (destination), both
-//! write marks: `publish.rs` says how. Whoever makes a destination or sets all
+//! write marks: `watermarks.rs` says how. Whoever makes a destination or sets all
 //! logs anew locks every connection.
 
 use model::{ConnectionId, DestinationId, ProbeId, SourceId};

@@ -1,6 +1,6 @@
 //! What the database decides of schedules: who is due, when, and once.
 
-mod many;
+mod looks;
 
 use model::{ConnectionId, PullId, RunState, SourceId, Timestamp, Trigger};
 
@@ -15,7 +15,6 @@ crate::on_both!(
     a_connection_has_an_interval_of_its_own_or_none,
     a_due_connection_is_queued_once,
     any_pull_puts_the_next_one_off,
-    a_look_is_bounded_and_takes_the_longest_overdue,
 );
 
 /// Connections to one source.
@@ -261,57 +260,4 @@ async fn any_pull_puts_the_next_one_off(database: TestDb) {
     // What makes up for one that was to ask for everything does so too.
     let retry = base.db.retry_pull(full).await.unwrap();
     assert!(base.db.pull(retry).await.unwrap().full);
-}
-
-/// Neither a source with very many, nor one that is disabled, keeps the others waiting.
-async fn a_look_is_bounded_and_takes_the_longest_overdue(database: TestDb) {
-    let mut base = Base::new(database, 25).await;
-    let few = base.connect("few", 3).await;
-    let off = base.connect("off", 20).await;
-    let hourly = SourceChange {
-        pull_interval_s: Some(Some(HOUR)),
-        ..SourceChange::default()
-    };
-    base.every(Some(HOUR)).await;
-    base.db.change_source(few, hourly).await.unwrap();
-    let disabled = SourceChange {
-        enabled: Some(false),
-        ..hourly
-    };
-    base.db.change_source(off, disabled).await.unwrap();
-    // An hour apart, which is more than ids can make: `few` has the ninth, the tenth and
-    // the last.
-    let hour = i64::from(HOUR);
-    for at in 0..25 {
-        base.pulled_ago(at, (60 - at as i64) * hour).await;
-    }
-    for (at, hours) in [(25, 52), (26, 51), (27, 2)] {
-        base.pulled_ago(at, hours * hour).await;
-    }
-    for at in 28..48 {
-        base.pulled_ago(at, 500 * hour).await;
-    }
-    let mut taken = Vec::new();
-    for expected in [(10, true), (10, true), (8, false), (0, false)] {
-        let look = base.db.queue_scheduled_pulls(10).await.unwrap();
-        assert_eq!((look.queued, look.is_full), expected);
-        let mut new: Vec<usize> = Vec::new();
-        for pull in base.db.pulls(None, None, 100).await.unwrap() {
-            let at = base
-                .connections
-                .iter()
-                .position(|id| *id == pull.connection_id);
-            new.extend(at.filter(|at| !taken.contains(at)));
-        }
-        taken.extend(new);
-    }
-    let of_few = |at: usize| taken.iter().position(|taken| *taken == at).unwrap() / 10;
-    assert_eq!([25, 26, 27].map(of_few), [0, 0, 2]);
-    // One that is enabled again is looked at at once.
-    let enabled = SourceChange {
-        enabled: Some(true),
-        ..SourceChange::default()
-    };
-    base.db.change_source(off, enabled).await.unwrap();
-    assert_eq!(base.queue().await, 20);
 }

@@ -1,5 +1,4 @@
-//! Workers that refresh beside each other, are killed and start again, and patients that
-//! read without end.
+//! Workers that refresh beside each other, are killed and start again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use db::{Db, NewConnection, NewSource, OpenLogin, SourceAuth, SourceLogin};
-use model::{ClientMethod, ConnectionId, ConnectionStatus, SourceId, content_hash};
+use model::{ClientMethod, ConnectionStatus, SourceId, content_hash};
 use sandbox::{Sandbox, SandboxOptions, SmartClient, SmartKnobs, SmartOptions, TokenRequest};
 use seal::KeyRing;
-use source::{Auth, Error, Limits, Secret, SourceClient, TokenClient, TokenLimits};
+use source::{Auth, Limits, Secret, SourceClient, TokenClient, TokenLimits};
 use tokio::runtime::Runtime;
 
-use super::number;
+use super::readers::{Counts, Patient, read_without_end};
 use crate::token::{Owner, TokenKeeper};
 use crate::token_tests::scene::{SCOPE, brief, given, loopback};
 
@@ -29,21 +28,6 @@ const ANSWER_MS: u64 = 40;
 
 /// For each expiry, at most: a storm that stands still fails.
 const PATIENCE_PER_EXPIRY: Duration = Duration::from_secs(4);
-
-/// A patient's connection, as a worker needs it.
-#[derive(Clone)]
-struct Patient {
-    connection: ConnectionId,
-    id: String,
-}
-
-/// What all workers count together.
-#[derive(Default)]
-struct Counts {
-    reads: AtomicU64,
-    refused: AtomicU64,
-    odd: AtomicU64,
-}
 
 pub(super) struct Storm {
     pub(super) sandbox: Sandbox,
@@ -275,30 +259,6 @@ impl Storm {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         worker.shutdown_background();
-    }
-}
-
-async fn read_without_end(client: &SourceClient, id: &str, counts: &Counts) {
-    loop {
-        let pause = match client.read("Patient", id).await {
-            Ok(_) => {
-                counts.reads.fetch_add(1, Ordering::Relaxed);
-                Duration::from_millis(20)
-            }
-            Err(Error::NoToken { after, .. }) => after.min(Duration::from_millis(100)),
-            // A worker that is being killed loses its refresh first.
-            Err(Error::GrantLost { .. } | Error::NoTurn) => Duration::from_millis(100),
-            Err(Error::Unauthorized { .. }) => {
-                counts.refused.fetch_add(1, Ordering::Relaxed);
-                Duration::from_millis(100)
-            }
-            Err(error) => {
-                eprintln!("a read ended otherwise: {error}");
-                counts.odd.fetch_add(1, Ordering::Relaxed);
-                Duration::from_millis(100)
-            }
-        };
-        tokio::time::sleep(pause).await;
     }
 }
 

@@ -122,13 +122,6 @@ async fn asked_of_a_finished(scene: &Scene, export: ExportId, plan: &UndecidedPl
             .is_some()
     );
     assert_eq!(db.publications(destination, 0, 5).await.unwrap().len(), 1);
-    assert_eq!(
-        db.publication_states(destination, 0, 5)
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
     let account = &db.export_accounts(None, 5).await.unwrap()[0];
     assert_eq!(
         (account.stated, account.published_rows),

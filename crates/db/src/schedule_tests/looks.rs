@@ -1,5 +1,5 @@
-//! Very many connections with a schedule: a look reads those that it takes.
-//! `CHARTLIFT_TEST_SCHEDULES` says how many there are; the test prints how long looks take.
+//! What one look at the schedules takes, and that it does not read all that there are.
+//! `CHARTLIFT_TEST_SCHEDULES` says how many these are; the test prints how long looks take.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,68 @@ use super::{Base, HOUR};
 use crate::row::Columns;
 use crate::schedules::due;
 use crate::testing::TestDb;
-use crate::{Db, on_both};
+use crate::{Db, SourceChange, on_both};
 
 /// What a look may take.
 const LIMIT: u32 = 100;
 
-on_both!(a_look_does_not_read_all_that_there_are);
+on_both!(
+    a_look_is_bounded_and_takes_the_longest_overdue,
+    a_look_does_not_read_all_that_there_are,
+);
+
+/// Neither a source with very many, nor one that is disabled, keeps the others waiting.
+async fn a_look_is_bounded_and_takes_the_longest_overdue(database: TestDb) {
+    let mut base = Base::new(database, 25).await;
+    let few = base.connect("few", 3).await;
+    let off = base.connect("off", 20).await;
+    let hourly = SourceChange {
+        pull_interval_s: Some(Some(HOUR)),
+        ..SourceChange::default()
+    };
+    base.every(Some(HOUR)).await;
+    base.db.change_source(few, hourly).await.unwrap();
+    let disabled = SourceChange {
+        enabled: Some(false),
+        ..hourly
+    };
+    base.db.change_source(off, disabled).await.unwrap();
+    // An hour apart, which is more than ids can make: `few` has the ninth, the tenth and
+    // the last.
+    let hour = i64::from(HOUR);
+    for at in 0..25 {
+        base.pulled_ago(at, (60 - at as i64) * hour).await;
+    }
+    for (at, hours) in [(25, 52), (26, 51), (27, 2)] {
+        base.pulled_ago(at, hours * hour).await;
+    }
+    for at in 28..48 {
+        base.pulled_ago(at, 500 * hour).await;
+    }
+    let mut taken = Vec::new();
+    for expected in [(10, true), (10, true), (8, false), (0, false)] {
+        let look = base.db.queue_scheduled_pulls(10).await.unwrap();
+        assert_eq!((look.queued, look.is_full), expected);
+        let mut new: Vec<usize> = Vec::new();
+        for pull in base.db.pulls(None, None, 100).await.unwrap() {
+            let at = base
+                .connections
+                .iter()
+                .position(|id| *id == pull.connection_id);
+            new.extend(at.filter(|at| !taken.contains(at)));
+        }
+        taken.extend(new);
+    }
+    let of_few = |at: usize| taken.iter().position(|taken| *taken == at).unwrap() / 10;
+    assert_eq!([25, 26, 27].map(of_few), [0, 0, 2]);
+    // One that is enabled again is looked at at once.
+    let enabled = SourceChange {
+        enabled: Some(true),
+        ..SourceChange::default()
+    };
+    base.db.change_source(off, enabled).await.unwrap();
+    assert_eq!(base.queue().await, 20);
+}
 
 fn count() -> i64 {
     let given = std::env::var("CHARTLIFT_TEST_SCHEDULES").ok();
