@@ -36,14 +36,14 @@ async fn a_look_is_bounded_and_takes_the_longest_overdue(database: TestDb) {
         ..hourly
     };
     base.db.change_source(off, disabled).await.unwrap();
-    // An hour apart, which is more than ids can make: `few` has the ninth, the tenth and
-    // the last.
+    // Half an hour apart, which is more than ids can make: of `few` two are among the
+    // first ten, and one is the last.
     let hour = i64::from(HOUR);
     for at in 0..25 {
         base.pulled_ago(at, (60 - at as i64) * hour).await;
     }
-    for (at, hours) in [(25, 52), (26, 51), (27, 2)] {
-        base.pulled_ago(at, hours * hour).await;
+    for (at, halves) in [(25, 111), (26, 109), (27, 4)] {
+        base.pulled_ago(at, halves * hour / 2).await;
     }
     for at in 28..48 {
         base.pulled_ago(at, 500 * hour).await;
