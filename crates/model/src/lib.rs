@@ -22,6 +22,8 @@ mod scope;
 mod sound;
 mod state;
 mod time;
+mod walk;
+mod word;
 
 pub use auth::{ClientMethod, SigningAlgorithm};
 pub use counts::{ExportCounts, PullCounts};
@@ -48,3 +50,4 @@ pub use state::{
     Trigger, TypeOutcome, WordError,
 };
 pub use time::{Timestamp, fhir_instant};
+pub use walk::{Found, Walk};

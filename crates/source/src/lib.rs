@@ -25,6 +25,9 @@ mod fan_out;
 mod header;
 mod owner;
 mod page;
+mod parts;
+#[cfg(test)]
+mod parts_tests;
 mod reference;
 mod request;
 mod said;
