@@ -26,6 +26,8 @@ pub struct Walk<'a> {
     depth: usize,
     /// What the keys of all open objects are compared by.
     tags: Vec<u64>,
+    /// How many escapes have been met.
+    escapes: usize,
     is_unusual: bool,
 }
 
@@ -38,6 +40,7 @@ impl<'a> Walk<'a> {
             at: 0,
             depth: 0,
             tags: Vec::with_capacity(4 * MEMBERS_MAX),
+            escapes: 0,
             is_unusual: false,
         }
     }
@@ -72,8 +75,7 @@ impl<'a> Walk<'a> {
         }
         let first_tag = self.tags.len();
         loop {
-            let key = self.string()?;
-            self.compare(key, first_tag);
+            let key = self.key(first_tag)?;
             self.take(b':')?;
             member(self, key)?;
             if self.take(b',').is_none() {
@@ -160,6 +162,7 @@ impl<'a> Walk<'a> {
     #[cold]
     fn escape_end(&mut self, at: usize) -> Option<usize> {
         let text = self.text.as_bytes();
+        self.escapes += 1;
         match text.get(at + 1)? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(at + 2),
             b'u' => {
@@ -212,14 +215,18 @@ impl<'a> Walk<'a> {
         (self.peek() == Some(byte)).then(|| self.at += 1)
     }
 
-    /// Compares a key with those of its object so far, by their tags: equal keys have
-    /// equal ones. Where tags are equal, or keys could be that are not, it is unusual.
-    fn compare(&mut self, key: &str, first_tag: usize) {
+    /// Comes past a key, and compares it with those of its object so far by their tags:
+    /// equal keys have equal ones. Where tags are equal, or keys could be that are not,
+    /// it is unusual.
+    fn key(&mut self, first_tag: usize) -> Option<&'a str> {
+        let escapes = self.escapes;
+        let key = self.string()?;
         let tag = tag_of(key.as_bytes());
         let before = &self.tags[first_tag..];
-        self.is_unusual |= before.len() >= MEMBERS_MAX || before.contains(&tag);
-        self.is_unusual |= memchr::memchr(b'\\', key.as_bytes()).is_some();
+        self.is_unusual |=
+            self.escapes > escapes || before.len() >= MEMBERS_MAX || before.contains(&tag);
         self.tags.push(tag);
+        Some(key)
     }
 }
 

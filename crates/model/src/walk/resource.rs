@@ -56,8 +56,9 @@ impl<'a> Walk<'a> {
     /// Comes past a string without escapes; any other value is unusual here.
     fn plain_string(&mut self) -> Option<Option<&'a str>> {
         if self.peek() == Some(b'"') {
+            let escapes = self.escapes;
             let text = self.string()?;
-            if memchr::memchr(b'\\', text.as_bytes()).is_none() {
+            if self.escapes == escapes {
                 return Some(Some(text));
             }
         } else {

@@ -108,7 +108,12 @@ fn resource(random: &mut Random) -> String {
             "\"lastUpdated\":\"2024\"",
             "\"profile\":[\"p\"]",
         ];
-        meta.extend(["\"tag\":[]", "\"versionId\":null", "\"source\":\"#x\""]);
+        meta.extend([
+            "\"tag\":[]",
+            "\"source\":\"#x\"",
+            "\"versionId\":null",
+            "\"versionId\":\"W/\\\"1\\\"\"",
+        ]);
         let kept: Vec<&str> = (0..random.below(4)).map(|_| random.pick(&meta)).collect();
         members.push(format!("\"meta\":{{{}}}", kept.join(",")));
     }
@@ -310,19 +315,31 @@ fn what_is_unusual_is_left_to_others() {
         (members(30), true),
         (members(31), false),
         (r#","x":{"a":1,"a":2}"#.to_owned(), false),
-        (r#","x":{"a":1},"y":{"a":2}"#.to_owned(), true),
+        (r#","x":{"a":1},"y":{"a":2},"a":3"#.to_owned(), true),
         (
             r#","x":[{"longer than eight":1,"longer then eight":2}]"#.to_owned(),
             true,
         ),
         (r#","\u0078":1"#.to_owned(), false),
         (r#","x":"\ud83d\ude00""#.to_owned(), false),
+        (r#","x":"\uDC00""#.to_owned(), false),
         (r#","x":"\ud7ff \ue000""#.to_owned(), true),
         (r#","meta":null"#.to_owned(), false),
     ] {
         let text = format!(r#"{{"resourceType":"Goal","id":"1"{rest}}}"#);
         assert_eq!(check(&text), is_plain, "{text}");
     }
+    // And what comes behind it is judged anew.
+    let mut walk = Walk::new(
+        r#"[{"resourceType":"Goal"},{"resourceType":"Goal","id":"\ud800"},{"resourceType":"Goal","id":"1"}]"#,
+    );
+    let mut plain = Vec::new();
+    walk.array(|walk| {
+        plain.push(walk.resource()?.plain.is_some());
+        Some(())
+    })
+    .unwrap();
+    assert_eq!(plain, [false, false, true]);
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert!(walks_past(&nested(DEPTH_MAX)));
     assert!(!walks_past(&nested(DEPTH_MAX + 1)));
