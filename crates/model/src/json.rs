@@ -14,15 +14,7 @@ use crate::word;
 pub(crate) fn string_end(text: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
-        if let Some(word) = word::load(text, at) {
-            match word::quotes(word) {
-                0 => {
-                    at += 8;
-                    continue;
-                }
-                found => at += word::lowest(found),
-            }
-        }
+        at = word::find(text, at, word::quotes);
         match text.get(at)? {
             b'"' => return Some(at + 1),
             b'\\' => at += 2,

@@ -138,15 +138,7 @@ impl<'a> Walk<'a> {
         let text = self.text.as_bytes();
         let mut at = self.at;
         loop {
-            if let Some(word) = word::load(text, at) {
-                match word::quotes(word) | word::controls(word) {
-                    0 => {
-                        at += 8;
-                        continue;
-                    }
-                    found => at += word::lowest(found),
-                }
-            }
+            at = word::find(text, at, |word| word::quotes(word) | word::controls(word));
             match *text.get(at)? {
                 b'"' => break,
                 b'\\' => at = self.escape_end(at)?,

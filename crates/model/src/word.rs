@@ -13,6 +13,21 @@ pub(crate) fn load(text: &[u8], at: usize) -> Option<u64> {
         .map(|word| u64::from_le_bytes(*word))
 }
 
+/// The first byte from `at` on that `mask` means; or a later place before which there
+/// is none, since the last few bytes of a text make no word.
+pub(crate) fn find(text: &[u8], at: usize, mask: impl Fn(u64) -> u64) -> usize {
+    let (words, _) = text.get(at..).unwrap_or_default().as_chunks();
+    let mut place = at;
+    for word in words {
+        let found = mask(u64::from_le_bytes(*word));
+        if found != 0 {
+            return place + lowest(found);
+        }
+        place += size_of::<u64>();
+    }
+    place
+}
+
 /// The bytes that end a piece of a string: `"` and `\`.
 pub(crate) fn quotes(word: u64) -> u64 {
     (zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')))) & HIGHS
@@ -24,7 +39,7 @@ pub(crate) fn controls(word: u64) -> u64 {
 }
 
 /// Which byte of the word the lowest of the mask is.
-pub(crate) fn lowest(mask: u64) -> usize {
+fn lowest(mask: u64) -> usize {
     mask.trailing_zeros() as usize / 8
 }
 
@@ -40,17 +55,19 @@ mod tests {
     fn the_lowest_byte_is_found_wherever_it_lies() {
         for byte in 0..=u8::MAX {
             for fill in [b' ', b'!', b'#', b'[', b']', b'a', 0x80, 0xff] {
-                for at in 0..8 {
-                    let mut bytes = [fill; 8];
+                for at in 1..17 {
+                    let mut bytes = [fill; 17];
                     bytes[at] = byte;
-                    let word = load(&bytes, 0).unwrap();
-                    let found = |mask: u64| (mask != 0).then(|| lowest(mask));
-                    let expected = |is: bool| is.then_some(at);
-                    assert_eq!(found(quotes(word)), expected(matches!(byte, b'"' | b'\\')));
-                    assert_eq!(found(controls(word)), expected(byte < 0x20));
+                    let expected = |is: bool| if is { at } else { 17 };
+                    let is_quote = matches!(byte, b'"' | b'\\');
+                    assert_eq!(find(&bytes, 1, quotes), expected(is_quote));
+                    assert_eq!(find(&bytes, 1, controls), expected(byte < 0x20));
                 }
             }
         }
+        assert_eq!(find(b"1234567\"1", 0, quotes), 7);
+        assert_eq!(find(b"12345678\"", 0, quotes), 8);
+        assert_eq!((find(b"\"", 0, quotes), find(b"\"", 2, quotes)), (0, 2));
         assert_eq!((load(b"1234567", 0), load(b"12345678", 9)), (None, None));
     }
 }
