@@ -1,8 +1,9 @@
 //! The portal's SMART App Launch and Backend Services: who may ask, with what
 //! token, for how long. Off unless [`crate::SandboxOptions::smart`] names clients.
 //!
-//! `http.rs` has the endpoints, `grants.rs` what was granted, `assertion.rs` what a
-//! signed client proves, `journal.rs` which token requests there were and when.
+//! `http.rs` has the endpoints, `page.rs` what a patient is asked, `grants.rs` what was
+//! granted, `assertion.rs` what a signed client proves, `journal.rs` which token requests
+//! there were and when.
 //! Invariant: no token and no secret is ever logged.
 
 mod assertion;
@@ -10,6 +11,7 @@ mod grants;
 mod http;
 mod journal;
 mod knobs;
+mod page;
 #[cfg(test)]
 mod tests;
 

@@ -2,7 +2,7 @@
 
 use super::grants::Issued;
 use super::journal::{TokenRequest, Underway};
-use super::{Smart, SmartClient, SmartKnobs, assertion};
+use super::{Smart, SmartClient, SmartKnobs, assertion, page};
 use crate::portal::Portal;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
@@ -22,12 +22,12 @@ const SCOPES: &str = "launch/patient patient/*.rs offline_access system/*.rs";
 pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// What a request carries: names to values.
-type Fields = BTreeMap<String, String>;
+pub(super) type Fields = BTreeMap<String, String>;
 
 #[derive(Clone)]
-struct Server {
+pub(super) struct Server {
     smart: Smart,
-    portal: Portal,
+    pub(super) portal: Portal,
 }
 
 /// Whether a path under `/fhir` needs no token.
@@ -42,7 +42,7 @@ pub(crate) fn public(path: &str) -> bool {
 pub(crate) fn router(smart: Smart, portal: Portal) -> Router {
     Router::new()
         .route("/fhir/.well-known/smart-configuration", get(configuration))
-        .route("/auth/authorize", get(authorize))
+        .route("/auth/authorize", get(authorize).post(page::decided))
         .route("/auth/token", post(token))
         .route("/auth/revoke", post(revoke))
         .route("/_smart/knobs", get(knobs).put(set_knobs))
@@ -80,17 +80,34 @@ async fn configuration(State(server): State<Server>, headers: HeaderMap) -> Json
     }))
 }
 
-/// Approves at once, for the patient that `patient` names, or the first one.
-async fn authorize(
-    State(server): State<Server>,
-    Query(asked): Query<Fields>,
-) -> Result<Response, Response> {
+/// What becomes of a request to authorize that is as it should be.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Decision {
+    Approve,
+    Deny,
+    /// The patient is asked.
+    Ask,
+}
+
+/// Approves at once, for the patient that `patient` names, or the first one; or asks.
+async fn authorize(State(server): State<Server>, Query(asked): Query<Fields>) -> Response {
+    let decision = match server.smart.knobs().consent_page {
+        true => Decision::Ask,
+        false => Decision::Approve,
+    };
+    decide(&server, &asked, decision)
+}
+
+/// Judges a request to authorize, and sends the patient back to the client with what
+/// was decided.
+pub(super) fn decide(server: &Server, asked: &Fields, decision: Decision) -> Response {
     let field = |name: &str| asked.get(name).map_or("", String::as_str);
-    let refuse = |what: &str| (StatusCode::BAD_REQUEST, what.to_owned()).into_response();
-    let client = server.smart.client(field("client_id"));
-    let client = client.ok_or_else(|| refuse("The client is not known."))?;
-    let mut back =
-        Url::parse(field("redirect_uri")).map_err(|_| refuse("redirect_uri is not a URL."))?;
+    let Some(client) = server.smart.client(field("client_id")) else {
+        return refused("The client is not known.");
+    };
+    let Ok(mut back) = Url::parse(field("redirect_uri")) else {
+        return refused("redirect_uri is not a URL.");
+    };
     let challenge = asked.get("code_challenge").cloned();
     let is_public = client.secret.is_none() && client.jwks.is_none();
     let problem = if field("response_type") != "code" {
@@ -102,9 +119,11 @@ async fn authorize(
     } else {
         None
     };
-    let answer = match problem {
-        Some(error) => ("error", error.to_owned()),
-        None => {
+    let answer = match (problem, decision) {
+        (Some(error), _) => ("error", error.to_owned()),
+        (None, Decision::Ask) => return page::form(&server.portal, asked),
+        (None, Decision::Deny) => ("error", "access_denied".to_owned()),
+        (None, Decision::Approve) => {
             let first = server.portal.patients().into_iter().next();
             let first = first.map(|patient| patient.id).unwrap_or_default();
             let patient = asked.get("patient").unwrap_or(&first);
@@ -121,7 +140,12 @@ async fn authorize(
     back.query_pairs_mut()
         .append_pair(answer.0, &answer.1)
         .append_pair("state", field("state"));
-    Ok((StatusCode::FOUND, [(header::LOCATION, back.to_string())]).into_response())
+    (StatusCode::FOUND, [(header::LOCATION, back.to_string())]).into_response()
+}
+
+/// What a person is told who cannot be sent back to the client.
+pub(super) fn refused(what: &str) -> Response {
+    (StatusCode::BAD_REQUEST, what.to_owned()).into_response()
 }
 
 /// A refusal as RFC 6749, 5.2 has it.
