@@ -7,6 +7,7 @@
 //! whitespace between tokens is ever added.
 
 mod bundle;
+mod chaos;
 mod cursor;
 mod data;
 mod errors;
@@ -29,6 +30,7 @@ mod export_tests;
 mod portal_tests;
 
 pub use bundle::compact;
+pub use chaos::Chaos;
 pub use export::ExportKnobs;
 pub use faults::{Answer, Body, Break, Links};
 pub use knobs::{Demand, Knobs};

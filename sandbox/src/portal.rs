@@ -183,7 +183,7 @@ impl Portal {
         now.map_or_else(|_| String::new(), |now| now.to_string())
     }
 
-    fn now_us(&self) -> i64 {
+    pub(crate) fn now_us(&self) -> i64 {
         let ahead = self.knob_state().knobs.clock_ahead_s;
         let now = jiff::Timestamp::now().as_microsecond();
         now.saturating_add(ahead.saturating_mul(1_000_000))

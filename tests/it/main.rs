@@ -27,6 +27,7 @@ mod outages;
 mod postgres;
 mod pull_cancel;
 mod pull_portals;
+mod pull_random;
 mod pull_smart;
 mod pull_strategies;
 mod quickstart;
