@@ -104,7 +104,7 @@ pub use reseal::Resealed;
 pub use schedules::{PULL_INTERVAL_MAX_S, PULL_INTERVAL_MIN_S, check_pull_interval};
 pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};
 pub use signing_keys::{KeyOverlap, NewSigningKey, StoredSigningKey};
-pub use slots::Slot;
+pub use slots::{DuePull, Slot};
 pub use source_limits::SourceLimits;
 pub use sources::{NewSource, Source, SourceAuth, SourceChange};
 pub use steps::{NewStaging, StepClaim, StepRef};

@@ -64,7 +64,15 @@ impl Base {
 
     async fn due(&self, per_source: u64, limit: u32) -> Vec<String> {
         let due = self.db.due_pulls(per_source, limit).await.unwrap();
-        due.into_iter().map(|run| run.subject_id).collect()
+        due.into_iter().map(|due| due.run.subject_id).collect()
+    }
+
+    /// How many pulls of a connection's source are at work at once, once it is started.
+    async fn at_once(&self, per_source: u64, connection: ConnectionId) -> u64 {
+        let due = self.db.due_pulls(per_source, 100).await.unwrap();
+        let of = connection.to_string();
+        let found = due.into_iter().find(|due| due.run.subject_id == of);
+        found.unwrap().at_once
     }
 
     /// A pull that has settled, and holds deletions.
@@ -201,6 +209,9 @@ async fn each_source_has_its_turn(database: TestDb) {
         names(&[&blocked[0], &other[0], &blocked[1], &other[1]])
     );
     assert_eq!(base.due(2, 2).await, names(&[&blocked[0], &other[0]]));
+    // As many at once as there are, or as are let.
+    assert_eq!(base.at_once(2, blocked[0]).await, 2);
+    assert_eq!(base.at_once(9, other[0]).await, 3);
 
     // Running ones count, and one that is queued behind a running one does not.
     for connection in &blocked[..2] {
@@ -213,6 +224,9 @@ async fn each_source_has_its_turn(database: TestDb) {
         base.due(3, 100).await,
         names(&[&blocked[2], &other[0], &other[1], &other[2]])
     );
+    base.db.claim_pull(other[0], "w").await.unwrap();
+    assert_eq!(base.at_once(9, other[1]).await, 3);
+    assert_eq!(base.at_once(9, blocked[2]).await, 9);
 }
 
 async fn a_source_has_no_more_pulls_at_work_than_it_bears(database: TestDb) {
@@ -230,6 +244,7 @@ async fn a_source_has_no_more_pulls_at_work_than_it_bears(database: TestDb) {
         pulls.push(db.request_pull(*connection, Trigger::Manual).await.unwrap());
     }
     assert_eq!(base.due(5, 100).await.len(), 2);
+    assert_eq!(base.at_once(5, connections[0]).await, 2);
     // Whoever claims past Dispatch does not get one more either.
     let claims = connections.iter().map(|of| db.claim_pull(*of, "w"));
     let claimed = futures::future::join_all(claims).await;

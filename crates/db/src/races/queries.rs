@@ -328,7 +328,7 @@ async fn all_that_ends_a_run_early(database: TestDb) {
     }
     let last = db.exports(None, None, 1).await.unwrap().remove(0);
     let retry = db.retry_export(last.id).await.unwrap();
-    assert_eq!(db.queued_runs(Duration::ZERO, 5).await.unwrap().len(), 1);
+    assert_eq!(db.queued_runs(RunKind::Export, 5).await.unwrap().len(), 1);
     assert_eq!(db.request_full_export(destination).await.unwrap(), retry);
     db.request_cancel(RunKind::Export, &retry.to_string())
         .await
