@@ -22,7 +22,7 @@ use self::portal::Portal;
 const PULLS: u32 = 5;
 /// Connections to the slow portal: one for so many of the others.
 const SLOW_ONE_IN: u64 = 125;
-/// How long a step may wait for a slot.
+/// How long a step may wait until it is begun, whatever for.
 const WAIT_MAX_MS: u64 = 2_000;
 /// How often it is looked how many pulls are at work: a look costs the database more
 /// than a step does.
@@ -37,7 +37,7 @@ struct Round {
     at_work_max: u64,
     /// The workers' memory at its highest.
     resident: Vec<u64>,
-    for_slot_max_ms: u64,
+    wait_max_ms: u64,
 }
 
 /// The workers of a round, and whose pulls they carry out beside.
@@ -107,7 +107,7 @@ async fn round(
         figures,
         at_work_max,
         resident,
-        for_slot_max_ms: waits.for_slot_max_ms,
+        wait_max_ms: waits.max_ms,
     })
 }
 
@@ -117,8 +117,8 @@ impl Round {
         let (pulls, resident) = (self.at_work_max, &self.resident);
         ensure!(pulls <= u64::from(PULLS), "{pulls} pulls at once");
         ensure!(resident.iter().all(|of| *of < RESIDENT_MAX), "{resident:?}");
-        let wait_ms = self.for_slot_max_ms;
-        ensure!(wait_ms <= WAIT_MAX_MS, "{wait_ms} ms without a slot");
+        let (wait_ms, waits) = (self.wait_max_ms, &self.figures["waits"]);
+        ensure!(wait_ms <= WAIT_MAX_MS, "a step waited too long: {waits}");
         let made = self.figures["requests_a_pull"].as_u64().unwrap_or_default();
         ensure!(made >= requests, "{made} requests a pull");
         Ok(())
