@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use db::{RunKind, StepClaim, StepRef};
+use model::AttachmentPolicy;
 use source::{Capabilities, StreamPlan, Wanted};
 use steps::{PlanPull, PullPlan, StepTitle};
 
@@ -76,6 +77,7 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
         steps: Vec::new(),
         types: 0,
         wait_ms: 0,
+        attachments: connection.attachments == AttachmentPolicy::Fetch,
     };
     let mut planned = Vec::new();
     let after = beginning.step.as_ref().map(|(title, _)| title.name.clone());
@@ -117,6 +119,7 @@ pub(crate) fn put_off(wait_ms: u64) -> PullPlan {
         steps: Vec::new(),
         types: 0,
         wait_ms: wait_ms.max(1),
+        attachments: false,
     }
 }
 

@@ -6,7 +6,7 @@ use db::{
     OpenLogin, SourceAuth, SourceLimits,
 };
 use guard::Guard;
-use model::{ConnectionId, DestinationId, FileFormat, SourceId, Strategy};
+use model::{AttachmentPolicy, ConnectionId, DestinationId, FileFormat, SourceId, Strategy};
 use objects::{Access, Location};
 use source::Granted;
 use url::Url;
@@ -49,17 +49,32 @@ pub struct SourceToAdd<'a> {
     pub limits: SourceLimits,
     /// How it is asked for a record.
     pub strategy: Strategy,
+    /// What is done about attachments.
+    pub attachments: AttachmentPolicy,
 }
 
-impl SourceToAdd<'_> {
+impl<'a> SourceToAdd<'a> {
+    /// A source that is asked without a login, by searches, as often as workers like.
+    #[must_use]
+    pub fn new(name: &'a str, base_url: &'a Url) -> Self {
+        Self {
+            name,
+            base_url,
+            auth: SourceAuth::None,
+            limits: SourceLimits::default(),
+            strategy: Strategy::default(),
+            attachments: AttachmentPolicy::default(),
+        }
+    }
+
     fn new_source(&self) -> NewSource {
+        let identity = source::identity(self.base_url);
         NewSource {
-            name: self.name.to_owned(),
-            base_url: self.base_url.to_string(),
-            identity: source::identity(self.base_url),
             auth: self.auth,
             limits: self.limits,
             strategy: self.strategy,
+            attachments: self.attachments,
+            ..NewSource::new(self.name, self.base_url.as_str(), &identity)
         }
     }
 }
@@ -77,11 +92,9 @@ pub async fn add_source(
     limits: SourceLimits,
 ) -> Result<SourceId, Error> {
     let new = SourceToAdd {
-        name,
-        base_url,
         auth,
         limits,
-        strategy: Strategy::Search,
+        ..SourceToAdd::new(name, base_url)
     };
     add_source_without_login(db, guard, &new).await
 }

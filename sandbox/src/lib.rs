@@ -6,6 +6,7 @@
 //! Invariant: a resource leaves as the very text it came in as; only
 //! whitespace between tokens is ever added.
 
+mod attachments;
 mod bundle;
 mod cursor;
 mod data;
@@ -28,11 +29,12 @@ mod export_tests;
 #[cfg(test)]
 mod portal_tests;
 
+pub use attachments::Document;
 pub use bundle::compact;
 pub use export::ExportKnobs;
 pub use faults::{Answer, Body, Break, Links};
 pub use knobs::{Demand, Knobs};
-pub use log::{LogEntry, Served};
+pub use log::{LogEntry, Served, ServedBytes};
 pub use portal::{Portal, PortalPatient};
 pub use profiles::Profile;
 pub use server::{Sandbox, SandboxOptions};

@@ -9,10 +9,11 @@ use std::time::Duration;
 use activities::register::{Credentials, SourceToAdd, add_connection_with, add_source_with_login};
 use anyhow::{Result, ensure};
 use chartlift_tests::{ApiClient, App, AppOptions, chain, lines_of, readable, repository};
-use db::{GivenLogin, NewToken, SourceAuth, SourceLimits};
-use model::{ConnectionId, DestinationId, FileFormat, Scope, Strategy};
+use data_encoding::BASE64;
+use db::{GivenLogin, NewToken, SourceAuth};
+use model::{ConnectionId, DestinationId, FileFormat, Scope};
 use reqwest::Method;
-use sandbox::{Answer, Body, Break, Demand, Issued, Knobs};
+use sandbox::{Answer, Body, Break, Demand, Document, Issued, Knobs};
 use sandbox::{SandboxOptions, SmartClient, SmartOptions};
 use serde_json::{Value, json};
 use steps::{DestinationExport, PatientPull};
@@ -60,6 +61,8 @@ fn resources() -> Vec<String> {
         json!({"resourceType": "Practitioner", "id": "CANARY17-found", "name": [{"family": "CANARY29"}]}),
         json!({"resourceType": "DocumentReference", "id": "CANARY30-document", "subject": subject,
             "content": [{"attachment": {"url": "Binary/CANARY31", "title": "CANARY32"}}]}),
+        json!({"resourceType": "Binary", "id": "CANARY31", "contentType": "text/plain",
+            "data": BASE64.encode(b"CANARY32 in a document")}),
         json!({"resourceType": "MedicationRequest", "id": "m-1", "subject": subject,
             "intent": "order", "note": [{"text": "CANARY38"}]}),
     ]
@@ -107,10 +110,15 @@ fn trouble() -> Knobs {
         code: "required".to_owned(),
         text: "CANARY37 must be named".to_owned(),
     };
+    let document = Document {
+        etag: Some("\"CANARY31\"".to_owned()),
+        ..Document::default()
+    };
     Knobs {
         breaks: broken.map(named).into(),
         answers: of_types.map(|(ty, answer)| (ty.to_owned(), answer)).into(),
         demands: BTreeMap::from([("MedicationRequest".to_owned(), demand)]),
+        documents: BTreeMap::from([("CANARY31".to_owned(), document)]),
         ..Knobs::default()
     }
 }
@@ -163,11 +171,8 @@ impl Planted {
     async fn connect(app: &App) -> Result<(ConnectionId, Issued)> {
         let (db, guard) = (&app.core.db, &app.core.guard);
         let source = SourceToAdd {
-            name: "sandbox",
-            base_url: app.sandbox.base_url(),
             auth: SourceAuth::Smart,
-            limits: SourceLimits::default(),
-            strategy: Strategy::Search,
+            ..SourceToAdd::new("sandbox", app.sandbox.base_url())
         };
         let login = GivenLogin {
             client_id: "chartlift".to_owned(),
@@ -332,6 +337,12 @@ async fn forty_canaries_are_in_the_records_and_nowhere_else() -> Result<()> {
             .any(|entry| entry.status == status && entry.path.contains(&format!("/{ty}?")));
         ensure!(answered, "{ty} was not answered with {status}");
     }
+    let attachments = app.core.db.attachments(planted.connection, None, None, 10);
+    let attachments = attachments.await?;
+    ensure!(
+        attachments.len() == 1 && attachments[0].object.is_some(),
+        "{attachments:?}"
+    );
     let mut secrets = vec![planted.issued.access_token.clone()];
     secrets.extend(planted.issued.refresh_token.clone());
     secrets.extend(words.iter().cloned());

@@ -30,14 +30,7 @@ async fn a_pull_from_a_refused_address_fails_for_good() -> Result<()> {
     ensure!(error.to_string().contains("guard.allow"), "{error}");
 
     // A name may lead elsewhere later than when the source was added.
-    let new = NewSource {
-        name: "sandbox".to_owned(),
-        base_url: base_url.to_string(),
-        identity: source::identity(&base_url),
-        auth: SourceAuth::None,
-        limits: db::SourceLimits::default(),
-        strategy: model::Strategy::Search,
-    };
+    let new = NewSource::new("sandbox", base_url.as_str(), &source::identity(&base_url));
     db.add_source(&new).await?;
     let patient = app.sandbox.patients()[0].id.clone();
     let connections = app.connect(&[&patient]).await?;

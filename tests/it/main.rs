@@ -2,6 +2,7 @@
 
 mod api_record;
 mod api_schema;
+mod attachments;
 mod canaries;
 mod cli;
 mod compose;

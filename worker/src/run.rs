@@ -6,10 +6,11 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use activities::{
-    Context as StepContext, ExportActivities, Limits, MaintainActivities, MaintainLimits,
-    ProbeActivities, PullActivities,
+    AttachmentLimits, Context as StepContext, ExportActivities, Limits, MaintainActivities,
+    MaintainLimits, ProbeActivities, PullActivities,
 };
 use anyhow::{Context, Result};
+use model::MediaTypes;
 use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions};
 use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
 use temporalio_sdk::runtime::{AutoscalingOptions, PollerBehavior, Runtime, RuntimeOptions};
@@ -192,6 +193,10 @@ fn limits(core: &Core) -> Limits {
         source_slots: settings.source_slots(),
         full_pull_after: Duration::from_millis(settings.full_pull_after_ms),
         pull_overlap: Duration::from_millis(settings.pull_overlap_ms),
+        attachments: AttachmentLimits {
+            bytes_max: settings.attachment_bytes_max,
+            types: MediaTypes::new(&settings.attachment_types),
+        },
         maintain: MaintainLimits {
             merge: db::MergeRule {
                 batches_min: maintain.merge_batches,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use db::{Db, NewConnection, NewSource, Pull, PullType, SourceAuth, SourceChange};
+use db::{Db, NewConnection, NewSource, Pull, PullType, SourceChange};
 use model::{ConnectionId, ConnectionStatus, Trigger, content_hash, is_shared_type};
 use records::{SegmentReader, Store};
 use sandbox::{Answer, Body, Knobs, Portal, Sandbox, SandboxOptions};
@@ -11,7 +11,7 @@ use steps::{PlanPull, PullStep, PullStepReceipt, SettlePull};
 
 use crate::failure::Failure;
 use crate::pull_references::READS_IN_FLIGHT;
-use crate::{Context, pull_pages, pull_plan, pull_references, pull_settle, testing};
+use crate::{Context, pull, pull_pages, pull_plan, pull_references, pull_settle, testing};
 
 /// The patient that is pulled.
 pub(crate) const PATIENT: &str = "p";
@@ -81,14 +81,7 @@ impl Scene {
         db.open_settle_block(0, 1000).await.unwrap();
         let store = Store::open_local(&folder.path().join("store")).unwrap();
         let base = sandbox.base_url().to_string();
-        let source = NewSource {
-            name: "portal".into(),
-            base_url: base.clone(),
-            identity: base,
-            auth: SourceAuth::None,
-            limits: db::SourceLimits::default(),
-            strategy: model::Strategy::Search,
-        };
+        let source = NewSource::new("portal", &base, &base);
         let new = NewConnection {
             patient_id: db.ensure_patient(PATIENT).await.unwrap(),
             source_id: db.add_source(&source).await.unwrap(),
@@ -184,6 +177,10 @@ impl Scene {
         )
         .await
         {}
+        if planned.attachments {
+            let call = step(steps::ATTACHMENTS_STEP);
+            while self.fetch_attachments(&call).await? {}
+        }
         let settle = SettlePull {
             pull_id,
             connection_id: self.connection,
@@ -200,6 +197,13 @@ impl Scene {
                 .map(|entry| entry.path.trim_start_matches("/fhir/").to_owned())
                 .collect(),
         })
+    }
+
+    /// Calls the step that fetches attachments; whether it is to be called again.
+    async fn fetch_attachments(&self, call: &PullStep) -> Result<bool, Failure> {
+        let receipt = persist(async || pull::attachments(&self.context, call).await).await?;
+        wait(receipt.wait_ms).await;
+        Ok(receipt.more)
     }
 
     pub(crate) async fn status(&self) -> ConnectionStatus {

@@ -94,12 +94,8 @@ impl Storm {
         let sandbox = Sandbox::start(options).await.unwrap();
         let base_url = sandbox.base_url().to_string();
         let new = NewSource {
-            name: "portal".to_owned(),
-            identity: base_url.clone(),
-            base_url,
             auth: SourceAuth::Smart,
-            limits: db::SourceLimits::default(),
-            strategy: model::Strategy::Search,
+            ..NewSource::new("portal", &base_url, &base_url)
         };
         let login = OpenLogin {
             login: SourceLogin {

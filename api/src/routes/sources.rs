@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use db::{NewSource, Source, SourceAuth, SourceLimits};
-use model::{SourceId, Strategy};
+use model::{AttachmentPolicy, SourceId, Strategy};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -18,7 +18,7 @@ use crate::extract::{Body, Id, Params, text, whole};
 use crate::list::{Asked, Page};
 use crate::problem::{INVALID_VALUE, Problem};
 use crate::views::SourceView;
-use crate::views::words::StrategySchema;
+use crate::views::words::{AttachmentPolicySchema, StrategySchema};
 
 /// A source to add.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -58,6 +58,11 @@ pub(crate) struct NewSourceBody {
     #[serde(default)]
     #[schema(value_type = StrategySchema)]
     strategy: Strategy,
+    /// Whether documents that its resources name by a URL at the source are fetched, or
+    /// left there.
+    #[serde(default)]
+    #[schema(value_type = AttachmentPolicySchema)]
+    attachments: AttachmentPolicy,
 }
 
 /// How a source wants to be asked.
@@ -122,6 +127,10 @@ pub(crate) struct SourceChange {
     /// before is tried again.
     #[schema(value_type = Option<StrategySchema>)]
     strategy: Option<Strategy>,
+    /// Whether documents that its resources name by a URL at the source are fetched, or
+    /// left there. What was fetched before stays.
+    #[schema(value_type = Option<AttachmentPolicySchema>)]
+    attachments: Option<AttachmentPolicy>,
     /// Another login in the place of the one there is.
     login: Option<LoginBody>,
 }
@@ -202,9 +211,6 @@ pub(crate) async fn add(
         None => None,
     };
     let new = NewSource {
-        name: name.to_owned(),
-        base_url: base.base_url,
-        identity: base.identity,
         auth,
         limits: SourceLimits {
             requests_per_second: check_limit("requests_per_second", body.requests_per_second)?,
@@ -212,6 +218,8 @@ pub(crate) async fn add(
             concurrent_pulls: check_limit("concurrent_pulls", body.concurrent_pulls)?,
         },
         strategy: body.strategy,
+        attachments: body.attachments,
+        ..NewSource::new(name, &base.base_url, &base.identity)
     };
     let id: SourceId = caller
         .once("source.add", |db| async move {
@@ -273,6 +281,7 @@ pub(crate) async fn change(
         enabled: change.enabled,
         types: None,
         strategy: change.strategy,
+        attachments: change.attachments,
         login: login.as_ref(),
         seen: sets_condition(&headers).then_some(&seen),
     };

@@ -178,6 +178,11 @@ pub struct WorkerSettings {
     pub full_pull_after_ms: u64,
     /// Milliseconds that a search for changes goes back.
     pub pull_overlap_ms: u64,
+    /// Bytes of the largest attachment that is fetched.
+    pub attachment_bytes_max: u64,
+    /// The media types of attachments that are fetched.
+    #[serde(deserialize_with = "texts")]
+    pub attachment_types: Vec<String>,
     /// Pages after which a pull continues as new.
     pub pages_per_run: u32,
     /// Chunks after which an export continues as new.

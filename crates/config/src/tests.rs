@@ -140,6 +140,30 @@ fn a_list_is_a_list_in_a_file_and_has_commas_elsewhere() {
 }
 
 #[test]
+fn attachment_types_are_media_types_or_beginnings_of_some() {
+    let default = load(None, &[], &[]).unwrap().worker.attachment_types;
+    assert!(default.iter().any(|pattern| pattern == "application/pdf"));
+    let set = |text| load(None, &[("CHARTLIFT_WORKER__ATTACHMENT_TYPES", text)], &[]);
+    for good in ["*/*", "text/plain", "text/*, application/vnd.ms-*", ""] {
+        assert!(set(good).is_ok(), "{good}");
+    }
+    for bad in [
+        "text",
+        "*",
+        "*/plain",
+        "text/",
+        "/plain",
+        "te*t/plain",
+        "text/pl*in",
+        "a/b/c",
+    ] {
+        let text = set(bad).unwrap_err().to_string();
+        let names_it = text.contains("worker.attachment_types") && text.contains(bad);
+        assert!(names_it, "{bad}: {text}");
+    }
+}
+
+#[test]
 fn a_record_store_in_s3_needs_a_key_which_is_not_printed() {
     let place = ("records.location", "s3://bucket/x");
     let id = ("s3.access_key_id", "AKIDEXAMPLE");

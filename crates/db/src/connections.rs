@@ -1,6 +1,8 @@
 //! Patients, and their connections to sources.
 
-use model::{ConnectionId, ConnectionStatus, PatientId, SourceId, Strategy, Timestamp};
+use model::{
+    AttachmentPolicy, ConnectionId, ConnectionStatus, PatientId, SourceId, Strategy, Timestamp,
+};
 use seal::Place;
 use serde::Serialize;
 use sqlx::any::AnyRow;
@@ -82,6 +84,8 @@ pub struct Connection {
     pub types: Option<Vec<String>>,
     /// How the source is asked for a record.
     pub strategy: Strategy,
+    /// What is done about attachments.
+    pub attachments: AttachmentPolicy,
     /// The patient's id at the source.
     pub source_patient_id: String,
     /// How the source wants to be asked.
@@ -274,7 +278,8 @@ impl Db {
         let text = format!(
             "SELECT {SUMMARY}, sources.base_url AS base_url, sources.identity AS identity, \
              sources.requests_per_second AS requests_per_second, sources.concurrent_requests AS concurrent_requests, \
-             sources.concurrent_pulls AS concurrent_pulls, sources.types AS types, sources.strategy AS strategy, sources.auth AS auth, {RATE_COLUMNS}, \
+             sources.concurrent_pulls AS concurrent_pulls, sources.types AS types, sources.strategy AS strategy, \
+             sources.attachments AS attachments, sources.auth AS auth, {RATE_COLUMNS}, \
              connections.source_patient_id_sealed AS source_patient_id_sealed, connections.token_sealed AS token_sealed \
              FROM connections JOIN patients ON patients.id = connections.patient_id \
              JOIN sources ON sources.id = connections.source_id \
@@ -308,6 +313,7 @@ impl Db {
             auth: row.word("auth")?,
             types: crate::sources::types(&row)?,
             strategy: row.word("strategy")?,
+            attachments: row.word("attachments")?,
             source_patient_id: open(
                 "connections.source_patient_id",
                 &row.text("source_patient_id_sealed")?,

@@ -9,6 +9,9 @@
 //! Invariant: no resource, no id of the source's and no token is stored open;
 //! the columns that need them are sealed (`crates/seal`).
 
+#[cfg(test)]
+mod attachment_tests;
+mod attachments;
 mod audit;
 mod call;
 #[cfg(test)]
@@ -75,6 +78,7 @@ mod type_watermarks;
 mod undecided;
 mod verify;
 
+pub use attachments::{Attachment, AttachmentObject, Declared, OpenAttachment};
 pub use audit::AuditEntry;
 pub use call::{Answered, Call, Idempotency};
 pub use connections::{Connection, ConnectionChange, ConnectionSummary, NewConnection};

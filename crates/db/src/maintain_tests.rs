@@ -7,7 +7,7 @@ use model::{BatchId, ConnectionId, DestinationId, ExportId, FileFormat, RunState
 use crate::testing::TestDb;
 use crate::{
     Db, DestinationChange, Error, MergeCommit, MergeRule, NewConnection, NewDestination, NewSource,
-    RecoveredDestination, Recovery, SourceAuth,
+    RecoveredDestination, Recovery,
 };
 
 crate::on_both!(
@@ -34,14 +34,7 @@ const RULE: MergeRule = MergeRule {
 impl Base {
     async fn new(database: TestDb) -> Self {
         let db = database.db.clone();
-        let source = NewSource {
-            name: "portal".to_owned(),
-            base_url: "https://portal/fhir".to_owned(),
-            identity: "portal/fhir".to_owned(),
-            auth: SourceAuth::None,
-            limits: crate::SourceLimits::default(),
-            strategy: model::Strategy::Search,
-        };
+        let source = NewSource::new("portal", "https://portal/fhir", "portal/fhir");
         let connection = NewConnection {
             patient_id: db.ensure_patient("ann").await.unwrap(),
             source_id: db.add_source(&source).await.unwrap(),

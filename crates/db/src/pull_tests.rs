@@ -8,7 +8,7 @@ use model::{ConnectionId, HeldState, PullCounts, PullId, RunState, Timestamp, Tr
 use crate::testing::TestDb;
 use crate::{
     Db, Error, HeldChange, NewConnection, NewHold, NewSource, PullQueue, RunKind, SettleCommit,
-    SourceAuth, SourceChange, StepClaim, StepRef, WatermarkChange,
+    SourceChange, StepClaim, StepRef, WatermarkChange,
 };
 
 const TERM: Duration = Duration::from_secs(40);
@@ -39,14 +39,11 @@ impl Base {
 
     /// Connections of `count` patients to a source.
     async fn connections(&self, source: &str, count: usize) -> Vec<ConnectionId> {
-        let new = NewSource {
-            name: source.to_owned(),
-            base_url: format!("https://{source}/fhir"),
-            identity: format!("{source}/fhir"),
-            auth: SourceAuth::None,
-            limits: crate::SourceLimits::default(),
-            strategy: model::Strategy::Search,
-        };
+        let new = NewSource::new(
+            source,
+            &format!("https://{source}/fhir"),
+            &format!("{source}/fhir"),
+        );
         let source_id = self.db.add_source(&new).await.unwrap();
         let mut connections = Vec::new();
         for number in 0..count {
@@ -104,6 +101,7 @@ impl Base {
             batch: None,
             types: BTreeMap::new(),
             counts: PullCounts::default(),
+            attachments: None,
             state: RunState::Partial,
             watermarks: BTreeMap::from([("Condition".to_owned(), watermark)]),
             held,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    ConnectionId, PullCounts, PullId, PullKind, PullMode, RunPhase, RunState, Timestamp, Trigger,
-    TypeNote, TypeOutcome,
+    AttachmentCounts, ConnectionId, PullCounts, PullId, PullKind, PullMode, RunPhase, RunState,
+    Timestamp, Trigger, TypeNote, TypeOutcome,
 };
 use serde::Serialize;
 use sqlx::any::AnyRow;
@@ -37,6 +37,8 @@ pub struct Pull {
     pub pages: u64,
     /// What happened to the resources it fetched.
     pub counts: PullCounts,
+    /// What became of attachments; none where they were not looked for.
+    pub attachments: Option<AttachmentCounts>,
     /// Why it failed.
     pub error_code: Option<String>,
     /// When it was asked for.
@@ -69,7 +71,7 @@ pub struct PullType {
     pub notes: Vec<TypeNote>,
 }
 
-const COLUMNS: &str = "id, connection_id, kind, state, phase, asks_full, retry_of, batch_seq, pages, counts, error_code, created_at, \
+const COLUMNS: &str = "id, connection_id, kind, state, phase, asks_full, retry_of, batch_seq, pages, counts, attachments, error_code, created_at, \
      started_at, finished_at";
 
 fn read(row: &AnyRow) -> Result<Pull> {
@@ -84,6 +86,7 @@ fn read(row: &AnyRow) -> Result<Pull> {
         batch_seq: row.optional_count("batch_seq")?,
         pages: row.count("pages")?,
         counts: row.json("counts")?,
+        attachments: row.optional_json("attachments")?,
         error_code: row.raw("error_code")?,
         created_at: row.time("created_at")?,
         started_at: row.optional_time("started_at")?,

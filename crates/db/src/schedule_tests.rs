@@ -3,7 +3,7 @@
 use model::{ConnectionId, PullId, RunState, Timestamp, Trigger};
 
 use crate::testing::TestDb;
-use crate::{ConnectionChange, Db, Error, NewConnection, NewSource, SourceAuth, SourceChange};
+use crate::{ConnectionChange, Db, Error, NewConnection, NewSource, SourceChange};
 
 const HOUR: u32 = 3_600;
 
@@ -25,14 +25,7 @@ struct Base {
 impl Base {
     async fn new(database: TestDb, count: usize) -> Self {
         let db = database.db.clone();
-        let source = NewSource {
-            name: "portal".to_owned(),
-            base_url: "https://portal/fhir".to_owned(),
-            identity: "portal/fhir".to_owned(),
-            auth: SourceAuth::None,
-            limits: crate::SourceLimits::default(),
-            strategy: model::Strategy::Search,
-        };
+        let source = NewSource::new("portal", "https://portal/fhir", "portal/fhir");
         let source_id = db.add_source(&source).await.unwrap();
         let mut connections = Vec::new();
         for number in 0..count {

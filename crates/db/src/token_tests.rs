@@ -47,12 +47,8 @@ fn login() -> OpenLogin {
 
 async fn scene(db: &Db) -> (SourceId, ConnectionId) {
     let source = NewSource {
-        name: "portal".to_owned(),
-        base_url: "https://ehr.example/fhir".to_owned(),
-        identity: "ehr.example/fhir".to_owned(),
         auth: SourceAuth::Smart,
-        limits: crate::SourceLimits::default(),
-        strategy: model::Strategy::Search,
+        ..NewSource::new("portal", "https://ehr.example/fhir", "ehr.example/fhir")
     };
     let source_id = db.add_source_with_login(&source, &login()).await.unwrap();
     let new = NewConnection {

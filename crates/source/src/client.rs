@@ -302,7 +302,7 @@ impl SourceClient {
         }
     }
 
-    fn refused(&self, status: u16, said: Box<Said>) -> Error {
+    pub(crate) fn refused(&self, status: u16, said: Box<Said>) -> Error {
         Error::Refused {
             host: Arc::clone(&self.base.host),
             status,

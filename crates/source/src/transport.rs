@@ -188,13 +188,7 @@ impl Transport {
         let response = self.send(&self.http, request, credentials).await?;
         let status = response.status().as_u16();
         let answer = self.answer(response, status).await;
-        if let Some(pace) = &self.pace {
-            pace.answered(Answered {
-                took: started.elapsed(),
-                throttled: throttled(&answer),
-            })
-            .await;
-        }
+        self.answered(started, throttled(&answer)).await;
         let bytes = if let Ok(Answer::Body { body, .. }) = &answer {
             body.len()
         } else {
@@ -209,7 +203,16 @@ impl Transport {
         answer
     }
 
-    async fn answer(&self, response: Response, status: u16) -> Result<Answer, Error> {
+    /// Tells the pace how a request was answered that began at `started`.
+    pub(crate) async fn answered(&self, started: Instant, throttled: Option<Option<Duration>>) {
+        if let Some(pace) = &self.pace {
+            let took = started.elapsed();
+            pace.answered(Answered { took, throttled }).await;
+        }
+    }
+
+    /// What an answer means.
+    pub(crate) async fn answer(&self, response: Response, status: u16) -> Result<Answer, Error> {
         let host = Arc::clone(&self.base.host);
         match status {
             200..=299 => {
@@ -309,7 +312,7 @@ impl Transport {
 }
 
 /// Whether a source wants to be left alone, and for how long.
-fn throttled(answer: &Result<Answer, Error>) -> Option<Option<Duration>> {
+pub(crate) fn throttled<T>(answer: &Result<T, Error>) -> Option<Option<Duration>> {
     match answer {
         Err(Error::Throttled { retry_after, .. }) => Some(*retry_after),
         _ => None,

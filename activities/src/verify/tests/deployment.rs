@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use db::{
     BackOff, BatchRow, Db, HeldChange, NewBatch, NewConnection, NewDestination, NewPlan, NewSource,
-    PlannedSpan, PublicationCommit, PullType, RunKind, SettleCommit, SourceAuth, StepClaim,
-    StepRef,
+    PlannedSpan, PublicationCommit, PullType, RunKind, SettleCommit, StepClaim, StepRef,
 };
 use destination::FileDestination;
 use formats::{PartWriter, RowContext, lists_deletions};
@@ -80,14 +79,7 @@ impl Deployment {
         };
         db.add_destination(&new).await.unwrap();
         let base = "https://portal.example/fhir".to_owned();
-        let source = NewSource {
-            name: "portal".into(),
-            base_url: base.clone(),
-            identity: base,
-            auth: SourceAuth::None,
-            limits: db::SourceLimits::default(),
-            strategy: model::Strategy::Search,
-        };
+        let source = NewSource::new("portal", &base, &base);
         let source_id = db.add_source(&source).await.unwrap();
         let mut connections = Vec::new();
         for name in ["ann", "bob"] {
@@ -248,6 +240,7 @@ impl Deployment {
             }),
             types,
             counts,
+            attachments: None,
             state: RunState::Completed,
             watermarks: BTreeMap::new(),
             held: HeldChange::Replace(None),

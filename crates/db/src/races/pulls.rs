@@ -55,6 +55,7 @@ pub(super) async fn settle(
         }),
         types: BTreeMap::new(),
         counts: PullCounts::default(),
+        attachments: None,
         state: RunState::Completed,
         watermarks: BTreeMap::new(),
         held,
