@@ -237,10 +237,11 @@ mod tests {
     fn what_is_not_allowed_is_asked_for_once_it_is() {
         use AttachmentState as S;
         let plain = pull(false, false);
-        let duty = |limits: &AttachmentLimits, named: Option<&Named>, known| {
-            let (pull, now) = (&plain, NOW);
-            Rules { limits, pull, now }.duty(named, known)
-        };
+        let duty =
+            |limits: &AttachmentLimits, named: Option<&Named>, known: Option<&OpenAttachment>| {
+                let (pull, now) = (&plain, NOW);
+                Rules { limits, pull, now }.duty(named, known)
+            };
         let (narrow, wide) = (limits(&["text/*"], 100), limits(&["*/*"], 200));
         let zip = named(false, Some("application/zip"));
         let refused = Duty::Decide(S::TypeNotAllowed, "declared_type");

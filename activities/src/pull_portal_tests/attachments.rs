@@ -120,52 +120,57 @@ fn asked(pulled: &Pulled) -> usize {
     pulled.asked("Binary/")
 }
 
-#[tokio::test]
-async fn each_attachment_ends_as_the_source_has_it() {
+/// A document that is not given as it should be.
+fn odd(change: impl FnOnce(&mut Document)) -> Document {
+    let mut document = Document::default();
+    change(&mut document);
+    document
+}
+
+/// Name, what its resource says beside, what is wrong with it; and how it ends.
+type Case = (
+    &'static str,
+    &'static str,
+    Document,
+    AttachmentState,
+    Option<&'static str>,
+);
+
+fn cases() -> [Case; 14] {
     use AttachmentState as S;
-    let cases: [(&str, &str, Document, S, Option<&str>); 14] = [
+    let size = r#","size":7"#;
+    let hash = r#","size":7,"hash":"qvTGHdzF6KLavt4PO0gs2a6pQ00=""#;
+    let typed = |name: &str| odd(|of| of.content_type = Some(name.to_owned()));
+    let nothing = odd(|of| (of.refuses_bytes, of.refuses_resource) = (true, true));
+    let away = "https://files.example.net/away.pdf";
+    let away = odd(|of| of.redirects_to = Some(away.to_owned()));
+    [
         ("raw", "", Document::default(), S::Fetched, None),
         (
             "resource",
             "",
-            Document {
-                refuses_bytes: true,
-                ..Document::default()
-            },
+            odd(|of| of.refuses_bytes = true),
             S::Fetched,
             None,
         ),
         (
             "unasked",
             "",
-            Document {
-                gives_resource: true,
-                ..Document::default()
-            },
+            odd(|of| of.gives_resource = true),
             S::Fetched,
             None,
         ),
-        (
-            "nothing",
-            "",
-            Document {
-                refuses_bytes: true,
-                refuses_resource: true,
-                ..Document::default()
-            },
-            S::Refused,
-            Some("refused"),
-        ),
+        ("nothing", "", nothing, S::Refused, Some("refused")),
         (
             "size",
-            r#","size":7"#,
+            size,
             Document::default(),
             S::Fetched,
             Some("size_differs"),
         ),
         (
             "hash",
-            r#","size":7,"hash":"qvTGHdzF6KLavt4PO0gs2a6pQ00=""#,
+            hash,
             Document::default(),
             S::Fetched,
             Some("hash_differs"),
@@ -173,30 +178,21 @@ async fn each_attachment_ends_as_the_source_has_it() {
         (
             "html",
             "",
-            Document {
-                content_type: Some("text/html;charset=utf-8".to_owned()),
-                ..Document::default()
-            },
+            typed("text/html;charset=utf-8"),
             S::Fetched,
             Some("type_differs"),
         ),
         (
             "octets",
             "",
-            Document {
-                content_type: Some("application/octet-stream".to_owned()),
-                ..Document::default()
-            },
+            typed("application/octet-stream"),
             S::Fetched,
             None,
         ),
         (
             "zip",
             "",
-            Document {
-                content_type: Some("application/zip".to_owned()),
-                ..Document::default()
-            },
+            typed("application/zip"),
             S::TypeNotAllowed,
             Some("served_type"),
         ),
@@ -224,24 +220,18 @@ async fn each_attachment_ends_as_the_source_has_it() {
         (
             "cut",
             "",
-            Document {
-                cut_after: Some(3),
-                ..Document::default()
-            },
+            odd(|of| of.cut_after = Some(3)),
             S::Failed,
             Some("source_unavailable"),
         ),
-        (
-            "away",
-            "",
-            Document {
-                redirects_to: Some("https://files.example.net/away.pdf".to_owned()),
-                ..Document::default()
-            },
-            S::Elsewhere,
-            Some("other_origin"),
-        ),
-    ];
+        ("away", "", away, S::Elsewhere, Some("other_origin")),
+    ]
+}
+
+#[tokio::test]
+async fn each_attachment_ends_as_the_source_has_it() {
+    use AttachmentState as S;
+    let cases = cases();
     let mut resources = Vec::new();
     for (id, more, ..) in &cases {
         resources.push(binary(id, PDF, format!("%PDF {id}").as_bytes()));

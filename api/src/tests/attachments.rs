@@ -67,7 +67,7 @@ async fn save(
             created_at: Timestamp::now(),
             updated_at: Timestamp::now(),
         },
-        url: format!("Binary/SECRET-{state}"),
+        url: format!("Binary/SECRET-{}", AttachmentId::new()),
         etag: Some("SECRET".to_owned()),
     };
     let rows: Vec<OpenAttachment> = states.iter().map(row).collect();

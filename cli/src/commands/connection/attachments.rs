@@ -10,7 +10,7 @@ use crate::output::{grouped, or_dash, print_list};
 
 /// Which attachments.
 #[derive(Debug, Args)]
-pub(super) struct AttachmentArguments {
+pub(crate) struct AttachmentArguments {
     /// The connection's id
     connection: ConnectionId,
     /// Those in this state only: fetched, failed, refused, gone, too_large,

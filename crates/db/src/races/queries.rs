@@ -117,6 +117,7 @@ async fn all_that_is_asked_of_a_source(db: &Db) {
         concurrent_requests: Some(Some(3)),
         concurrent_pulls: Some(Some(2)),
         types: Some(None),
+        attachments: None,
         strategy: Some(Strategy::Bulk),
         pull_interval_s: Some(Some(86_400)),
         enabled: Some(false),
