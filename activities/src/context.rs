@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use db::{BackOff, Connection, Db, MergeRule, SourceAuth};
 use guard::Guard;
-use model::SourceId;
+use model::{MediaTypes, SourceId};
 use records::Store;
 use source::{Auth, Secret, SourceClient, TokenClient, TokenLimits};
 use url::Url;
@@ -40,8 +40,19 @@ pub struct Limits {
     pub full_pull_after: Duration,
     /// How far a search for changes goes back behind the newest that is had.
     pub pull_overlap: Duration,
+    /// Which attachments are fetched.
+    pub attachments: AttachmentLimits,
     /// The upkeep.
     pub maintain: MaintainLimits,
+}
+
+/// Which attachments are fetched, from the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachmentLimits {
+    /// The size of the largest one.
+    pub bytes_max: u64,
+    /// Their media types.
+    pub types: MediaTypes,
 }
 
 /// The bounds of the upkeep, from the settings.
@@ -210,7 +221,8 @@ impl Context {
     }
 }
 
-fn parse_base(base_url: &str) -> Result<Url, Failure> {
+/// Where a source's API begins, as the database has it.
+pub(crate) fn parse_base(base_url: &str) -> Result<Url, Failure> {
     Url::parse(base_url)
         .map_err(|_| Failure::last("source_config", "the source's base URL cannot be read"))
 }

@@ -4,7 +4,7 @@
 //! parts and the position after them are saved on the way: an attempt goes on
 //! where the one before was cut off.
 
-use db::{ChunkCommit, ChunkSpan, RunKind, StepClaim, StepRef};
+use db::{ChunkCommit, ChunkSpan, StepRef};
 use destination::FileDestination;
 use formats::{PartWriter, RowContext};
 use model::{Change, ConnectionId, ExportCounts, FileFormat, Part};
@@ -18,30 +18,15 @@ use crate::export_adopt::open;
 use crate::export_position::{Position, layout};
 use crate::export_span::open_span;
 use crate::failure::Failure;
+use crate::step::{Claimed, of_export, once};
 use crate::{Context, failpoint};
 
 /// Parts of one type that a chunk may write; keeps part numbers of chunks apart.
 const PARTS_PER_CHUNK_MAX: u32 = 1000;
 
 pub(crate) async fn run(context: &Context, input: &DeliverChunk) -> Result<ChunkReceipt, Failure> {
-    let name = format!("chunk-{}", input.chunk);
-    let step = StepRef {
-        kind: RunKind::Export,
-        run_id: input.export_id.to_string(),
-        name,
-    };
-    let (token, idle_attempts, saved) = match context.db.claim_step(&step).await? {
-        StepClaim::Done(receipt) => return Ok(receipt),
-        StepClaim::Mine {
-            token,
-            idle_attempts,
-            progress,
-        } => (token, idle_attempts, progress),
-    };
-    match deliver(context, input, &step, &token, saved.as_deref())
-        .await
-        .map_err(|failure| failure.within(idle_attempts))
-    {
+    let step = of_export(input.export_id, format!("chunk-{}", input.chunk));
+    match once(context, step, |claimed| deliver(context, input, claimed)).await {
         Err(Failure::Final { code, what }) => {
             context
                 .db
@@ -56,9 +41,7 @@ pub(crate) async fn run(context: &Context, input: &DeliverChunk) -> Result<Chunk
 async fn deliver(
     context: &Context,
     input: &DeliverChunk,
-    step: &StepRef,
-    token: &str,
-    saved: Option<&[u8]>,
+    claimed: Claimed,
 ) -> Result<ChunkReceipt, Failure> {
     let row = destination_row(context, input.destination_id).await?;
     let files = open(context, &row).await?;
@@ -77,11 +60,11 @@ async fn deliver(
     let mut chunk = Chunk {
         context,
         input,
-        step,
-        token,
+        step: &claimed.step,
+        token: &claimed.token,
         files,
         format: row.format,
-        at: Position::resume(saved, layout(&readers)),
+        at: Position::resume(claimed.progress.as_deref(), layout(&readers)),
         saved_at: Instant::now(),
     };
     let types: BTreeSet<String> = readers
@@ -104,8 +87,8 @@ async fn deliver(
         export: input.export_id,
         plan_id: &input.plan_id,
         chunk: input.chunk,
-        step,
-        token,
+        step: &claimed.step,
+        token: &claimed.token,
         parts: &parts,
         spans: &counts,
         receipt: &receipt,

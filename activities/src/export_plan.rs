@@ -2,7 +2,7 @@
 //! adopted publication + 1, read together with the watermarks; it is never
 //! chosen again for this plan and never taken from a listing.
 
-use db::{Candidate, NewPlan, PlannedSpan, RunKind, StepClaim, StepRef};
+use db::{Candidate, NewPlan, PlannedSpan};
 use model::BatchId;
 use steps::{PlanExport, PlanReceipt};
 
@@ -11,36 +11,21 @@ use crate::export::destination_row;
 use crate::export_adopt::{adopt_all, open};
 use crate::export_close::decide;
 use crate::failure::Failure;
+use crate::step::{Claimed, of_export, once};
 
 /// Connections in one plan at most: a longer backfill is a series of
 /// publications, each with its own plan.
 const PLAN_CONNECTIONS_MAX: u32 = 5_000;
 
 pub(crate) async fn run(context: &Context, input: &PlanExport) -> Result<PlanReceipt, Failure> {
-    let name = format!("plan-{}", input.ordinal);
-    let step = StepRef {
-        kind: RunKind::Export,
-        run_id: input.export_id.to_string(),
-        name,
-    };
-    let (token, idle_attempts) = match context.db.claim_step(&step).await? {
-        StepClaim::Done(receipt) => return Ok(receipt),
-        StepClaim::Mine {
-            token,
-            idle_attempts,
-            ..
-        } => (token, idle_attempts),
-    };
-    fix(context, input, &step, &token)
-        .await
-        .map_err(|failure| failure.within(idle_attempts))
+    let step = of_export(input.export_id, format!("plan-{}", input.ordinal));
+    once(context, step, |claimed| fix(context, input, claimed)).await
 }
 
 async fn fix(
     context: &Context,
     input: &PlanExport,
-    step: &StepRef,
-    token: &str,
+    Claimed { step, token, .. }: Claimed,
 ) -> Result<PlanReceipt, Failure> {
     let row = destination_row(context, input.destination_id).await?;
     let files = open(context, &row).await?;
@@ -84,7 +69,7 @@ async fn fix(
     };
     context
         .db
-        .save_plan(input.export_id, step, token, &plan, &receipt)
+        .save_plan(input.export_id, &step, &token, &plan, &receipt)
         .await?;
     Ok(receipt)
 }

@@ -1,7 +1,7 @@
 //! `export.publish`: make a plan's parts visible under its number, create-only,
 //! then advance the watermarks. What stands in the slot counts from there on.
 
-use db::{PublicationCommit, RunKind, StepClaim, StepRef};
+use db::PublicationCommit;
 use destination::Published;
 use model::{PUBLICATION_VERSION, Publication, Timestamp};
 use steps::{PublishExport, PublishReceipt};
@@ -9,36 +9,21 @@ use steps::{PublishExport, PublishReceipt};
 use crate::export::destination_row;
 use crate::export_adopt::{adopt, open};
 use crate::failure::Failure;
+use crate::step::{Claimed, of_export, once};
 use crate::{Context, failpoint};
 
 pub(crate) async fn run(
     context: &Context,
     input: &PublishExport,
 ) -> Result<PublishReceipt, Failure> {
-    let name = format!("publish-{}", input.ordinal);
-    let step = StepRef {
-        kind: RunKind::Export,
-        run_id: input.export_id.to_string(),
-        name,
-    };
-    let (token, idle_attempts) = match context.db.claim_step(&step).await? {
-        StepClaim::Done(receipt) => return Ok(receipt),
-        StepClaim::Mine {
-            token,
-            idle_attempts,
-            ..
-        } => (token, idle_attempts),
-    };
-    publish(context, input, &step, &token)
-        .await
-        .map_err(|failure| failure.within(idle_attempts))
+    let step = of_export(input.export_id, format!("publish-{}", input.ordinal));
+    once(context, step, |claimed| publish(context, input, claimed)).await
 }
 
 async fn publish(
     context: &Context,
     input: &PublishExport,
-    step: &StepRef,
-    token: &str,
+    Claimed { step, token, .. }: Claimed,
 ) -> Result<PublishReceipt, Failure> {
     context
         .db
@@ -71,7 +56,7 @@ async fn publish(
     failpoint::pass("watermark_commit.before").await?;
     let commit = PublicationCommit {
         publication: &stands,
-        step: Some((step, token, &receipt)),
+        step: Some((&step, token.as_str(), &receipt)),
     };
     context.db.commit_publication(&commit).await?;
     failpoint::pass("watermark_commit.after").await?;

@@ -23,6 +23,13 @@ pub const NAMES: &[&str] = &[
     "watermark_commit.after",
 ];
 
+/// The points of a pull that fetches attachments.
+pub const ATTACHMENTS: &[&str] = &[
+    "attachment_write.before",
+    "attachment_write.after",
+    "attachment_save.after",
+];
+
 /// The points of the upkeep.
 pub const UPKEEP: &[&str] = &["merge_commit.before", "merge_commit.after"];
 

@@ -15,11 +15,14 @@
 //!   nothing is removed, or has committed and is named. A merge commits within
 //!   minutes or never, so its objects are safe by their age.
 //! - *Held deletions* are named until they are decided and, once accepted, settled.
+//! - *Pieces of attachments* are named by the attachment's row, and those that were
+//!   replaced as what is superseded. Others are those of attempts that were cut off, as
+//!   with batches: they are written while a pull is open.
 
 use std::time::Instant;
 
 use futures::TryStreamExt;
-use model::{ConnectionId, PullId, Timestamp};
+use model::{AttachmentId, ConnectionId, PullId, Timestamp};
 use records::ListedObject;
 use steps::{LookThroughRecords, SweepReceipt};
 
@@ -108,6 +111,8 @@ enum Kind {
     Log(u64),
     Staging(PullId),
     Held(PullId),
+    /// A piece of an attachment.
+    Attachment,
     Unknown,
 }
 
@@ -121,6 +126,10 @@ fn kind(object: &str) -> Kind {
             .map(Kind::Log),
         Some("staging") => name.parse().ok().map(Kind::Staging),
         Some("held") => name.parse().ok().map(Kind::Held),
+        Some("attachments") => name
+            .split_once('-')
+            .and_then(|(id, _)| id.parse::<AttachmentId>().ok())
+            .map(|_| Kind::Attachment),
         _ => None,
     };
     known.unwrap_or(Kind::Unknown)
@@ -154,7 +163,7 @@ async fn sweep(
                 receipt.unknown += 1;
                 false
             }
-            Kind::Log(_) => is_old && !is_pulled,
+            Kind::Log(_) | Kind::Attachment => is_old && !is_pulled,
             Kind::Staging(pull) => has_ended(context, connection, pull, receipt).await?,
             Kind::Held(pull) => {
                 is_old && !is_pulled && has_ended(context, connection, pull, receipt).await?

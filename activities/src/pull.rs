@@ -9,8 +9,8 @@ use std::sync::Arc;
 use model::{PullId, PullKind, RunState};
 use steps::pull as signatures;
 use steps::{
-    BeginPull, BegunPull, ClosePull, PlanPull, PullPlan, PullStep, PullStepReceipt, SettlePull,
-    SettleReceipt,
+    AttachmentReceipt, BeginPull, BegunPull, ClosePull, PlanPull, PullPlan, PullStep,
+    PullStepReceipt, SettlePull, SettleReceipt,
 };
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -20,7 +20,10 @@ use crate::failure::Failure;
 use crate::pull_references::READS_IN_FLIGHT;
 use crate::slot::{Asker, Turn, with_slot};
 use crate::token_gate::with_token;
-use crate::{Context, pull_export, pull_pages, pull_plan, pull_references, pull_settle};
+use crate::{
+    Context, pull_attachment_plan, pull_attachments, pull_export, pull_pages, pull_plan,
+    pull_references, pull_settle,
+};
 
 /// The activities of pulls.
 #[derive(Debug)]
@@ -124,6 +127,20 @@ impl PullActivities {
         .await
     }
 
+    /// Fetches the documents that the fetched resources name by a URL.
+    #[activity(definition = signatures::Attachments)]
+    pub async fn attachments(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: PullStep,
+    ) -> Result<AttachmentReceipt, ActivityError> {
+        let context = Arc::clone(&self.context);
+        attempt(&self.context, &ctx, async move {
+            attachments(&context, &input).await
+        })
+        .await
+    }
+
     /// Settles a pull.
     #[activity(definition = signatures::Settle)]
     pub async fn settle(
@@ -187,4 +204,33 @@ async fn in_turn<F: Future<Output = Result<PullStepReceipt, Failure>>>(
             held: None,
         },
     })
+}
+
+/// Fetches attachments: with a token and slots of the source only where it is to be
+/// asked, and without a verdict on the pull where there is no token any more.
+pub(crate) async fn attachments(
+    context: &Context,
+    input: &PullStep,
+) -> Result<AttachmentReceipt, Failure> {
+    let found = pull_attachment_plan::look(context, input).await?;
+    if !found.asks {
+        return pull_attachments::run(context, input, &found, 0, None).await;
+    }
+    let asker = Asker {
+        connection: input.connection_id,
+        pull: input.pull_id,
+        step: &input.step,
+        requests: READS_IN_FLIGHT,
+    };
+    let work = with_slot(context, asker, |requests| {
+        pull_attachments::run(context, input, &found, requests, None)
+    });
+    match with_token(context, input.connection_id, work).await {
+        Ok(Turn::Done(receipt)) => Ok(receipt),
+        Ok(Turn::Later(wait_ms)) => Ok(pull_attachments::put_off(wait_ms)),
+        Err(Failure::Final { code, .. }) if pull_attachments::NO_TOKEN.contains(&code) => {
+            pull_attachments::run(context, input, &found, 0, Some(code)).await
+        }
+        Err(failure) => Err(failure),
+    }
 }

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use db::{Db, PullType};
-use model::{PullCounts, PullId, RunState, TypeNote, TypeOutcome};
+use model::{AttachmentCounts, PullCounts, PullId, RunState, TypeNote, TypeOutcome};
 use records::Settled;
-use steps::{HeldReceipt, PullPlan, PullStepReceipt, TypeProgress};
+use steps::{
+    ATTACHMENTS_STEP, AttachmentReceipt, HeldReceipt, PullPlan, PullStepReceipt, TypeProgress,
+};
 
 use crate::failure::Failure;
 use crate::pull_progress::Line;
@@ -20,6 +22,8 @@ pub(crate) struct Coverage {
     pub(crate) held: Option<HeldReceipt>,
     /// Whether what the resources refer to could be read, as far as it is granted.
     pub(crate) follows_all: bool,
+    /// What became of attachments; none where they were not looked for.
+    pub(crate) attachments: Option<AttachmentCounts>,
 }
 
 impl Coverage {
@@ -49,7 +53,10 @@ pub(crate) async fn coverage(db: &Db, pull: PullId) -> Result<Coverage, Failure>
     let references: Vec<(String, PullStepReceipt)> =
         db.step_receipts(&run_id, "references").await?;
     let of_references = references.iter().flat_map(|(_, receipt)| &receipt.types);
+    let mut attachments: Vec<(String, AttachmentReceipt)> =
+        db.step_receipts(&run_id, ATTACHMENTS_STEP).await?;
     let mut coverage = Coverage {
+        attachments: attachments.pop().map(|(_, receipt)| receipt.counts),
         follows_all: of_references
             .filter_map(|line| line.outcome)
             .all(|outcome| outcome == TypeOutcome::Complete),
@@ -100,21 +107,20 @@ fn notes(mut known: Vec<TypeNote>, further: Vec<TypeNote>) -> Vec<TypeNote> {
 }
 
 /// How the pull ends: completed only if every type that the grant reaches was had
-/// whole and nothing waits for a decision.
-pub(crate) fn end_of(
-    lines: &BTreeMap<String, TypeProgress>,
-    holds_deletes: bool,
-) -> (RunState, Option<&'static str>) {
+/// whole, nothing waits for a decision and the source failed at no attachment.
+pub(crate) fn end_of(coverage: &Coverage) -> (RunState, Option<&'static str>) {
     let is_had = |line: &TypeProgress| {
         let outcome = line.outcome;
         outcome.is_some_and(|of| matches!(of, TypeOutcome::Complete | TypeOutcome::NotGranted))
     };
-    if holds_deletes {
+    if coverage.held.is_some() {
         (RunState::Partial, Some("deletes_held"))
-    } else if lines.values().all(is_had) {
-        (RunState::Completed, None)
-    } else {
+    } else if !coverage.lines.values().all(is_had) {
         (RunState::Partial, Some("types_incomplete"))
+    } else if coverage.attachments.is_some_and(|counts| counts.failed > 0) {
+        (RunState::Partial, Some("attachments_incomplete"))
+    } else {
+        (RunState::Completed, None)
     }
 }
 

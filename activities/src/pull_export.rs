@@ -8,13 +8,14 @@
 
 use std::time::Duration;
 
-use db::{Connection, RunKind, StepRef};
+use db::Connection;
 use model::{ConnectionId, PullId, Strategy, Timestamp};
 use source::{ExportStatus, SourceClient};
 use steps::{PullStep, PullStepReceipt};
 use url::Url;
 
 use crate::Context;
+use crate::context::parse_base;
 use crate::failure::Failure;
 use crate::pull_export_progress::{ExportEnd, ExportProgress};
 use crate::pull_pages::Fetch;
@@ -22,6 +23,7 @@ use crate::pull_progress::{decode, encode};
 use crate::pull_strategy::remember_refusal;
 use crate::pull_stream::{PLAN_TIME_TO_LIVE, WAITS_MAX};
 use crate::source_verdicts::{Asked, SourceVerdict, on_source};
+use crate::step::{Claimed, of_pull};
 
 /// Between two looks at the status: at least, and at most whatever the source says.
 const POLL_MIN: Duration = Duration::from_secs(1);
@@ -53,17 +55,15 @@ pub(crate) enum Next {
 pub(crate) async fn run(
     context: &Context,
     input: &PullStep,
-    step: StepRef,
-    token: String,
-    progress: &[u8],
+    claimed: Claimed,
 ) -> Result<PullStepReceipt, Failure> {
-    let connection = context.db.connection(input.connection_id).await?;
+    let (fetch, connection, client) =
+        Fetch::open(context, input, claimed.step, claimed.token).await?;
     let mut export = Export {
-        fetch: Fetch::new(context, input, step, token)?,
-        client: context.client(&connection)?,
-        base: Url::parse(&connection.base_url)
-            .map_err(|_| Failure::last("source_config", "the base URL cannot be read"))?,
-        progress: decode(progress)?,
+        fetch,
+        client,
+        base: parse_base(&connection.base_url)?,
+        progress: decode(&claimed.progress.unwrap_or_default())?,
         connection,
     };
     let mut wait = Duration::ZERO;
@@ -263,11 +263,7 @@ async fn end_at_source(client: &SourceClient, status_url: &str) {
 /// Tells the source that the export of a pull that will not settle is not needed, if
 /// there is one. Nothing rests on that.
 pub(crate) async fn abandon(context: &Context, connection: ConnectionId, pull: PullId) {
-    let step = StepRef {
-        kind: RunKind::Pull,
-        run_id: pull.to_string(),
-        name: steps::EXPORT_STEP.to_owned(),
-    };
+    let step = of_pull(pull, steps::EXPORT_STEP);
     let found = async {
         let progress = context.db.step_progress(&step).await?;
         let progress = progress.map(|saved| decode::<ExportProgress>(&saved));
@@ -286,20 +282,4 @@ pub(crate) async fn abandon(context: &Context, connection: ConnectionId, pull: P
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn looks_grow_rarer_unless_the_source_says_when() {
-        let told = |secs| poll_wait(Some(Duration::from_secs(secs)), 9).as_secs();
-        assert_eq!(
-            [told(0), told(120), told(600), told(3_600)],
-            [1, 120, 600, 900]
-        );
-        let untold: Vec<u64> = (0..8)
-            .map(|polls| poll_wait(None, polls).as_secs())
-            .collect();
-        assert_eq!(untold, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(poll_wait(None, u32::MAX).as_secs(), 60);
-    }
-}
+mod tests;

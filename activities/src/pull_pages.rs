@@ -4,15 +4,17 @@
 
 use std::time::Instant;
 
-use db::{NewStaging, RunKind, StepClaim, StepRef};
+use db::{Connection, NewStaging, StepRef};
 use model::ObjectKey;
 use records::StagingWriter;
+use source::SourceClient;
 use steps::{PullStep, PullStepReceipt};
 
 use crate::failure::Failure;
 use crate::pull_progress::{StepProgress, Stream, decode, encode};
 use crate::pull_strategy::had_before;
 use crate::pull_stream::Stop;
+use crate::step::{Claimed, of_pull, once};
 use crate::{Context, failpoint, pull_export};
 
 /// A step at work.
@@ -29,43 +31,26 @@ pub(crate) struct Fetch<'a> {
 }
 
 pub(crate) async fn run(context: &Context, input: &PullStep) -> Result<PullStepReceipt, Failure> {
-    let step = StepRef {
-        kind: RunKind::Pull,
-        run_id: input.pull_id.to_string(),
-        name: input.step.clone(),
-    };
-    let (token, idle_attempts, progress) = match context.db.claim_step(&step).await? {
-        StepClaim::Done(receipt) => return Ok(receipt),
-        StepClaim::Mine {
-            token,
-            idle_attempts,
-            progress,
-        } => (token, idle_attempts, progress.unwrap_or_default()),
-    };
-    fetch(context, input, step, token, &progress)
-        .await
-        .map_err(|failure| failure.within(idle_attempts))
+    let step = of_pull(input.pull_id, &input.step);
+    once(context, step, |claimed| fetch(context, input, claimed)).await
 }
 
 async fn fetch(
     context: &Context,
     input: &PullStep,
-    step: StepRef,
-    token: String,
-    progress: &[u8],
+    claimed: Claimed,
 ) -> Result<PullStepReceipt, Failure> {
     if input.step == steps::EXPORT_STEP {
-        return pull_export::run(context, input, step, token, progress).await;
+        return pull_export::run(context, input, claimed).await;
     }
-    let mut progress: StepProgress = decode(progress)?;
+    let mut progress: StepProgress = decode(&claimed.progress.unwrap_or_default())?;
     if let Some(before) = &progress.after {
-        let had = had_before(context, &step.run_id, before).await?;
+        let had = had_before(context, &claimed.step.run_id, before).await?;
         let streams = &mut progress.streams;
         streams.retain(|stream| !had.contains(&stream.plan.resource_type));
     }
-    let connection = context.db.connection(input.connection_id).await?;
-    let client = context.client(&connection)?;
-    let mut fetch = Fetch::new(context, input, step, token)?;
+    let (mut fetch, connection, client) =
+        Fetch::open(context, input, claimed.step, claimed.token).await?;
     let mut wait = None;
     for at in 0..progress.streams.len() {
         if progress.streams[at].is_done() {
@@ -116,6 +101,18 @@ impl<'a> Fetch<'a> {
             pages: 0,
             requests: 1,
         })
+    }
+
+    /// Begins a step, with the connection that it is for and a client that asks its source.
+    pub(crate) async fn open(
+        context: &'a Context,
+        input: &'a PullStep,
+        step: StepRef,
+        token: String,
+    ) -> Result<(Self, Connection, SourceClient), Failure> {
+        let connection = context.db.connection(input.connection_id).await?;
+        let client = context.client(&connection)?;
+        Ok((Self::new(context, input, step, token)?, connection, client))
     }
 
     /// Whether the step should save and return.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use db::{RunKind, StepClaim, StepRef};
+use model::AttachmentPolicy;
 use source::{Capabilities, StreamPlan, Wanted};
 use steps::{PlanPull, PullPlan, StepTitle};
 
@@ -77,6 +78,7 @@ pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan,
         types: 0,
         not_granted: client.not_granted(&capabilities, wanted),
         wait_ms: 0,
+        attachments: connection.attachments == AttachmentPolicy::Fetch,
     };
     let mut planned = Vec::new();
     let after = beginning.step.as_ref().map(|(title, _)| title.name.clone());
@@ -119,6 +121,7 @@ pub(crate) fn put_off(wait_ms: u64) -> PullPlan {
         types: 0,
         not_granted: Vec::new(),
         wait_ms: wait_ms.max(1),
+        attachments: false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pulls step by step against the sandbox: no Temporal, one process, each step
 //! called as the workflow would.
 
+mod attachments;
 mod broken;
 mod errors;
 mod everything;

@@ -113,7 +113,7 @@ async fn settle(
             },
         )
         .await?;
-        let (state, error_code) = end_of(lines, held.is_some());
+        let (state, error_code) = end_of(&coverage);
         let (types, counts) = sum_up(lines, &settled);
         let watermarks = pull_watermarks::changes(lines, &had_to, &settled, coverage.follows_all);
         let batch = settled.batch.map(|object| NewBatch {
@@ -140,6 +140,7 @@ async fn settle(
             batch,
             types,
             counts,
+            attachments: coverage.attachments,
             state,
             watermarks,
             held: held_change(kind, held, head.head_seq),

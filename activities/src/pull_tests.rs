@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use db::{Db, NewConnection, NewSource, RunKind, SourceAuth, StepClaim, StepRef};
+use db::{Db, NewConnection, NewSource, RunKind, StepClaim, StepRef};
 use model::{PullId, Trigger, TypeOutcome};
 use records::Store;
 use sandbox::{Knobs, Sandbox, SandboxOptions};
@@ -92,14 +92,7 @@ impl Scene {
 /// pull of it.
 async fn begin(db: &Db, sandbox: &Sandbox) -> (PullId, model::ConnectionId) {
     let base = sandbox.base_url().to_string();
-    let source = NewSource {
-        name: "sandbox".into(),
-        base_url: base.clone(),
-        identity: base,
-        auth: SourceAuth::None,
-        limits: db::SourceLimits::default(),
-        strategy: model::Strategy::Search,
-    };
+    let source = NewSource::new("sandbox", &base, &base);
     let patients = sandbox.portal().patients();
     let patient = patients.into_iter().find(|of| of.has_history).unwrap();
     let connection = NewConnection {

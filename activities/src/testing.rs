@@ -5,7 +5,7 @@ use std::time::Duration;
 use db::{BackOff, Db, MergeRule};
 use records::Store;
 
-use crate::{Context, Limits, MaintainLimits};
+use crate::{AttachmentLimits, Context, Limits, MaintainLimits};
 
 /// A context that may ask this machine, whose upkeep does nothing.
 pub(crate) fn context(db: &Db, store: &Store) -> Context {
@@ -29,6 +29,10 @@ pub(crate) fn context(db: &Db, store: &Store) -> Context {
         source_slots: 8,
         full_pull_after: Duration::from_secs(7 * 86_400),
         pull_overlap: Duration::from_secs(600),
+        attachments: AttachmentLimits {
+            bytes_max: 20 << 20,
+            types: model::MediaTypes::new(&["text/*", "application/pdf"]),
+        },
         maintain,
     };
     let allow = guard::Allow::parse(&["127.0.0.1"]).unwrap();

@@ -11,6 +11,7 @@
 //! Invariant: it writes nothing, and nothing it says holds resource content or
 //! an id of a source's (I9): our ids, names of objects, counts.
 
+mod attachments;
 mod counts;
 mod destination;
 mod held;
@@ -68,6 +69,7 @@ pub async fn verify(
         destination::check(db, store, options, opened, &state, &mut made, &mut report).await?;
     }
     store::check(db, store, options, &mut report).await?;
+    attachments::check(db, store, options, &mut report).await?;
     objects::check(db, store, &mut report).await?;
     held::check(db, store, &mut report).await?;
     counts::check(db, &made, &mut report).await?;

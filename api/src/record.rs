@@ -1,24 +1,23 @@
 //! A patient's record: the newest live resources of all its connections, as they
-//! stood when the first page was asked for. A cursor pins the index of each log, so
-//! that pulls which settle meanwhile move nothing between pages.
+//! stood when the first page was asked for.
 
-use std::fmt::Write;
+mod cursor;
+mod reading;
+
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use db::Db;
-use futures::Stream;
-use model::{BatchId, ConnectionId, ObjectKey, PatientId, Timestamp};
+use model::{ConnectionId, PatientId, Timestamp};
 use records::{BatchRef, Index, SegmentReader, Store};
 
+use self::cursor::PinnedLog;
 use crate::problem::{CURSOR_EXPIRED, Problem};
+
+pub(crate) use cursor::Cursor;
+pub(crate) use reading::Resource;
 
 /// Connections of one patient: one a source.
 const CONNECTIONS_MAX: u32 = 1000;
-/// What a cursor begins with: others can follow.
-const CURSOR_KIND: &str = "1-";
-/// In the place of an index that is not pinned: the log is read from its footers.
-const NO_DIGITS: &str = "00000000000000000000000000000000";
 
 /// Which resources are wanted.
 #[derive(Debug, Clone, Default)]
@@ -29,21 +28,6 @@ pub(crate) struct Wanted {
     pub(crate) since: Option<Timestamp>,
     /// Those of this connection; of all where there is none.
     pub(crate) connection: Option<ConnectionId>,
-}
-
-/// Where a page ends, and what the next one is read from.
-#[derive(Debug, Clone)]
-pub(crate) struct Cursor {
-    logs: Vec<PinnedLog>,
-    /// Resources before it.
-    pub(crate) at: usize,
-}
-
-#[derive(Debug, Clone)]
-struct PinnedLog {
-    connection: ConnectionId,
-    head: u64,
-    index: Option<String>,
 }
 
 /// A patient's record, ready to be read: about 100 bytes a resource.
@@ -65,69 +49,6 @@ struct Object {
     key: String,
     /// Before the type and id of each resource in it.
     base: Arc<str>,
-}
-
-/// A resource and its place at the source.
-pub(crate) struct Resource {
-    pub(crate) full_url: String,
-    pub(crate) text: Bytes,
-}
-
-impl Cursor {
-    /// `1-AT`, and for each log `~CONNECTION-HEAD-DIGITS`, the digits those of the
-    /// batch whose index is pinned, or zeros.
-    pub(crate) fn encode(&self) -> String {
-        let mut text = format!("{CURSOR_KIND}{}", self.at);
-        for log in &self.logs {
-            let digits = log
-                .index
-                .as_deref()
-                .and_then(index_digits)
-                .unwrap_or(NO_DIGITS);
-            let _ = write!(text, "~{}-{}-{digits}", log.connection, log.head);
-        }
-        text
-    }
-
-    pub(crate) fn decode(text: &str) -> Result<Self, Problem> {
-        let read = || {
-            let mut parts = text.strip_prefix(CURSOR_KIND)?.split('~');
-            let at = parts.next()?.parse().ok()?;
-            let logs: Option<Vec<PinnedLog>> = parts.map(PinnedLog::decode).collect();
-            Some(Self { logs: logs?, at })
-        };
-        read().ok_or_else(|| {
-            Problem::parameter(
-                "`cursor` is not one of this record's: take it from the `next` link.",
-            )
-        })
-    }
-}
-
-impl PinnedLog {
-    fn decode(text: &str) -> Option<Self> {
-        let mut parts = text.split('-');
-        let connection: ConnectionId = parts.next()?.parse().ok()?;
-        let head: u64 = parts.next()?.parse().ok()?;
-        let digits = parts.next()?;
-        let id: BatchId = format!("{}{digits}", BatchId::PREFIX).parse().ok()?;
-        let index = ObjectKey::Index {
-            connection,
-            seq: head,
-            batch: id,
-        };
-        parts.next().is_none().then(|| Self {
-            connection,
-            head,
-            index: (digits != NO_DIGITS).then(|| index.to_string()),
-        })
-    }
-}
-
-/// The digits of the batch's id in the name of an index.
-fn index_digits(key: &str) -> Option<&str> {
-    let (_, rest) = key.rsplit_once(BatchId::PREFIX)?;
-    rest.get(..NO_DIGITS.len())
 }
 
 impl Record {
@@ -254,92 +175,6 @@ impl Record {
         }
         self.logs.push(log);
         Ok(())
-    }
-
-    /// The resources from number `from` to before number `to`, one frame in memory.
-    pub(crate) fn read(
-        self,
-        from: usize,
-        to: usize,
-    ) -> impl Stream<Item = Result<Resource, records::Error>> + Send + 'static {
-        let to = to.min(self.rows.len());
-        let reading = Reading {
-            next: from.min(to),
-            to,
-            record: self,
-            open: None,
-        };
-        futures::stream::try_unfold(reading, async |mut reading| {
-            let resource = reading.next().await?;
-            Ok(resource.map(|resource| (resource, reading)))
-        })
-    }
-}
-
-struct Reading {
-    record: Record,
-    next: usize,
-    to: usize,
-    open: Option<Open>,
-}
-
-/// The object that is being read, and its last frame.
-struct Open {
-    number: u32,
-    reader: SegmentReader,
-    frame: Option<(u32, Bytes)>,
-}
-
-impl Reading {
-    async fn next(&mut self) -> Result<Option<Resource>, records::Error> {
-        if self.next >= self.to {
-            return Ok(None);
-        }
-        let at = self.record.rows[self.next];
-        self.next += 1;
-        let object = &self.record.objects[at.object as usize];
-        let open = match self.open.take().filter(|open| open.number == at.object) {
-            Some(open) => open,
-            None => Open {
-                number: at.object,
-                reader: SegmentReader::open(&self.record.store, &object.key).await?,
-                frame: None,
-            },
-        };
-        let open = self.open.insert(open);
-        let text = open.text(at.row).await?;
-        let row = open.reader.footer().row(at.row);
-        Ok(Some(Resource {
-            full_url: format!("{}/{}/{}", object.base, row.resource_type, row.id),
-            text,
-        }))
-    }
-}
-
-impl Open {
-    async fn text(&mut self, row: u32) -> Result<Bytes, records::Error> {
-        let invalid = || records::Error::Invalid {
-            what: "the index names a row that the batch has not",
-        };
-        if row >= self.reader.footer().row_count() {
-            return Err(invalid());
-        }
-        let location = self.reader.footer().location(row).ok_or_else(invalid)?;
-        let frame = match self
-            .frame
-            .take()
-            .filter(|(number, _)| *number == location.frame)
-        {
-            Some((_, text)) => text,
-            None => self.reader.read_frame(location.frame as usize).await?,
-        };
-        let (start, end) = (
-            location.offset as usize,
-            location.offset as usize + location.length as usize,
-        );
-        let text = (end <= frame.len()).then(|| frame.slice(start..end));
-        self.frame = Some((location.frame, frame));
-        text.ok_or_else(invalid)
     }
 }
 

@@ -2,6 +2,7 @@
 //! a process of its own, so that the client's CPU is the client's alone.
 
 pub(crate) mod portal;
+mod split;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ pub(crate) struct Work {
     pub(crate) rounds: usize,
     /// The rival: parses every page into a `serde_json::Value` and writes it again.
     pub(crate) through_value: bool,
+    /// Splits each page so often and stages nothing; 0: a pull.
+    pub(crate) only_splits: usize,
 }
 
 /// What a side did.
@@ -51,6 +54,9 @@ impl Work {
         let guard = Guard::new(Allow::parse(&["127.0.0.1/32"])?);
         let client = SourceClient::new(self.base_url.clone(), Auth::None, limits, &guard)?;
         let plan = client.plan(&client.capabilities().await?, Wanted::default());
+        if self.only_splits > 0 {
+            return split::work(&self, &client, &plan).await;
+        }
         let mut stager = Stager::new(Store::open_local(&self.store)?, ConnectionId::new())?;
         let mut pulled = Pulled::default();
         let value_client = value::Client::new()?;
@@ -92,6 +98,7 @@ pub(crate) async fn run(corpus: &Corpus, folder: &Path, repeats: u32) -> Result<
     let rounds = corpus.resources.div_ceil(corpus.sample_count());
     let (mut ours, mut rival) = (Runs::default(), Runs::default());
     let (mut last, mut exact, mut lost) = (Pulled::default(), true, 0);
+    let mut splits = split::Splits::default();
     for repeat in 0..repeats {
         let mut staged = Vec::new();
         for through_value in [false, true] {
@@ -105,6 +112,7 @@ pub(crate) async fn run(corpus: &Corpus, folder: &Path, repeats: u32) -> Result<
                 patients,
                 rounds,
                 through_value,
+                only_splits: 0,
             })
             .run()?;
             let pulled: Pulled =
@@ -117,6 +125,7 @@ pub(crate) async fn run(corpus: &Corpus, folder: &Path, repeats: u32) -> Result<
                 .0
                 .push(spent);
             last = pulled;
+            splits.repeat(&portal, through_value)?;
         }
         if let [ours, rival] = staged.as_slice() {
             ensure!(
@@ -143,6 +152,10 @@ pub(crate) async fn run(corpus: &Corpus, folder: &Path, repeats: u32) -> Result<
         "                        through Value {} cpu s   {ratio}; byte for byte: {exact}",
         rival.cpu_s()
     );
+    let split = splits.to_json(
+        ours.cpu_s().med / last.resources as f64,
+        rival.cpu_s().med / last.resources as f64,
+    );
     Ok(json!({
         "resources": last.resources,
         "page_bytes": last.page_bytes,
@@ -154,6 +167,7 @@ pub(crate) async fn run(corpus: &Corpus, folder: &Path, repeats: u32) -> Result<
         "ratio_to_value": ratio.to_json(),
         "through_value_is_exact": exact,
         "through_value_lost_bytes": lost,
+        "split": split,
     }))
 }
 

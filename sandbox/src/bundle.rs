@@ -2,8 +2,8 @@
 //! functions over JSON text: `compact` and `indent`. Neither ever changes a
 //! string or a number.
 
-use crate::data::Row;
 use crate::knobs::Knobs;
+use crate::row::Row;
 use url::Url;
 
 /// Types whose entries carry no `search.mode`, as at several vendors.

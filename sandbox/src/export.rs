@@ -2,21 +2,20 @@
 //! files, and a storage beside the portal, at another origin, that refuses credentials
 //! as object stores do.
 
-use crate::bundle::compact;
-use crate::data::Row;
+mod files;
+mod knobs;
+
+use self::files::{File, files};
 use crate::errors::outcome;
-use crate::knobs::Knobs;
-use crate::log::Served;
 use crate::routes::{App, Contents, base_of, fault_of};
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use url::Url;
+
+pub use knobs::ExportKnobs;
 
 /// The names under which the knobs that go by type know the kick-off, the status and
 /// the files of exports.
@@ -26,36 +25,6 @@ const FILE: &str = "$export-file";
 /// Where the storage lies. Its origin is that of the portal under its other name.
 pub(crate) const STORAGE: &str = "/storage/";
 
-/// How exports go.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ExportKnobs {
-    /// So many looks at an export's status are answered with 202.
-    pub polls: u32,
-    /// What `Retry-After` says beside these.
-    pub retry_after: Option<String>,
-    /// The severities of what the export has to tell, an OperationOutcome each.
-    pub issues: Vec<String>,
-    /// The manifest calls the file of these `outcome`, as version 4 of Bulk Data does.
-    pub says_outcome: bool,
-    /// Resources (`Type/id`) that the export says are gone.
-    pub deleted: Vec<String>,
-    /// Files redirect (307) to the storage.
-    pub redirects: bool,
-    /// Files lie in the storage, and `requiresAccessToken` is false.
-    pub open_files: bool,
-    /// After so many requests for files these are at other URLs; turns itself off.
-    pub files_move_after: Option<u32>,
-    /// After so many requests for files the export is forgotten; turns itself off.
-    pub forgets_after: Option<u32>,
-    /// Lines of a file, at most.
-    pub lines_per_file: Option<usize>,
-    /// The manifest says of no file which type it holds.
-    pub untyped: bool,
-    /// The manifest counts a line more in each file than it has.
-    pub overcounts: bool,
-}
-
 /// An export.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -63,16 +32,6 @@ pub(crate) struct Job {
     polls: u32,
     /// Stands in the files' URLs.
     generation: u32,
-}
-
-#[derive(Debug)]
-struct File {
-    /// The member of the manifest.
-    member: &'static str,
-    ty: String,
-    lines: usize,
-    body: Bytes,
-    served: Vec<Served>,
 }
 
 /// The kick-off.
@@ -114,74 +73,6 @@ fn patient_in(body: &[u8]) -> Option<String> {
     let patient = parameters.iter().find(|of| of["name"] == "patient")?;
     let reference = patient["valueReference"]["reference"].as_str()?;
     reference.strip_prefix("Patient/").map(str::to_owned)
-}
-
-fn files(rows: Vec<Arc<Row>>, knobs: &Knobs) -> Vec<File> {
-    let mut by_type: BTreeMap<String, Vec<Arc<Row>>> = BTreeMap::new();
-    for row in rows {
-        by_type
-            .entry(row.searched_as().to_owned())
-            .or_default()
-            .push(row);
-    }
-    let most = knobs.export.lines_per_file.unwrap_or(usize::MAX).max(1);
-    let mut files = Vec::new();
-    for (ty, rows) in by_type {
-        for rows in rows.chunks(most) {
-            let lines = rows.iter().map(|row| {
-                let text = compact(&row.raw);
-                match knobs.broken(row) {
-                    Some(way) => way.apply(&text),
-                    None => text,
-                }
-            });
-            let mut file = File::new("output", &ty, lines);
-            file.served = rows.iter().map(|row| Served::under(knobs, row)).collect();
-            files.push(file);
-        }
-    }
-    let deleted = &knobs.export.deleted;
-    if !deleted.is_empty() {
-        let entries: Vec<Value> = deleted
-            .iter()
-            .map(|url| json!({ "request": { "method": "DELETE", "url": url } }))
-            .collect();
-        let bundle = json!({ "resourceType": "Bundle", "type": "transaction", "entry": entries });
-        let line = bundle.to_string().into_bytes();
-        files.push(File::new("deleted", "Bundle", [line].into_iter()));
-    }
-    let issues = knobs.export.issues.iter().map(|severity| {
-        let issue = json!({ "severity": severity, "code": "processing", "diagnostics": "Something is told." });
-        let outcome = json!({ "resourceType": "OperationOutcome", "issue": [issue] });
-        outcome.to_string().into_bytes()
-    });
-    if !knobs.export.issues.is_empty() {
-        let member = if knobs.export.says_outcome {
-            "outcome"
-        } else {
-            "error"
-        };
-        files.push(File::new(member, "OperationOutcome", issues));
-    }
-    files
-}
-
-impl File {
-    fn new(member: &'static str, ty: &str, lines: impl Iterator<Item = Vec<u8>>) -> Self {
-        let (mut body, mut count) = (Vec::new(), 0);
-        for line in lines {
-            body.extend_from_slice(&line);
-            body.push(b'\n');
-            count += 1;
-        }
-        Self {
-            member,
-            ty: ty.to_owned(),
-            lines: count,
-            body: body.into(),
-            served: Vec::new(),
-        }
-    }
 }
 
 /// How far an export is, or its manifest.

@@ -1,8 +1,9 @@
 //! The faults a test or a person can turn on while the portal runs.
 
-use crate::data::Row;
+use crate::attachments::Document;
 use crate::export::ExportKnobs;
 use crate::faults::{Answer, Break, Links};
+use crate::row::Row;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -62,6 +63,8 @@ pub struct Knobs {
     pub hides_last_updated: BTreeSet<String>,
     /// Searches of these types that name `_lastUpdated` are refused with 400.
     pub refuses_last_updated: BTreeSet<String>,
+    /// What is wrong with documents, by the id of their Binary.
+    pub documents: BTreeMap<String, Document>,
     /// How far the portal's clock is ahead, in seconds: in `Date`, and in the times of what is written to it.
     pub clock_ahead_s: i64,
 }
@@ -155,6 +158,20 @@ impl KnobState {
         let given = answer.clone();
         answer.times = answer.times.map(|times| times - 1);
         Some(given)
+    }
+
+    /// What is wrong with a document now; its status, as often as that is given.
+    pub(crate) fn document(&mut self, id: &str) -> Document {
+        let Some(document) = self.knobs.documents.get_mut(id) else {
+            return Document::default();
+        };
+        let mut given = document.clone();
+        match &mut document.times {
+            Some(0) => given.status = None,
+            Some(times) => *times -= 1,
+            None => {}
+        }
+        given
     }
 
     /// Whether the cursors of this search have expired, now or before.

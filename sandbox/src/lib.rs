@@ -6,7 +6,9 @@
 //! Invariant: a resource leaves as the very text it came in as; only
 //! whitespace between tokens is ever added.
 
+mod attachments;
 mod bundle;
+mod chaos;
 mod cursor;
 mod data;
 mod errors;
@@ -18,8 +20,10 @@ mod portal;
 mod profiles;
 mod record;
 mod routes;
+mod row;
 mod sample;
 mod search;
+mod search_page;
 mod server;
 mod smart;
 
@@ -28,11 +32,13 @@ mod export_tests;
 #[cfg(test)]
 mod portal_tests;
 
+pub use attachments::Document;
 pub use bundle::compact;
+pub use chaos::Chaos;
 pub use export::ExportKnobs;
 pub use faults::{Answer, Body, Break, Links};
 pub use knobs::{Demand, Knobs};
-pub use log::{LogEntry, Served};
+pub use log::{LogEntry, Served, ServedBytes};
 pub use portal::{Portal, PortalPatient};
 pub use profiles::Profile;
 pub use server::{Sandbox, SandboxOptions};

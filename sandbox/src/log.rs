@@ -2,8 +2,8 @@
 //! hold a pull against. It holds ids and hashes, never bodies.
 
 use crate::bundle::compact;
-use crate::data::Row;
 use crate::knobs::Knobs;
+use crate::row::Row;
 use anyhow::Context;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,33 @@ pub struct LogEntry {
     pub status: u16,
     /// The resources in the answer's body, in order; OperationOutcomes are not listed.
     pub resources: Vec<Served>,
+    /// The document that was given, as its bytes or as a Binary resource with these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<ServedBytes>,
+}
+
+/// The bytes of a served document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServedBytes {
+    /// The Binary's `id`.
+    pub id: String,
+    /// How many there are.
+    pub size_bytes: u64,
+    /// Their SHA-256, in hex.
+    pub sha256: String,
+    /// Whether all of them were sent.
+    pub is_whole: bool,
+}
+
+impl ServedBytes {
+    pub(crate) fn of(id: &str, bytes: &[u8], is_whole: bool) -> Self {
+        Self {
+            id: id.to_owned(),
+            size_bytes: bytes.len() as u64,
+            sha256: HEXLOWER.encode(&Sha256::digest(bytes)),
+            is_whole,
+        }
+    }
 }
 
 /// One served resource.
@@ -91,6 +118,7 @@ impl Log {
         path: String,
         status: u16,
         resources: Vec<Served>,
+        bytes: Option<ServedBytes>,
     ) {
         let at_us = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -103,6 +131,7 @@ impl Log {
             path,
             status,
             resources,
+            bytes,
         };
         if let Some(file) = &mut self.file {
             let mut line = serde_json::to_vec(&entry).expect("a log entry is plain data");

@@ -2,11 +2,12 @@
 //! oracle, which says what a whole pull of a patient must deliver.
 
 use crate::bundle::compact;
-use crate::data::{Data, Key, Row};
+use crate::data::Data;
 use crate::export::Job;
 use crate::knobs::{KnobState, Knobs};
 use crate::log::{Log, LogEntry};
 use crate::profiles::Profile;
+use crate::row::{Key, Row};
 use anyhow::ensure;
 use bytes::Bytes;
 use serde::Serialize;
@@ -183,7 +184,7 @@ impl Portal {
         now.map_or_else(|_| String::new(), |now| now.to_string())
     }
 
-    fn now_us(&self) -> i64 {
+    pub(crate) fn now_us(&self) -> i64 {
         let ahead = self.knob_state().knobs.clock_ahead_s;
         let now = jiff::Timestamp::now().as_microsecond();
         now.saturating_add(ahead.saturating_mul(1_000_000))

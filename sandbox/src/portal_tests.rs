@@ -1,13 +1,15 @@
 //! The portal over HTTP, held against its own oracle.
 
-use crate::data::Key;
+mod doors;
+mod knobs;
+
+use crate::row::Key;
 use crate::sample::EDGE_CASE_PATIENT;
-use crate::{Knobs, Portal, Sandbox, SandboxOptions, compact};
+use crate::{Portal, Sandbox, SandboxOptions, compact};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 #[derive(Deserialize)]
 struct Bundle<'a> {
@@ -242,178 +244,6 @@ async fn extras_puts_and_removals_show() {
         .await
         .is_err()
     );
-}
-
-#[tokio::test]
-async fn knobs_refuse_repeat_and_expire() {
-    let sandbox = start(SandboxOptions {
-        page_size: 5,
-        ..Default::default()
-    })
-    .await;
-    let (base, portal) = (sandbox.base_url(), sandbox.portal());
-    let read = format!("{base}/Patient/{EDGE_CASE_PATIENT}");
-    let set = |knobs: Knobs| portal.set_knobs(knobs);
-
-    set(Knobs {
-        fail_next: 2,
-        ..Default::default()
-    });
-    assert_eq!(
-        [get(&read).await.0, get(&read).await.0, get(&read).await.0],
-        [503, 503, 200]
-    );
-    set(Knobs {
-        requests_per_second: Some(0),
-        ..Default::default()
-    });
-    assert_eq!(get(&read).await.0, 429);
-    set(Knobs {
-        status_for_type: [("Patient".into(), 403)].into(),
-        ..Default::default()
-    });
-    assert_eq!(get(&read).await.0, 403);
-    set(Knobs {
-        hang: ["Patient".into()].into(),
-        ..Default::default()
-    });
-    assert!(
-        tokio::time::timeout(Duration::from_millis(100), get(&read))
-            .await
-            .is_err()
-    );
-
-    set(Knobs::default());
-    let first = search(&sandbox, "Observation", EDGE_CASE_PATIENT);
-    let shown = walk(first.clone()).await.len();
-    set(Knobs {
-        hidden_from_search: ["Observation/dec-trailing".into()].into(),
-        ..Default::default()
-    });
-    let hidden = format!("{base}/Observation/dec-trailing");
-    assert_eq!(walk(first.clone()).await.len(), shown - 1);
-    assert_eq!(get(&hidden).await.0, 200);
-    set(Knobs {
-        status_for_read: [("Observation/dec-trailing".into(), 410)].into(),
-        ..Default::default()
-    });
-    assert_eq!(walk(first.clone()).await.len(), shown);
-    assert_eq!(get(&hidden).await.0, 410);
-    let whole = walk(first.clone()).await;
-    set(Knobs {
-        repeat_pages: true,
-        ..Default::default()
-    });
-    let repeated = walk(first.clone()).await;
-    assert_eq!(repeated.len(), whole.len() + whole.len().div_ceil(5) - 1);
-    assert_eq!(repeated[5], whole[0]);
-
-    set(Knobs {
-        expire_cursor_once: true,
-        ..Default::default()
-    });
-    let next = next_of(&get(&first).await.1);
-    assert_eq!([get(&next).await.0, get(&next).await.0], [410, 410]);
-    assert_eq!(portal.knobs(), Knobs::default());
-    assert_eq!(walk(first).await, whole);
-}
-
-fn next_of(body: &str) -> String {
-    let bundle: Bundle<'_> = serde_json::from_str(body).unwrap();
-    bundle.link[1]["url"].clone()
-}
-
-#[tokio::test]
-async fn the_token_guards_fhir_and_the_own_doors_stay_open() {
-    let log_file = std::env::temp_dir().join(format!("sandbox-log-{}.ndjson", std::process::id()));
-    let sandbox = start(SandboxOptions {
-        bearer_token: Some("secret".into()),
-        log_file: Some(log_file.clone()),
-        ..Default::default()
-    })
-    .await;
-    let root = sandbox.base_url().join("/").unwrap();
-    let read = format!("{}/Patient/{EDGE_CASE_PATIENT}", sandbox.base_url());
-    let client = reqwest::Client::new();
-    let refused = client.get(&read).send().await.unwrap();
-    assert_eq!(
-        (
-            refused.status().as_u16(),
-            refused.headers().contains_key("www-authenticate")
-        ),
-        (401, true)
-    );
-    assert_eq!(
-        client
-            .get(&read)
-            .bearer_auth("secret")
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
-    assert_eq!(
-        get(&format!("{}/metadata", sandbox.base_url())).await.0,
-        200
-    );
-
-    let knobs = client
-        .put(format!("{root}_knobs"))
-        .header("content-type", "application/json");
-    assert_eq!(
-        knobs
-            .body(r#"{"latency_ms":1}"#)
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        204
-    );
-    assert_eq!(sandbox.portal().knobs().latency_ms, 1);
-    let flag = r#"{"resourceType":"Flag","id":"f","subject":{"reference":"Patient/12345"}}"#;
-    assert_eq!(
-        client
-            .post(format!("{root}_resources"))
-            .body(flag)
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        204
-    );
-    assert_eq!(
-        client
-            .post(format!("{root}_resources"))
-            .body("{")
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        400
-    );
-    assert_eq!(
-        client
-            .delete(format!("{root}_resources/Flag/f"))
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        204
-    );
-
-    let log = logged(sandbox.portal());
-    assert_eq!(log, [(1, 401, 0), (2, 200, 1), (3, 200, 0)]);
-    assert_eq!(
-        std::fs::read_to_string(&log_file).unwrap().lines().count(),
-        log.len()
-    );
-    std::fs::remove_file(log_file).unwrap();
-    drop(sandbox);
-    let refused = async { while client.get(&read).send().await.is_ok() {} };
-    tokio::time::timeout(Duration::from_secs(5), refused)
-        .await
-        .unwrap();
 }
 
 fn logged(portal: &Portal) -> Vec<(u64, u16, usize)> {

@@ -1,9 +1,10 @@
 //! A patient's whole record, as `$everything` and `$export` give it: what the patient's
 //! searches find, whatever these demand, and what is referred to from there.
 
-use crate::data::{Data, Row};
+use crate::data::Data;
 use crate::knobs::Knobs;
 use crate::portal::Portal;
+use crate::row::Row;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

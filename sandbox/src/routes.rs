@@ -1,12 +1,14 @@
 //! The portal's HTTP: FHIR under `/fhir`, and the sandbox's own doors, which
 //! need no token and appear in no log: `/_knobs`, `/_log`, `/_resources`.
 
+use crate::attachments;
 use crate::errors::{fhir, outcome};
 use crate::export;
 use crate::knobs::Knobs;
 use crate::log::{LogEntry, Served};
 use crate::portal::Portal;
-use crate::search::{everything, next_page, search};
+use crate::search::{everything, search};
+use crate::search_page::next_page;
 use crate::server::{SandboxOptions, closing};
 use crate::smart::{self, Smart};
 use axum::body::Bytes;
@@ -89,12 +91,15 @@ async fn gate(State(app): State<App>, request: Request, next: Next) -> Response 
         .extensions_mut()
         .remove()
         .map_or_else(Vec::new, |Contents(served)| served);
+    let bytes = response.extensions_mut().remove();
     if let Some(date) = date(&app) {
         response.headers_mut().insert(header::DATE, date);
     }
     let status = response.status().as_u16();
     tracing::debug!(method, status, resources = resources.len(), "answered");
-    app.portal.log_mut().append(method, path, status, resources);
+    app.portal
+        .log_mut()
+        .append(method, path, status, resources, bytes);
     response
 }
 
@@ -186,7 +191,11 @@ fn resource_capability(ty: &str, searched: bool) -> serde_json::Value {
 async fn read(
     State(app): State<App>,
     Path(key): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Result<Response, Response> {
+    if key.0 == "Binary" {
+        return attachments::read(&app, &key.1, &headers).await;
+    }
     fault_of(&app, &key.0, false).await?;
     let name = format!("{}/{}", key.0, key.1);
     let status = app.portal.knobs().status_for_read.get(&name).copied();

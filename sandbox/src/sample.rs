@@ -2,7 +2,8 @@
 //! says how they were made) and the hand-written edge cases. Unpacked and
 //! read once a process.
 
-use crate::data::{Data, Row};
+use crate::data::Data;
+use crate::row::Row;
 use bytes::Bytes;
 use std::sync::OnceLock;
 

@@ -1,17 +1,21 @@
 //! The portal's SMART App Launch and Backend Services: who may ask, with what
 //! token, for how long. Off unless [`crate::SandboxOptions::smart`] names clients.
 //!
-//! `http.rs` has the endpoints, `grants.rs` what was granted, `assertion.rs` what a
-//! signed client proves, `journal.rs` which token requests there were and when.
+//! `http.rs` has the endpoints, `token.rs` that of tokens, `page.rs` what a patient is
+//! asked, `client.rs` who asks, `grants.rs` what was granted, `assertion.rs` what a signed
+//! client proves, `journal.rs` which token requests there were and when.
 //! Invariant: no token and no secret is ever logged.
 
 mod assertion;
+mod client;
 mod grants;
 mod http;
 mod journal;
 mod knobs;
+mod page;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use grants::Issued;
 pub use journal::TokenRequest;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use model::Timestamp;
 use serde_json::Value;
 use temporalio_client::{
     Client, WorkflowExecutionInfo, WorkflowFetchHistoryOptions, WorkflowHandle,
@@ -58,31 +59,75 @@ fn member<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     }
 }
 
+/// A step of a history that a worker has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BegunStep {
+    /// The activity's type: `pull.pages`.
+    pub step: String,
+    /// When the workflow asked for it.
+    pub scheduled: Timestamp,
+    /// When its last attempt began.
+    pub started: Timestamp,
+    /// When that ended; none: it runs.
+    pub ended: Option<Timestamp>,
+    /// The number of that attempt, from 1.
+    pub attempt: u64,
+}
+
+/// The steps of a history, in the order in which they began.
+pub fn begun_steps(json: &[u8]) -> Result<Vec<BegunStep>> {
+    let history: Value = serde_json::from_slice(json)?;
+    let events = history["events"].as_array().context("no events")?;
+    let (mut scheduled, mut steps) = (BTreeMap::new(), Vec::<BegunStep>::new());
+    let mut places = BTreeMap::new();
+    for event in events {
+        let at: Timestamp = event["event_time"]
+            .as_str()
+            .and_then(model::fhir_instant)
+            .context("an event without a time")?;
+        let attributes = event["attributes"].as_object().into_iter().flatten();
+        for (kind, of) in attributes {
+            let number = of["scheduled_event_id"].as_u64();
+            match kind.as_str() {
+                "ActivityTaskScheduledEventAttributes" => {
+                    let name = of["activity_type"]["name"].as_str().unwrap_or_default();
+                    scheduled.insert(event["event_id"].as_u64(), (name.to_owned(), at));
+                }
+                "ActivityTaskStartedEventAttributes" => {
+                    let (step, since) = scheduled.remove(&number).context("never scheduled")?;
+                    places.insert(number, steps.len());
+                    steps.push(BegunStep {
+                        step,
+                        scheduled: since,
+                        started: at,
+                        ended: None,
+                        attempt: of["attempt"].as_u64().unwrap_or(1),
+                    });
+                }
+                "ActivityTaskCompletedEventAttributes"
+                | "ActivityTaskFailedEventAttributes"
+                | "ActivityTaskTimedOutEventAttributes"
+                | "ActivityTaskCanceledEventAttributes" => {
+                    if let Some(place) = places.get(&number) {
+                        steps[*place].ended = Some(at);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(steps)
+}
+
 /// How long each activity of a history waited between being scheduled and its
 /// first attempt. One that was tried again is left out: its history says only when
 /// the last attempt began.
 pub fn slot_waits(json: &[u8]) -> Result<Vec<(String, Duration)>> {
-    let history: Value = serde_json::from_slice(json)?;
-    let events = history["events"].as_array().context("no events")?;
-    let (mut scheduled, mut waits) = (BTreeMap::new(), Vec::new());
-    for event in events {
-        let at: model::Timestamp = event["event_time"]
-            .as_str()
-            .and_then(model::fhir_instant)
-            .context("an event without a time")?;
-        let attributes = &event["attributes"];
-        let of = &attributes["ActivityTaskScheduledEventAttributes"]["activity_type"]["name"];
-        if let Some(name) = of.as_str() {
-            scheduled.insert(event["event_id"].as_u64(), (name.to_owned(), at));
-        }
-        let started = &attributes["ActivityTaskStartedEventAttributes"];
-        if started["attempt"].as_u64() == Some(1)
-            && let Some((name, since)) = scheduled.remove(&started["scheduled_event_id"].as_u64())
-        {
-            waits.push((name, at.since(since)));
-        }
-    }
-    Ok(waits)
+    let steps = begun_steps(json)?.into_iter();
+    let first = steps.filter(|step| step.attempt == 1);
+    Ok(first
+        .map(|step| (step.step, step.started.since(step.scheduled)))
+        .collect())
 }
 
 /// Everything a history says, payloads decoded: what somebody who reads it would

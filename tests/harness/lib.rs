@@ -33,7 +33,7 @@ pub use delivered::{Delivered, DeliveredRow, lines_of};
 pub use environment::{binary, number, python, repository, skipped};
 pub use generated::generated_patient;
 pub use hapi::Hapi;
-pub use history::{chain, readable, slot_waits};
+pub use history::{BegunStep, begun_steps, chain, readable, slot_waits};
 pub use judge::{LogRow, pages_per_object, refetched_pages};
 pub use node::Node;
 pub use postgres::PostgresServer;

@@ -20,8 +20,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 const PATIENT: &str = "12345";
 
 /// `full URL → content hash`, of a page; and its total and next link.
-struct Page {
-    entries: BTreeMap<String, String>,
+pub(crate) struct Page {
+    pub(crate) entries: BTreeMap<String, String>,
     count: usize,
     total: u64,
     next: Option<String>,
@@ -43,7 +43,7 @@ struct Entry<'a> {
     resource: &'a RawValue,
 }
 
-async fn page(api: &(String, String), path: &str) -> Result<Page> {
+pub(crate) async fn page(api: &(String, String), path: &str) -> Result<Page> {
     let (url, key) = api;
     let request = reqwest::Client::new()
         .get(format!("{url}{path}"))
@@ -71,8 +71,8 @@ async fn page(api: &(String, String), path: &str) -> Result<Page> {
     })
 }
 
-/// What the portal has of a patient.
-fn expected(app: &App, patient: &str) -> BTreeMap<String, String> {
+/// What the portal has of a patient: full URL to content hash.
+pub(crate) fn expected(app: &App, patient: &str) -> BTreeMap<String, String> {
     let base = app.sandbox.base_url();
     let port = base.port().unwrap_or_default();
     let resources = app.sandbox.portal().expected(patient).into_iter();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chartlift_tests::{App, AppOptions};
-use db::{NewSource, SourceAuth};
+use db::NewSource;
 use model::RunState;
 use std::process::Command;
 
@@ -18,26 +18,12 @@ async fn a_pull_from_a_refused_address_fails_for_good() -> Result<()> {
     })
     .await?;
     let (db, base_url) = (&app.core.db, app.sandbox.base_url().clone());
-    let added = activities::register::add_source(
-        db,
-        &app.core.guard,
-        "inside",
-        &base_url,
-        SourceAuth::None,
-        db::SourceLimits::default(),
-    );
+    let added = app.add_source("inside", &base_url, db::SourceLimits::default());
     let error = added.await.err().context("the address must be refused")?;
     ensure!(error.to_string().contains("guard.allow"), "{error}");
 
     // A name may lead elsewhere later than when the source was added.
-    let new = NewSource {
-        name: "sandbox".to_owned(),
-        base_url: base_url.to_string(),
-        identity: source::identity(&base_url),
-        auth: SourceAuth::None,
-        limits: db::SourceLimits::default(),
-        strategy: model::Strategy::Search,
-    };
+    let new = NewSource::new("sandbox", base_url.as_str(), &source::identity(&base_url));
     db.add_source(&new).await?;
     let patient = app.sandbox.patients()[0].id.clone();
     let connections = app.connect(&[&patient]).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use chartlift_tests::{App, AppOptions, chain, slot_waits};
-use db::{SourceAuth, SourceLimits};
+use db::SourceLimits;
 use model::{ConnectionId, DestinationId, FileFormat, RunState};
 use sandbox::{Knobs, Sandbox, SandboxOptions};
 use steps::{DestinationExport, PatientPull};
@@ -18,10 +18,9 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 async fn portal(app: &App, name: &str, knobs: Knobs) -> Result<(Sandbox, Vec<ConnectionId>)> {
     let sandbox = Sandbox::start(SandboxOptions::default()).await?;
     sandbox.portal().set_knobs(knobs);
-    let (db, guard) = (&app.core.db, &app.core.guard);
-    let base_url = sandbox.base_url();
-    let (auth, limits) = (SourceAuth::None, SourceLimits::default());
-    activities::register::add_source(db, guard, name, base_url, auth, limits).await?;
+    let db = &app.core.db;
+    app.add_source(name, sandbox.base_url(), SourceLimits::default())
+        .await?;
     let mut connections = Vec::new();
     for (number, patient) in sandbox.patients().into_iter().enumerate() {
         let external = format!("{name}-{number}");

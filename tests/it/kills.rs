@@ -6,6 +6,7 @@
 //! longer; `cargo xtask soak kills --seed N` repeats a seed.
 
 mod cancelled;
+mod compare;
 mod probed;
 pub(crate) mod scene;
 mod upkeep;

@@ -2,6 +2,7 @@
 
 mod api_record;
 mod api_schema;
+mod attachments;
 mod canaries;
 mod cli;
 mod compose;
@@ -27,6 +28,7 @@ mod outages;
 mod postgres;
 mod pull_cancel;
 mod pull_portals;
+mod pull_random;
 mod pull_smart;
 mod pull_strategies;
 mod quickstart;

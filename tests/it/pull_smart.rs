@@ -45,11 +45,8 @@ async fn tokens_that_end_in_the_middle_of_a_pull_cost_nothing() -> Result<()> {
     let mut app = portal().await?;
     let (db, guard) = (app.core.db.clone(), app.core.guard.clone());
     let new = SourceToAdd {
-        name: "sandbox",
-        base_url: app.sandbox.base_url(),
         auth: SourceAuth::Smart,
-        limits: db::SourceLimits::default(),
-        strategy: model::Strategy::Search,
+        ..SourceToAdd::new("sandbox", app.sandbox.base_url())
     };
     let login = GivenLogin {
         client_id: "chartlift".to_owned(),
@@ -148,11 +145,8 @@ async fn a_signature_is_verified_by_the_keys_the_api_publishes() -> Result<()> {
         jwks: Some(jwks),
     });
     let new = SourceToAdd {
-        name: "sandbox",
-        base_url: app.sandbox.base_url(),
         auth: SourceAuth::BackendServices,
-        limits: db::SourceLimits::default(),
-        strategy: model::Strategy::Search,
+        ..SourceToAdd::new("sandbox", app.sandbox.base_url())
     };
     let login = GivenLogin {
         client_id: "backend".to_owned(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use chartlift_tests::{App, AppOptions, repository};
 use config::{LoadOptions, Settings};
-use model::FileFormat;
+use model::{AttachmentState, FileFormat};
 use worker::{Core, OpenMode};
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -77,6 +77,12 @@ async fn data_of_every_release_opens_and_verifies() -> Result<()> {
     Ok(())
 }
 
+/// A document that is fetched by its URL.
+const DOCUMENT: [&str; 2] = [
+    r#"{"resourceType":"Binary","id":"doc-1","contentType":"text/plain","data":"QSBsZXR0ZXIu"}"#,
+    r#"{"resourceType":"DocumentReference","id":"doc-1","status":"current","subject":{"reference":"Patient/12345"},"content":[{"attachment":{"contentType":"text/plain","url":"Binary/doc-1"}}]}"#,
+];
+
 /// `CHARTLIFT_RECORD=2026-11-23 cargo xtask test --filter release_is_recorded`
 /// keeps today's folder; without the variable it only makes one.
 #[tokio::test(flavor = "multi_thread")]
@@ -87,6 +93,9 @@ async fn a_release_is_recorded() -> Result<()> {
     for format in [FileFormat::NdjsonGzip, FileFormat::Parquet] {
         app.destination(format.as_str(), format).await?;
     }
+    for resource in DOCUMENT {
+        app.sandbox.portal().put(resource);
+    }
     for _ in 0..2 {
         app.pull(&connections).await?;
         app.idle(Duration::from_secs(60)).await?;
@@ -96,6 +105,9 @@ async fn a_release_is_recorded() -> Result<()> {
     }
     app.all_completed().await?;
     app.verified().await?;
+    let (db, state) = (&app.core.db, Some(AttachmentState::Fetched));
+    let fetched = db.attachments(connections[1], state, None, 10).await?;
+    ensure!(fetched.len() == 1, "documents: {fetched:?}");
     app.down()?;
     app.core.db.close().await;
     if let Ok(day) = std::env::var("CHARTLIFT_RECORD")

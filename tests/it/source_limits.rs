@@ -5,110 +5,67 @@
 //! `CHARTLIFT_REQUESTS` (of a pull, at least) and `CHARTLIFT_PULL_SLOTS` make it longer
 //! (`cargo xtask soak portals`).
 
+mod portal;
+mod waits;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use chartlift_tests::{App, AppOptions, Node, chain, generated_patient, number, slot_waits};
+use chartlift_tests::{App, AppOptions, Node, number};
 use db::testing::PostgresDatabase;
-use db::{SourceAuth, SourceLimits};
 use model::{ConnectionId, PullId, RunState, Timestamp};
-use sandbox::{Sandbox, SandboxOptions};
 use serde_json::{Value, json};
-use steps::PatientPull;
 
-const LATENCY: Duration = Duration::from_millis(50);
-/// Resources a page.
-const PAGE: u64 = 4;
-/// Patients of a portal; they are connected again and again.
-const PATIENTS: u64 = 4;
+use self::portal::Portal;
+
 /// Pulls of a portal at work at the same time.
 const PULLS: u32 = 5;
 /// Connections to the slow portal: one for so many of the others.
 const SLOW_ONE_IN: u64 = 125;
-/// How long a step may wait for a slot.
-const WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long a step may wait until it is begun, whatever for.
+const WAIT_MAX_MS: u64 = 2_000;
+/// How often it is looked how many pulls are at work: a look costs the database more
+/// than a step does.
+const LOOK: Duration = Duration::from_secs(2);
 const RESIDENT_MAX: u64 = 300_000_000;
-/// No ten seconds of a portal may have more requests than its rate allows.
-const WINDOW_US: i64 = 10_000_000;
 
-struct Portal {
-    name: String,
-    sandbox: Sandbox,
-    per_second: u32,
-    connections: Vec<ConnectionId>,
-    /// The resources of each of its connections.
-    expected: Vec<u64>,
-}
-
-impl Portal {
-    async fn start(app: &App, name: &str, per_second: u32, connections: u64) -> Result<Self> {
-        let resources = (PAGE * number("CHARTLIFT_REQUESTS", 0)).max(PAGE);
-        let extra = (0..PATIENTS)
-            .flat_map(|patient| generated_patient(&format!("made-{patient}"), resources, patient));
-        let sandbox = Sandbox::start(SandboxOptions {
-            latency: LATENCY,
-            page_size: PAGE as usize,
-            extra: extra.collect(),
-            ..SandboxOptions::default()
-        })
-        .await?;
-        let limits = SourceLimits {
-            requests_per_second: Some(per_second),
-            concurrent_requests: None,
-            concurrent_pulls: Some(PULLS),
-        };
-        let (db, guard, url) = (&app.core.db, &app.core.guard, sandbox.base_url());
-        activities::register::add_source(db, guard, name, url, SourceAuth::None, limits).await?;
-        let mut portal = Self {
-            name: name.to_owned(),
-            sandbox,
-            per_second,
-            connections: Vec::new(),
-            expected: Vec::new(),
-        };
-        for number in 0..connections {
-            let patient = format!("made-{}", number % PATIENTS);
-            let expected = portal.sandbox.portal().expected(&patient).len() as u64;
-            let external = format!("{name}-{number}");
-            let added =
-                activities::register::add_connection(db, &external, name, patient, None).await?;
-            portal.connections.push(added);
-            portal.expected.push(expected);
-        }
-        Ok(portal)
-    }
-
-    /// When it was asked since, in order.
-    fn asked(&self, since: Timestamp) -> Vec<i64> {
-        let log = self.sandbox.portal().log().into_iter();
-        let times = log.map(|entry| entry.at_us).filter(|at| *at >= since.0);
-        let mut times: Vec<i64> = times.collect();
-        times.sort_unstable();
-        times
-    }
-
-    /// The most requests that any ten seconds have.
-    fn most(&self) -> usize {
-        let times = self.asked(Timestamp(0));
-        let within = times
-            .iter()
-            .enumerate()
-            .map(|(at, from)| times[at..].partition_point(|time| *time < from + WINDOW_US));
-        within.max().unwrap_or_default()
-    }
-}
-
-/// What a round of pulls showed.
+/// A round of pulls: which, and what it showed.
 struct Round {
-    figures: Value,
     pulls: Vec<Vec<PullId>>,
+    figures: Value,
+    /// Pulls of a portal at work at once, at most.
+    at_work_max: u64,
+    /// The workers' memory at its highest.
+    resident: Vec<u64>,
+    wait_max_ms: u64,
+}
+
+/// The workers of a round, and whose pulls they carry out beside.
+struct Beside<'a> {
+    workers: &'a [&'a Node],
+    slow: &'a Portal,
+    slow_pulls: &'a [PullId],
+    slots: usize,
+}
+
+impl Beside<'_> {
+    /// The connections of the slow portal whose pulls have begun: only these have steps.
+    async fn begun(&self, app: &App) -> Result<Vec<ConnectionId>> {
+        let mut begun = Vec::new();
+        for (connection, pull) in self.slow.connections.iter().zip(self.slow_pulls) {
+            if app.core.db.pull(*pull).await?.started_at.is_some() {
+                begun.push(*connection);
+            }
+        }
+        Ok(begun)
+    }
 }
 
 /// Pulls all connections of the portals, and waits until that is done.
 async fn round(
     app: &mut App,
     portals: &[Portal],
-    nodes: &[&Node],
+    beside: &Beside<'_>,
     limit: Duration,
 ) -> Result<Round> {
     let (since, started) = (Timestamp::now(), Instant::now());
@@ -117,7 +74,7 @@ async fn round(
         pulls.push(app.pull(&portal.connections).await?);
     }
     let mut left: Vec<PullId> = pulls.iter().flatten().copied().collect();
-    let mut at_work_max = 0;
+    let (mut at_work_max, mut looked) = (0, None::<Instant>);
     app.until(limit, "the pulls have ended", async |app: &mut App| {
         let db = &app.core.db;
         while let Some(pull) = left.last() {
@@ -126,40 +83,61 @@ async fn round(
             }
             left.pop();
         }
-        for pull in pulls.iter().filter_map(|of| of.last()) {
-            let queue = db.pull_queue(*pull).await?;
-            at_work_max = queue.map_or(at_work_max, |queue| queue.at_work.max(at_work_max));
+        if looked.is_none_or(|at| at.elapsed() > LOOK) {
+            looked = Some(Instant::now());
+            for pull in pulls.iter().filter_map(|of| of.last()) {
+                let queue = db.pull_queue(*pull).await?;
+                at_work_max = queue.map_or(at_work_max, |queue| queue.at_work.max(at_work_max));
+            }
         }
         Ok(left.is_empty())
     })
     .await?;
-    ensure!(
-        at_work_max <= u64::from(PULLS),
-        "{at_work_max} pulls at once"
-    );
-    let mut uses = serde_json::Map::new();
-    let mut requests = 0;
+    let seconds = started.elapsed().as_secs();
+    let (mut uses, mut requests) = (serde_json::Map::new(), 0);
     for (portal, pulls) in portals.iter().zip(&pulls) {
         let times = portal.asked(since);
         requests += times.len();
         uses.insert(portal.name.clone(), used(app, portal, &times, pulls).await?);
     }
     let mut resident = Vec::new();
-    for node in nodes.iter().copied().chain(app.nodes().iter()) {
+    for node in beside.workers.iter().copied().chain(app.nodes().iter()) {
         resident.push(node.memory_bytes()?.1);
     }
-    ensure!(resident.iter().all(|of| *of < RESIDENT_MAX), "{resident:?}");
+    let slots = beside.slots * resident.len();
+    let others = beside.begun(app).await?;
+    let waits = waits::waits(app, portals, &others, slots, since).await?;
     let figures = json!({
         "workers": resident.len(),
-        "seconds": started.elapsed().as_secs(),
+        "seconds": seconds,
         "requests": requests,
         "requests_a_pull": requests / pulls.iter().flatten().count().max(1),
         "pulls_at_work_max": at_work_max,
         "use_of_limit": uses,
         "resident_mib": resident.iter().map(|of| of >> 20).collect::<Vec<_>>(),
-        "slot_wait_ms": waits(app, portals).await?,
+        "waits": waits.figures,
     });
-    Ok(Round { figures, pulls })
+    Ok(Round {
+        pulls,
+        figures,
+        at_work_max,
+        resident,
+        wait_max_ms: waits.max_ms,
+    })
+}
+
+impl Round {
+    /// Fails where a bound was not kept.
+    fn judge(&self, requests: u64) -> Result<()> {
+        let (pulls, resident) = (self.at_work_max, &self.resident);
+        ensure!(pulls <= u64::from(PULLS), "{pulls} pulls at once");
+        ensure!(resident.iter().all(|of| *of < RESIDENT_MAX), "{resident:?}");
+        let (wait_ms, waits) = (self.wait_max_ms, &self.figures["waits"]);
+        ensure!(wait_ms <= WAIT_MAX_MS, "a step waited too long: {waits}");
+        let made = self.figures["requests_a_pull"].as_u64().unwrap_or_default();
+        ensure!(made >= requests, "{made} requests a pull");
+        Ok(())
+    }
 }
 
 /// The share of a portal's rate that was used while there were further pulls to begin.
@@ -174,28 +152,6 @@ async fn used(app: &App, portal: &Portal, times: &[i64], pulls: &[PullId]) -> Re
     let count = times.iter().filter(|at| **at < last).count();
     let share = count as f64 / (seconds * f64::from(portal.per_second));
     Ok(json!((share * 1000.0).round() / 1000.0))
-}
-
-/// How long the steps of the portals' pulls waited for a slot.
-async fn waits(app: &App, portals: &[Portal]) -> Result<Value> {
-    let client = worker::connect(&app.temporal.address(), "default").await?;
-    let mut waits = Vec::new();
-    for connection in portals.iter().flat_map(|of| &of.connections) {
-        for history in chain::<PatientPull>(&client, &PatientPull::id(*connection)).await? {
-            waits.extend(slot_waits(&history)?.into_iter().map(|(_, wait)| wait));
-        }
-    }
-    waits.sort_unstable();
-    let at = |percent: usize| waits[(waits.len() - 1) * percent / 100].as_millis() as u64;
-    ensure!(!waits.is_empty(), "no step waited");
-    let told = json!({"steps": waits.len(), "p50": at(50), "p99": at(99), "max": at(100)});
-    println!("waits for a slot: {told}");
-    ensure!(
-        waits.last() <= Some(&WAIT_MAX),
-        "a step waited {:?} for a slot",
-        waits.last()
-    );
-    Ok(told)
 }
 
 /// Every connection has what its portal has of its patient.
@@ -219,11 +175,11 @@ async fn portals_are_asked_as_they_bear_and_a_slow_one_holds_up_none() -> Result
     let sources = number("CHARTLIFT_SOURCES", 2);
     let per_second = u32::try_from(number("CHARTLIFT_PER_SECOND", 40))?;
     let asked_for = number("CHARTLIFT_REQUESTS", 0);
-    let slots = number("CHARTLIFT_PULL_SLOTS", 32).to_string();
-    let url = database.url();
+    let slots = number("CHARTLIFT_PULL_SLOTS", 32);
+    let (url, slots_text) = (database.url(), slots.to_string());
     let settings = [
         ("database.url", url.as_str()),
-        ("worker.pull_slots", &slots),
+        ("worker.pull_slots", &slots_text),
     ];
     let mut app = App::prepare(AppOptions {
         no_source: true,
@@ -244,10 +200,20 @@ async fn portals_are_asked_as_they_bear_and_a_slow_one_holds_up_none() -> Result
     // The slow one's are queued before all others.
     let trickling = app.pull(&slow.connections).await?;
     app.work(&[])?;
-    let one = round(&mut app, &portals, &[], limit).await?;
+    let mut beside = Beside {
+        workers: &[],
+        slow: &slow,
+        slow_pulls: &trickling,
+        slots: usize::try_from(slots)?,
+    };
+    let one = round(&mut app, &portals, &beside, limit).await?;
+    println!("FIGURES: {}", json!({ "one_worker": one.figures }));
     holds_everything(&app, &portals, &one.pulls).await?;
     let second = app.further_worker("second", &[])?;
-    let two = round(&mut app, &portals, &[&second], limit).await?;
+    let workers = [&second];
+    beside.workers = &workers;
+    let two = round(&mut app, &portals, &beside, limit).await?;
+    println!("FIGURES: {}", json!({ "two_workers": two.figures }));
     for pull in two.pulls.iter().flatten() {
         let pull = app.core.db.pull(*pull).await?;
         ensure!(pull.state == RunState::Completed, "{pull:?}");
@@ -255,10 +221,9 @@ async fn portals_are_asked_as_they_bear_and_a_slow_one_holds_up_none() -> Result
     }
     app.idle(limit).await?;
     let slows = std::slice::from_ref(&slow);
-    holds_everything(&app, slows, &[trickling]).await?;
+    holds_everything(&app, slows, std::slice::from_ref(&trickling)).await?;
 
-    let mut most = serde_json::Map::new();
-    let mut too_many = Vec::new();
+    let (mut most, mut too_many) = (serde_json::Map::new(), Vec::new());
     for portal in portals.iter().chain(slows) {
         let requests = portal.most();
         if requests > 10 * portal.per_second as usize {
@@ -272,16 +237,12 @@ async fn portals_are_asked_as_they_bear_and_a_slow_one_holds_up_none() -> Result
             "connections": count,
             "sources": sources,
             "per_second": per_second,
-            "one_worker": one.figures,
-            "two_workers": two.figures,
             "most_in_10_s": most,
         })
     );
     ensure!(too_many.is_empty(), "asked too often: {too_many:?}");
-    for figures in [&one.figures, &two.figures] {
-        let requests = figures["requests_a_pull"].as_u64().unwrap_or_default();
-        ensure!(requests >= asked_for, "{requests} requests a pull");
-    }
+    one.judge(asked_for)?;
+    two.judge(asked_for)?;
     second.stop()?;
     app.down()?;
     app.core.db.close().await;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use chartlift_tests::{ApiAnswer, ApiClient, App, AppOptions};
-use db::{NewConnection, NewSource, SourceAuth};
+use db::{NewConnection, NewSource};
 use guard::{Allow, Guard};
 use model::{ConnectionId, RunState, Scope};
 use reqwest::Method;
@@ -273,14 +273,7 @@ async fn connect(app: &App, name: &str, base_url: &str) -> Result<ConnectionId> 
     let db = &app.core.db;
     let url: url::Url = base_url.parse()?;
     activities::register::check_base_url(&app.core.guard, &url).await?;
-    let source = NewSource {
-        name: name.to_owned(),
-        base_url: url.to_string(),
-        identity: source::identity(&url),
-        auth: SourceAuth::None,
-        limits: db::SourceLimits::default(),
-        strategy: model::Strategy::Search,
-    };
+    let source = NewSource::new(name, url.as_str(), &source::identity(&url));
     let new = NewConnection {
         patient_id: db.ensure_patient(name).await?,
         source_id: db.add_source(&source).await?,

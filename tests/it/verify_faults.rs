@@ -4,6 +4,8 @@
 mod copy;
 mod faults;
 mod plant;
+mod plant_publications;
+mod plant_rows;
 
 use std::time::Duration;
 

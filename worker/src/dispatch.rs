@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use config::WorkerSettings;
-use db::{Connection, DueRun, OpenRun, RunKind};
+use db::{Connection, DuePull, DueRun, OpenRun, RunKind};
 use model::{ConnectionId, DestinationId};
 use steps::{DestinationExport, ExportInput, PatientPull, PullInput};
 use temporalio_client::{
@@ -34,6 +34,8 @@ const GONE_CHECK: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(20);
 /// How often schedules are looked at; their intervals are minutes at least.
 const SCHEDULES: Duration = Duration::from_secs(10);
+/// Pulls that one look at the schedules queues: it holds up the rest of a pass.
+const SCHEDULED_MAX: u32 = 100;
 /// How often the marks, a cache, are computed anew.
 const MARKS: Duration = Duration::from_secs(600);
 /// Runs of each kind looked at in a pass.
@@ -63,8 +65,13 @@ pub(crate) async fn run(core: Core, client: Client) {
         }
         if Instant::now() >= schedules_at {
             schedules_at = Instant::now() + SCHEDULES;
-            if let Err(error) = core.db.queue_scheduled_pulls(RUNS_MAX).await {
-                tracing::warn!("dispatch could not queue the pulls that are due: {error}");
+            match core.db.queue_scheduled_pulls(SCHEDULED_MAX).await {
+                // There may be more: the next pass looks again.
+                Ok(look) if look.is_full => schedules_at = Instant::now(),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!("dispatch could not queue the pulls that are due: {error}");
+                }
             }
         }
         match pass(&core, &client, &mut started).await {
@@ -114,20 +121,25 @@ async fn pass(
     }
     started.retain(|_, at| at.elapsed() < START_AGAIN);
     let per_source = core.settings.worker.pulls_per_source();
-    let mut due = core.db.due_pulls(per_source, RUNS_MAX).await?;
-    let queued = core.db.queued_runs(Duration::ZERO, RUNS_MAX).await?;
-    let (waiting, exports): (Vec<_>, Vec<_>) = queued
-        .into_iter()
-        .partition(|run| run.kind == RunKind::Pull);
-    due.extend(exports);
-    for run in due {
-        if let Entry::Vacant(vacant) = started.entry(run.run_id.clone()) {
-            start(core, client, &run).await?;
+    for due in core.db.due_pulls(per_source, RUNS_MAX).await? {
+        if let Entry::Vacant(vacant) = started.entry(due.run.run_id.clone()) {
+            start_pull(core, client, &due).await?;
             vacant.insert(Instant::now());
         }
     }
-    let is_left = |run: &DueRun| !started.contains_key(&run.run_id);
-    Ok(!started.is_empty() && waiting.iter().any(is_left))
+    for run in core.db.queued_runs(RunKind::Export, RUNS_MAX).await? {
+        if let Entry::Vacant(vacant) = started.entry(run.run_id.clone()) {
+            start_export(core, client, &run).await?;
+            vacant.insert(Instant::now());
+        }
+    }
+    if started.is_empty() {
+        return Ok(false);
+    }
+    // Of one more than were started, one at least waits, if there are as many.
+    let most = u32::try_from(started.len()).map_or(u32::MAX, |count| count.saturating_add(1));
+    let queued = core.db.queued_runs(RunKind::Pull, most).await?;
+    Ok(queued.iter().any(|run| !started.contains_key(&run.run_id)))
 }
 
 /// Starts the workflows of all queued runs, once: what a command does that does
@@ -139,75 +151,77 @@ pub async fn start_due(core: &Core, client: &Client) -> Result<()> {
     pass(core, client, &mut HashMap::new()).await.map(drop)
 }
 
-/// Starts the workflow of a run. One that is running already will find the row
-/// in the queue by itself.
-async fn start(core: &Core, client: &Client, run: &DueRun) -> Result<()> {
+/// Starts the workflow of a pull. One that is running already will find the row in the
+/// queue by itself.
+async fn start_pull(core: &Core, client: &Client, due: &DuePull) -> Result<()> {
     let settings = &core.settings.worker;
-    match run.kind {
-        RunKind::Pull => {
-            let connection_id: ConnectionId = run.subject_id.parse()?;
-            let connection = core.db.connection(connection_id).await?;
-            let patient = connection.summary.patient_id;
-            let input = PullInput {
-                connection_id,
-                pages_per_run: u64::from(settings.pages_per_run),
-                lanes: lanes(&connection, settings),
-                chain: None,
-                resume: None,
-                report: steps::PullReport::default(),
-            };
-            let attributes = SearchAttributes::new([
-                steps::CONNECTION.value_set(connection_id.to_string()),
-                steps::PATIENT.value_set(patient.to_string()),
-            ]);
-            let options = WorkflowStartOptions::new(
-                queue(core, steps::PULL_QUEUE),
-                PatientPull::id(connection_id),
-            )
-            .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
-            .search_attributes(attributes)
-            .build();
-            client
-                .start_workflow(PatientPull, input, options)
-                .await
-                .context("start a pull")?;
-        }
-        RunKind::Export => {
-            let destination_id: DestinationId = run.subject_id.parse()?;
-            let input = ExportInput {
-                destination_id,
-                chunks_per_run: u64::from(settings.chunks_per_run),
-                // A destination holds at most a quarter of the slots.
-                lanes: u32::try_from(settings.export_slots / 4).map_or(1, |lanes| lanes.max(1)),
-                chain: None,
-                resume: None,
-                report: steps::ExportReport::default(),
-            };
-            let attributes =
-                SearchAttributes::new([steps::DESTINATION.value_set(destination_id.to_string())]);
-            let id = DestinationExport::id(destination_id);
-            let options = WorkflowStartOptions::new(queue(core, steps::EXPORT_QUEUE), id)
-                .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
-                .search_attributes(attributes)
-                .build();
-            client
-                .start_workflow(DestinationExport, input, options)
-                .await
-                .context("start an export")?;
-        }
-    }
+    let connection_id: ConnectionId = due.run.subject_id.parse()?;
+    let connection = core.db.connection(connection_id).await?;
+    let patient = connection.summary.patient_id;
+    let input = PullInput {
+        connection_id,
+        pages_per_run: u64::from(settings.pages_per_run),
+        lanes: lanes(&connection, settings, due.at_once),
+        chain: None,
+        resume: None,
+        report: steps::PullReport::default(),
+    };
+    let attributes = SearchAttributes::new([
+        steps::CONNECTION.value_set(connection_id.to_string()),
+        steps::PATIENT.value_set(patient.to_string()),
+    ]);
+    let id = PatientPull::id(connection_id);
+    let options = WorkflowStartOptions::new(queue(core, steps::PULL_QUEUE), id)
+        .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+        .search_attributes(attributes)
+        .build();
+    client
+        .start_workflow(PatientPull, input, options)
+        .await
+        .context("start a pull")?;
     Ok(())
 }
 
-/// Steps of a pull that run side by side: where its source bears fewer than its share of
-/// the slots, at most half of these, so that few wait for the others.
-fn lanes(connection: &Connection, settings: &WorkerSettings) -> u32 {
-    let (share, mut lanes) = (settings.source_slots(), settings.streams_per_pull as u64);
+/// Starts the workflow of an export, as [`start_pull`] does of a pull.
+async fn start_export(core: &Core, client: &Client, run: &DueRun) -> Result<()> {
+    let settings = &core.settings.worker;
+    let destination_id: DestinationId = run.subject_id.parse()?;
+    let input = ExportInput {
+        destination_id,
+        chunks_per_run: u64::from(settings.chunks_per_run),
+        // A destination holds at most a quarter of the slots.
+        lanes: u32::try_from(settings.export_slots / 4).map_or(1, |lanes| lanes.max(1)),
+        chain: None,
+        resume: None,
+        report: steps::ExportReport::default(),
+    };
+    let attributes =
+        SearchAttributes::new([steps::DESTINATION.value_set(destination_id.to_string())]);
+    let id = DestinationExport::id(destination_id);
+    let options = WorkflowStartOptions::new(queue(core, steps::EXPORT_QUEUE), id)
+        .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+        .search_attributes(attributes)
+        .build();
+    client
+        .start_workflow(DestinationExport, input, options)
+        .await
+        .context("start an export")?;
+    Ok(())
+}
+
+/// Steps of a pull that run side by side, where `at_once` pulls of its source do. A source
+/// that bears fewer than its share of the slots has them dealt out among its pulls, and at
+/// most half of them to one: a step that finds no slot comes back later, which costs the
+/// server as much as one that works.
+fn lanes(connection: &Connection, settings: &WorkerSettings, at_once: u64) -> u32 {
+    let (share, lanes) = (settings.source_slots(), settings.streams_per_pull as u64);
     let steps = connection.steps_at_once(share);
-    if steps < share {
-        lanes = lanes.min(steps.div_ceil(2));
+    if steps >= share {
+        return u32::try_from(lanes).unwrap_or(1);
     }
-    u32::try_from(lanes).unwrap_or(1)
+    // Rounded to the nearest: they are half as many again as its rate keeps busy.
+    let dealt = (steps + at_once / 2) / at_once;
+    u32::try_from(lanes.min(steps.div_ceil(2)).min(dealt).max(1)).unwrap_or(1)
 }
 
 /// Puts runs whose workflow is gone (terminated, or lost with the server's data)

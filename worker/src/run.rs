@@ -6,11 +6,13 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use activities::{
-    Context as StepContext, ExportActivities, Limits, MaintainActivities, MaintainLimits,
-    ProbeActivities, PullActivities,
+    AttachmentLimits, Context as StepContext, ExportActivities, Limits, MaintainActivities,
+    MaintainLimits, ProbeActivities, PullActivities,
 };
 use anyhow::{Context, Result};
+use model::MediaTypes;
 use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions};
+use temporalio_sdk::activities::ActivityImplementer;
 use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
 use temporalio_sdk::runtime::{AutoscalingOptions, PollerBehavior, Runtime, RuntimeOptions};
 use temporalio_sdk::{Worker, WorkerOptions};
@@ -80,59 +82,48 @@ pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>)
         limits(&core),
     ));
     let settings = &core.settings.worker;
-    let pulls = WorkerOptions::new(queue(&core, steps::PULL_QUEUE))
-        .graceful_shutdown_period(DRAIN)
-        .max_heartbeat_throttle_interval(BEAT_MAX)
-        .tuner(tuner(settings.pull_slots))
-        .workflow_task_poller_behavior(pollers())
-        .activity_task_poller_behavior(pollers())
-        .register_activities(PullActivities::new(Arc::clone(&context)))
-        .register_workflow::<workflows::PatientPull>()?
-        .build();
-    let exports = WorkerOptions::new(queue(&core, steps::EXPORT_QUEUE))
-        .graceful_shutdown_period(DRAIN)
-        .max_heartbeat_throttle_interval(BEAT_MAX)
-        .tuner(tuner(settings.export_slots))
-        .workflow_task_poller_behavior(pollers())
-        .activity_task_poller_behavior(pollers())
-        .register_activities(ExportActivities::new(Arc::clone(&context)))
-        .register_workflow::<workflows::DestinationExport>()?
-        .build();
-    let maintain = WorkerOptions::new(queue(&core, steps::MAINTAIN_QUEUE))
-        .graceful_shutdown_period(DRAIN)
-        .max_heartbeat_throttle_interval(BEAT_MAX)
-        .tuner(tuner(MAINTAIN_SLOTS))
-        .workflow_task_poller_behavior(pollers())
-        .activity_task_poller_behavior(pollers())
-        .register_activities(MaintainActivities::new(Arc::clone(&context)))
-        .register_workflow::<workflows::Maintain>()?
-        .build();
-    let probes = WorkerOptions::new(queue(&core, steps::PROBE_QUEUE))
-        .graceful_shutdown_period(DRAIN)
-        .max_heartbeat_throttle_interval(BEAT_MAX)
-        .tuner(tuner(PROBE_SLOTS))
-        .workflow_task_poller_behavior(pollers())
-        .activity_task_poller_behavior(pollers())
-        .register_activities(ProbeActivities::new(Arc::clone(&context)))
-        .register_workflow::<workflows::Probe>()?
-        .build();
-    let mut pulls =
-        Worker::new(&runtime, client.clone(), pulls).context("start the pull worker")?;
-    let mut exports =
-        Worker::new(&runtime, client.clone(), exports).context("start the export worker")?;
-    let mut maintain =
-        Worker::new(&runtime, client.clone(), maintain).context("start the upkeep's worker")?;
-    let mut probes =
-        Worker::new(&runtime, client.clone(), probes).context("start the probes' worker")?;
-    let stop = (
-        pulls.shutdown_handle(),
-        exports.shutdown_handle(),
-        maintain.shutdown_handle(),
-        probes.shutdown_handle(),
+    let mut pulls = options(
+        &core,
+        steps::PULL_QUEUE,
+        settings.pull_slots,
+        PullActivities::new(Arc::clone(&context)),
     );
+    pulls.register_workflow::<workflows::PatientPull>()?;
+    let mut exports = options(
+        &core,
+        steps::EXPORT_QUEUE,
+        settings.export_slots,
+        ExportActivities::new(Arc::clone(&context)),
+    );
+    exports.register_workflow::<workflows::DestinationExport>()?;
+    let mut maintain = options(
+        &core,
+        steps::MAINTAIN_QUEUE,
+        MAINTAIN_SLOTS,
+        MaintainActivities::new(Arc::clone(&context)),
+    );
+    maintain.register_workflow::<workflows::Maintain>()?;
+    let mut probes = options(
+        &core,
+        steps::PROBE_QUEUE,
+        PROBE_SLOTS,
+        ProbeActivities::new(Arc::clone(&context)),
+    );
+    probes.register_workflow::<workflows::Probe>()?;
+    let start = |options: WorkerOptions| {
+        Worker::new(&runtime, client.clone(), options).context("start a worker")
+    };
+    let mut workers = [
+        start(pulls)?,
+        start(exports)?,
+        start(maintain)?,
+        start(probes)?,
+    ];
+    let stop = workers.each_ref().map(Worker::shutdown_handle);
     let steps_max = settings.recycle_after_steps;
     let dispatcher = tokio::spawn(dispatch::run(core.clone(), client));
     let work = async {
+        let [pulls, exports, maintain, probes] = &mut workers;
         tokio::try_join!(pulls.run(), exports.run(), maintain.run(), probes.run()).map(drop)
     };
     tokio::pin!(work);
@@ -149,10 +140,7 @@ pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>)
     let ended = match ended {
         Some(ended) => ended,
         None => {
-            stop.0();
-            stop.1();
-            stop.2();
-            stop.3();
+            stop.iter().for_each(|stop| stop());
             work.await
         }
     };
@@ -161,6 +149,24 @@ pub async fn run(core: Core, client: Client, shutdown: impl Future<Output = ()>)
         tracing::warn!("no block of settle numbers was opened at the end: {error}");
     }
     ended.context("work on the task queues")
+}
+
+/// A task queue's worker, but for its workflow: the steps that it does, and how many at
+/// once.
+fn options(
+    core: &Core,
+    name: &str,
+    slots: usize,
+    activities: impl ActivityImplementer,
+) -> WorkerOptions {
+    WorkerOptions::new(queue(core, name))
+        .graceful_shutdown_period(DRAIN)
+        .max_heartbeat_throttle_interval(BEAT_MAX)
+        .tuner(tuner(slots))
+        .workflow_task_poller_behavior(pollers())
+        .activity_task_poller_behavior(pollers())
+        .register_activities(activities)
+        .build()
 }
 
 /// Ends once `steps_max` steps were begun.
@@ -192,6 +198,10 @@ fn limits(core: &Core) -> Limits {
         source_slots: settings.source_slots(),
         full_pull_after: Duration::from_millis(settings.full_pull_after_ms),
         pull_overlap: Duration::from_millis(settings.pull_overlap_ms),
+        attachments: AttachmentLimits {
+            bytes_max: settings.attachment_bytes_max,
+            types: MediaTypes::new(&settings.attachment_types),
+        },
         maintain: MaintainLimits {
             merge: db::MergeRule {
                 batches_min: maintain.merge_batches,

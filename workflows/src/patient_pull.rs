@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use model::{PullId, PullKind, RunState};
 use steps::{
-    BeginPull, ClosePull, PlanPull, PullInput, PullPlan, PullReport, PullResume, PullStep,
-    PullSteps, SettlePull, SettleReceipt, StepTitle,
+    ATTACHMENTS_STEP, BeginPull, ClosePull, PlanPull, PullInput, PullPlan, PullReport, PullResume,
+    PullStep, PullSteps, SettlePull, SettleReceipt, StepTitle,
 };
 use temporalio_workflow::workflows::join_all;
 use temporalio_workflow::{
@@ -21,7 +21,7 @@ use temporalio_workflow::{
 use crate::options::{StepEnd, detached, failed, step};
 use crate::table::PullTable;
 
-/// The step that follows references; the last before settling.
+/// The step that follows references; attachments and settling come after it.
 const REFERENCES: &str = "references";
 /// The steps that ask for many types at once, before the searches for what these do
 /// not bring.
@@ -148,7 +148,12 @@ async fn begin(
                 name: REFERENCES.to_owned(),
                 title: "what the resources refer to, and what has gone".to_owned(),
             };
-            let pending = plan.steps.into_iter().chain([references]).collect();
+            let attachments = plan.attachments.then(|| StepTitle {
+                name: ATTACHMENTS_STEP.to_owned(),
+                title: "documents that the resources name by a URL".to_owned(),
+            });
+            let after = [references].into_iter().chain(attachments);
+            let pending = plan.steps.into_iter().chain(after).collect();
             Ok(Begun::Planned(PullResume {
                 pull_id,
                 pending,
@@ -193,7 +198,7 @@ async fn plan(
     Ok(None)
 }
 
-/// Pull steps, references, settle.
+/// Pull steps, references, attachments, settle.
 async fn carry_out(
     ctx: &WorkflowContext<PatientPull>,
     input: &PullInput,
@@ -240,12 +245,13 @@ async fn carry_out(
 }
 
 /// The steps in the order in which one waits for the other.
-fn stages(pending: Vec<StepTitle>) -> [VecDeque<StepTitle>; 3] {
-    let mut stages = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
+fn stages(pending: Vec<StepTitle>) -> [VecDeque<StepTitle>; 4] {
+    let mut stages = [const { VecDeque::new() }; 4];
     for title in pending {
         let stage = match title.name.as_str() {
             name if FIRST.contains(&name) => 0,
             REFERENCES => 2,
+            ATTACHMENTS_STEP => 3,
             _ => 1,
         };
         stages[stage].push_back(title);
@@ -279,24 +285,16 @@ async fn run_steps(
                 step: title.name.clone(),
                 pages_max,
             };
-            let receipt = if title.name == REFERENCES {
-                ctx.execute_activity(PullSteps::references, call, step(&*title.title))
-                    .await
-            } else {
-                ctx.execute_activity(PullSteps::pages, call, step(&*title.title))
-                    .await
-            }?;
+            let call = run_step(ctx, &title, call, table).await?;
             // A call that only waits costs history too.
-            let cost = receipt.pages.max(u64::from(receipt.wait_ms > 0));
+            let cost = call.pages.max(u64::from(call.wait_ms > 0));
             let spent = budget.borrow().saturating_sub(cost);
             *budget.borrow_mut() = spent;
-            table.borrow_mut().update(receipt.types);
-            ctx.set_current_details(table.borrow().markdown("fetching"));
-            if receipt.wait_ms > 0 {
+            if call.wait_ms > 0 {
                 // Waiting holds no slot of the queue.
-                ctx.timer(Duration::from_millis(receipt.wait_ms)).await;
+                ctx.timer(Duration::from_millis(call.wait_ms)).await;
             }
-            if receipt.more {
+            if call.more {
                 queue.borrow_mut().push_back(title);
             }
         }
@@ -306,6 +304,52 @@ async fn run_steps(
         end?;
     }
     Ok(queue.into_inner())
+}
+
+/// What a call of a step came to.
+struct Called {
+    pages: u64,
+    wait_ms: u64,
+    more: bool,
+}
+
+/// Calls a step once, and shows what it brought.
+async fn run_step(
+    ctx: &WorkflowContext<PatientPull>,
+    title: &StepTitle,
+    call: PullStep,
+    table: &RefCell<PullTable>,
+) -> Result<Called, StepEnd> {
+    let options = step(&*title.title);
+    let receipt = match title.name.as_str() {
+        ATTACHMENTS_STEP => {
+            let receipt = ctx
+                .execute_activity(PullSteps::attachments, call, options)
+                .await?;
+            let found = format!("fetching · {} attachments", receipt.counts.found);
+            ctx.set_current_details(table.borrow().markdown(&found));
+            return Ok(Called {
+                pages: receipt.requests,
+                wait_ms: receipt.wait_ms,
+                more: receipt.more,
+            });
+        }
+        REFERENCES => {
+            ctx.execute_activity(PullSteps::references, call, options)
+                .await?
+        }
+        _ => {
+            ctx.execute_activity(PullSteps::pages, call, options)
+                .await?
+        }
+    };
+    table.borrow_mut().update(receipt.types);
+    ctx.set_current_details(table.borrow().markdown("fetching"));
+    Ok(Called {
+        pages: receipt.pages,
+        wait_ms: receipt.wait_ms,
+        more: receipt.more,
+    })
 }
 
 /// Ends a pull that will not settle, although the workflow may be cancelled.

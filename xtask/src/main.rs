@@ -14,6 +14,7 @@ mod soak;
 mod soaks;
 mod stack;
 mod stage;
+mod summary;
 mod test;
 mod tools;
 

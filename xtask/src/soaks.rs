@@ -56,7 +56,7 @@ const BASE: Soak = Soak {
     limit_min: 60,
 };
 
-pub(crate) const SOAKS: [Soak; 13] = [
+pub(crate) const SOAKS: [Soak; 14] = [
     Soak {
         name: "segments-fuzz",
         about: "a million broken segment files: each is read or refused, none panics",
@@ -223,6 +223,22 @@ pub(crate) const SOAKS: [Soak; 13] = [
             ("CHARTLIFT_PULL_SLOTS", "64"),
         ],
         servers: true,
+        limit_min: 120,
+        ..BASE
+    },
+    Soak {
+        name: "pulls",
+        about: "portals that change and fail at random, workers killed at it; 20 seeds",
+        arguments: system_tests!("pull_random::"),
+        env: &[("CHARTLIFT_PULLS", "4")],
+        seeds: Some(20),
+        needs: &[
+            ("/worker_kills", 60),
+            ("/pulls", 200),
+            ("/partial_pulls", 20),
+            ("/types_asked_for_changes", 20),
+            ("/deleted", 20),
+        ],
         limit_min: 120,
         ..BASE
     },

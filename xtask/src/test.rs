@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the stages, their order and their table.
+//! `cargo xtask test`: the stages and their order.
 //!
 //! Every cargo call selects the whole workspace with the same features: another
 //! selection would build the dependencies a second time.
@@ -6,6 +6,7 @@
 use crate::outcome::Tally;
 use crate::postgres::Server;
 use crate::stage::{self, Ended, announce, minutes};
+use crate::summary::{Row, conclude};
 use crate::tools::{self, Tools};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -33,14 +34,6 @@ pub(crate) struct Options {
     /// dependencies: minutes, the first time).
     #[arg(long)]
     lint: bool,
-}
-
-/// One row of the table.
-struct Row {
-    name: &'static str,
-    ended: Ended,
-    tally: Tally,
-    took: Duration,
 }
 
 /// Runs all stages; true if all is well.
@@ -226,94 +219,4 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
         .as_str()
         .context("find the target folder")?;
     Ok(PathBuf::from(dir))
-}
-
-/// Prints the table and the totals; true if the run is green.
-fn conclude(rows: &[Row], ci: bool, filter: Option<&str>) -> bool {
-    let mut green = true;
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    println!(
-        "\n{:<8} {:>10} {:>7} {:>7} {:>8} {:>8}",
-        "stage", "", "passed", "failed", "skipped", "minutes"
-    );
-    for Row {
-        name,
-        ended,
-        tally,
-        took,
-    } in rows
-    {
-        let (ok, bad, left) = (tally.really_passed(), tally.failed, tally.left_out());
-        println!(
-            "{name:<8} {ended:>10} {ok:>7} {bad:>7} {left:>8} {:>8.2}",
-            minutes(*took)
-        );
-        // A stage that broke without naming a test is one failure.
-        failed += if *ended == Ended::Ok { bad } else { bad.max(1) };
-        passed += ok;
-        skipped += left;
-    }
-    println!();
-    for reason in rows.iter().flat_map(|row| &row.tally.skipped) {
-        println!("skipped: {reason}");
-    }
-    if failed > 0 {
-        green = false;
-    }
-    if ci && skipped > 0 {
-        println!("under CI=true a skipped test is a failure");
-        green = false;
-    }
-    if green && passed == 0 {
-        match filter {
-            Some(text) => println!("no test has `{text}` in its name"),
-            None => println!("no test ran"),
-        }
-        green = false;
-    }
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    green
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(ended: Ended, passed: u64, failed: u64, skipped: &[&str]) -> Row {
-        let skipped = skipped.iter().map(|reason| (*reason).to_owned()).collect();
-        let tally = Tally {
-            passed,
-            failed,
-            skipped,
-            ..Tally::default()
-        };
-        Row {
-            name: "unit",
-            ended,
-            tally,
-            took: Duration::ZERO,
-        }
-    }
-
-    #[test]
-    fn a_run_is_green_only_if_something_ran_and_nothing_failed() {
-        assert!(conclude(&[row(Ended::Ok, 1, 0, &[])], true, None));
-        assert!(!conclude(&[row(Ended::Failed, 1, 1, &[])], false, None));
-        assert!(!conclude(
-            &[row(Ended::Ok, 1, 0, &[]), row(Ended::TimedOut, 0, 0, &[])],
-            false,
-            None
-        ));
-        assert!(!conclude(
-            &[row(Ended::Ok, 0, 0, &[])],
-            false,
-            Some("nothing")
-        ));
-    }
-
-    #[test]
-    fn a_skip_is_a_failure_in_ci_alone() {
-        assert!(conclude(&[row(Ended::Ok, 2, 0, &["no S3"])], false, None));
-        assert!(!conclude(&[row(Ended::Ok, 2, 0, &["no S3"])], true, None));
-    }
 }

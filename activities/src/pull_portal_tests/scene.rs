@@ -11,7 +11,7 @@ use steps::{PlanPull, PullStep, PullStepReceipt, SettlePull};
 
 use crate::failure::Failure;
 use crate::pull_references::READS_IN_FLIGHT;
-use crate::{Context, pull_pages, pull_plan, pull_references, pull_settle, testing};
+use crate::{Context, pull, pull_pages, pull_plan, pull_references, pull_settle, testing};
 
 /// The patient that is pulled.
 pub(crate) const PATIENT: &str = "p";
@@ -99,12 +99,8 @@ impl Scene {
         let store = Store::open_local(&folder.path().join("store")).unwrap();
         let base = sandbox.base_url().to_string();
         let source = NewSource {
-            name: "portal".into(),
-            base_url: base.clone(),
-            identity: base,
             auth: scope.map_or(SourceAuth::None, |_| SourceAuth::Smart),
-            limits: db::SourceLimits::default(),
-            strategy: model::Strategy::Search,
+            ..NewSource::new("portal", &base, &base)
         };
         let new = NewConnection {
             patient_id: db.ensure_patient(PATIENT).await.unwrap(),
@@ -212,6 +208,10 @@ impl Scene {
         )
         .await
         {}
+        if planned.attachments {
+            let call = step(steps::ATTACHMENTS_STEP);
+            while self.fetch_attachments(&call).await? {}
+        }
         let settle = SettlePull {
             pull_id,
             connection_id: self.connection,
@@ -228,6 +228,13 @@ impl Scene {
                 .map(|entry| entry.path.trim_start_matches("/fhir/").to_owned())
                 .collect(),
         })
+    }
+
+    /// Calls the step that fetches attachments; whether it is to be called again.
+    async fn fetch_attachments(&self, call: &PullStep) -> Result<bool, Failure> {
+        let receipt = persist(async || pull::attachments(&self.context, call).await).await?;
+        wait(receipt.wait_ms).await;
+        Ok(receipt.more)
     }
 
     pub(crate) async fn status(&self) -> ConnectionStatus {

@@ -75,12 +75,8 @@ async fn portal(client: SmartClient) -> Sandbox {
 async fn add_source(db: &Db, sandbox: &Sandbox, auth: SourceAuth, login: OpenLogin) -> SourceId {
     let base_url = sandbox.base_url().to_string();
     let new = NewSource {
-        name: base_url.clone(),
-        identity: base_url.clone(),
-        base_url,
         auth,
-        limits: db::SourceLimits::default(),
-        strategy: model::Strategy::Search,
+        ..NewSource::new(&base_url, &base_url, &base_url)
     };
     db.add_source_with_login(&new, &login).await.unwrap()
 }

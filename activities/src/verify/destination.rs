@@ -10,7 +10,7 @@ mod watermarks;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::RangeInclusive;
 
-use db::{Db, DestinationState, PublicationState};
+use db::{Db, DestinationState, PublicationRow};
 use destination::{Error, FileDestination, gaps};
 use model::{ConnectionId, ExportId, FileFormat, ObjectKey, Publication};
 use records::Store;
@@ -171,13 +171,10 @@ impl Check<'_> {
         format!("{} {}", self.state.id, key.to_string())
     }
 
-    async fn rows(&self) -> Result<HashMap<u64, PublicationState>, VerifyError> {
+    async fn rows(&self) -> Result<HashMap<u64, PublicationRow>, VerifyError> {
         let (mut rows, mut after) = (HashMap::new(), 0);
         loop {
-            let page = self
-                .db
-                .publication_states(self.state.id, after, PAGE)
-                .await?;
+            let page = self.db.publications(self.state.id, after, PAGE).await?;
             let Some(last) = page.last() else {
                 return Ok(rows);
             };
@@ -190,7 +187,7 @@ impl Check<'_> {
         &mut self,
         object: &str,
         publication: &Publication,
-        row: Option<&PublicationState>,
+        row: Option<&PublicationRow>,
     ) -> Result<(), VerifyError> {
         self.exports.insert(publication.export_id);
         self.made.add(publication);

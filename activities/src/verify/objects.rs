@@ -4,7 +4,7 @@
 
 use db::{Db, StoredNames};
 use futures::TryStreamExt;
-use model::{ConnectionId, ObjectKey, PullId, RunState};
+use model::{AttachmentId, ConnectionId, ObjectKey, PullId, RunState};
 use records::Store;
 
 use super::{Report, VerifyError};
@@ -23,6 +23,8 @@ enum Stored {
     Log { is_batch: bool, seq: u64 },
     /// What a pull has put aside: staging, or deletions that wait.
     Pull(PullId),
+    /// A piece of an attachment.
+    Attachment,
     /// No name of ours.
     Unknown,
 }
@@ -132,8 +134,8 @@ async fn judge(
             );
             report.find(("I1", "object_ahead"), object, what, RECOVER);
         }
-        Stored::Log { .. } if !names.open_pulls.is_empty() => {}
-        Stored::Log { .. } => report.checked.stored_left_over += 1,
+        Stored::Log { .. } | Stored::Attachment if !names.open_pulls.is_empty() => {}
+        Stored::Log { .. } | Stored::Attachment => report.checked.stored_left_over += 1,
         Stored::Pull(pull) if names.open_pulls.contains(&pull) => {}
         Stored::Pull(pull) => match db.pull_state(connection, pull).await? {
             Some(RunState::Queued | RunState::Running) => {}
@@ -164,6 +166,10 @@ fn stored(object: &str) -> Stored {
                 is_batch: kind == Some("batches"),
                 seq,
             },
+            _ => Stored::Unknown,
+        },
+        Some("attachments") => match name.split_once('-').map(|(id, _)| id.parse()) {
+            Some(Ok::<AttachmentId, _>(_)) => Stored::Attachment,
             _ => Stored::Unknown,
         },
         Some("staging" | "held") => name.parse().map_or(Stored::Unknown, Stored::Pull),

@@ -49,6 +49,8 @@ pub struct Checked {
     pub stored_left_over: u64,
     /// Deletions that wait for a decision, by pull.
     pub held: u64,
+    /// Attachments whose bytes are kept.
+    pub attachments: u64,
 }
 
 impl Checked {
@@ -72,6 +74,7 @@ impl Checked {
         self.stored_objects += other.stored_objects;
         self.stored_left_over += other.stored_left_over;
         self.held += other.held;
+        self.attachments += other.attachments;
     }
 }
 

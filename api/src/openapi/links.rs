@@ -14,6 +14,7 @@ const LINKS: &[(&str, &str, Option<&str>)] = &[
     ("addConnection", "readConnection", None),
     ("addConnection", "changeConnection", None),
     ("addConnection", "reconnectConnection", None),
+    ("addConnection", "listAttachments", None),
     ("addConnection", "startPull", Some("connection_id")),
     ("startPull", "readPull", None),
     ("startPull", "cancelPull", None),

@@ -1,5 +1,6 @@
 //! The routes, by noun.
 
+mod attachments;
 mod audit;
 mod connections;
 mod destinations;
@@ -49,6 +50,7 @@ pub(crate) fn all() -> OpenApiRouter<App> {
         .routes(routes!(resources::of_type))
         .routes(routes!(connections::list, connections::add))
         .routes(routes!(connections::read, connections::change))
+        .routes(routes!(attachments::list))
         .routes(routes!(connections::revoke))
         .routes(routes!(connections::reconnect))
         .routes(routes!(pulls::list, pulls::start))

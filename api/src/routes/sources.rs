@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use db::{NewSource, Source, SourceAuth, SourceLimits};
-use model::{SourceId, Strategy, is_resource_type};
+use model::{AttachmentPolicy, SourceId, Strategy, is_resource_type};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -18,7 +18,7 @@ use crate::extract::{Body, Id, Params, text, whole};
 use crate::list::{Asked, Page};
 use crate::problem::{INVALID_VALUE, Problem};
 use crate::views::SourceView;
-use crate::views::words::StrategySchema;
+use crate::views::words::{AttachmentPolicySchema, StrategySchema};
 
 /// A source to add.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -54,10 +54,24 @@ pub(crate) struct NewSourceBody {
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1000, example = 2)]
     concurrent_pulls: Option<u32>,
+    /// How often its connections are pulled by themselves, in seconds; not by
+    /// themselves, where it is left out.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 900, maximum = 7_776_000, example = 86_400)]
+    pull_interval_s: Option<u32>,
+    /// The types that are asked for, beside the patient and what resources refer to; all
+    /// that it has, where they are left out.
+    #[schema(min_items = 1, max_items = 200, example = json!(["Condition", "Observation"]))]
+    types: Option<Vec<String>>,
     /// How it is asked for a patient's record.
     #[serde(default)]
     #[schema(value_type = StrategySchema)]
     strategy: Strategy,
+    /// Whether documents that its resources name by a URL at the source are fetched, or
+    /// left there.
+    #[serde(default)]
+    #[schema(value_type = AttachmentPolicySchema)]
+    attachments: AttachmentPolicy,
 }
 
 /// How a source wants to be asked.
@@ -127,6 +141,10 @@ pub(crate) struct SourceChange {
     /// before is tried again.
     #[schema(value_type = Option<StrategySchema>)]
     strategy: Option<Strategy>,
+    /// Whether documents that its resources name by a URL at the source are fetched, or
+    /// left there. What was fetched before stays.
+    #[schema(value_type = Option<AttachmentPolicySchema>)]
+    attachments: Option<AttachmentPolicy>,
     /// Another login in the place of the one there is.
     login: Option<LoginBody>,
 }
@@ -227,10 +245,10 @@ pub(crate) async fn add(
         }
         None => None,
     };
+    if let Some(types) = &body.types {
+        check_types(types)?;
+    }
     let new = NewSource {
-        name: name.to_owned(),
-        base_url: base.base_url,
-        identity: base.identity,
         auth,
         limits: SourceLimits {
             requests_per_second: check_limit("requests_per_second", body.requests_per_second)?,
@@ -238,6 +256,10 @@ pub(crate) async fn add(
             concurrent_pulls: check_limit("concurrent_pulls", body.concurrent_pulls)?,
         },
         strategy: body.strategy,
+        types: body.types,
+        pull_interval_s: body.pull_interval_s.map(check_interval).transpose()?,
+        attachments: body.attachments,
+        ..NewSource::new(name, &base.base_url, &base.identity)
     };
     let id: SourceId = caller
         .once("source.add", |db| async move {
@@ -302,6 +324,7 @@ pub(crate) async fn change(
         enabled: change.enabled,
         types: change.types.as_ref().map(Option::as_deref),
         strategy: change.strategy,
+        attachments: change.attachments,
         login: login.as_ref(),
         seen: sets_condition(&headers).then_some(&seen),
     };

@@ -1,6 +1,7 @@
 //! Requests over a real listener, against a real database and a real record store.
 
 mod access;
+mod attachments;
 mod destinations;
 mod idempotency;
 mod lists;
@@ -153,12 +154,8 @@ impl Server {
             Ok(source) => source.id,
             Err(_) => {
                 let new = NewSource {
-                    name: "clinic".into(),
-                    base_url: "https://ehr.example/fhir".into(),
-                    identity: "ehr.example/fhir".into(),
                     auth: SourceAuth::Bearer,
-                    limits: db::SourceLimits::default(),
-                    strategy: model::Strategy::Search,
+                    ..NewSource::new("clinic", "https://ehr.example/fhir", "ehr.example/fhir")
                 };
                 self.db.add_source(&new).await.unwrap()
             }

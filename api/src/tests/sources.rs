@@ -124,11 +124,10 @@ async fn a_queued_pull_says_what_it_waits_for() {
 #[tokio::test]
 async fn types_are_chosen_and_all_are_asked_for_again() {
     let server = Server::start().await;
-    let added = server
-        .post("/v1/sources", &source(&json!({})))
-        .await
-        .is(201);
-    assert_eq!(added.body["types"], Value::Null);
+    let first = json!({"types": ["Goal"], "pull_interval_s": 3600});
+    let added = server.post("/v1/sources", &source(&first)).await.is(201);
+    assert_eq!(added.body["types"], first["types"]);
+    assert_eq!(added.body["pull_interval_s"], 3600);
     let path = format!("/v1/sources/{}", added.id());
     let chosen = json!({"types": ["Condition", "Observation"]});
     let changed = server.patch(&path, &chosen).await.is(200);
@@ -146,9 +145,14 @@ async fn types_are_chosen_and_all_are_asked_for_again() {
         json!([""]),
         json!(vec!["Goal"; 201]),
     ] {
-        let refused = server.patch(&path, &json!({ "types": wrong })).await;
-        assert_problem(&refused, 422, "invalid_value");
-        assert!(refused.text.contains("types"), "{}", refused.text);
+        let types = json!({ "types": wrong });
+        for refused in [
+            server.patch(&path, &types).await,
+            server.post("/v1/sources", &source(&types)).await,
+        ] {
+            assert_problem(&refused, 422, "invalid_value");
+            assert!(refused.text.contains("types"), "{}", refused.text);
+        }
     }
     let lifted = server.patch(&path, &json!({"types": null})).await.is(200);
     assert_eq!(lifted.body["types"], Value::Null);

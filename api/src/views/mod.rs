@@ -2,6 +2,7 @@
 //! a contract: they change additively. Times are RFC 3339 text in UTC.
 
 mod access;
+mod attachment;
 mod counts;
 mod export;
 mod probe;
@@ -12,6 +13,7 @@ pub(crate) mod words;
 use model::Timestamp;
 
 pub use self::access::{AuditView, KeyView, NewKeyView};
+pub use self::attachment::AttachmentView;
 pub use self::export::{ExportErrorView, ExportProgressView, ExportView};
 pub use self::probe::{CheckView, ProbeView, RehearsalView};
 pub use self::pull::{

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use db::{HeldDeletes, Pull, PullProgress, PullQueue, PullType, TriggerCount};
 use model::{
-    ConnectionId, HeldState, PullCounts, PullId, PullKind, PullMode, RunPhase, RunState, Trigger,
-    TypeNote, TypeOutcome,
+    AttachmentCounts, ConnectionId, HeldState, PullCounts, PullId, PullKind, PullMode, RunPhase,
+    RunState, Trigger, TypeNote, TypeOutcome,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -40,6 +40,8 @@ pub struct PullView {
     pub pages: u64,
     #[schema(schema_with = counts::pull)]
     pub counts: PullCounts,
+    #[schema(schema_with = counts::attachments)]
+    pub attachments: Option<AttachmentCounts>,
     pub error_code: Option<String>,
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -202,6 +204,7 @@ impl From<Pull> for PullView {
             batch_seq: pull.batch_seq,
             pages: pull.pages,
             counts: pull.counts,
+            attachments: pull.attachments,
             error_code: pull.error_code,
             created_at: text(pull.created_at),
             started_at: pull.started_at.map(text),

@@ -2,8 +2,8 @@
 
 use db::{ConnectionSummary, Destination, Patient, Probe, Source, SourceLogin, SourceRate};
 use model::{
-    ClientMethod, ConnectionId, ConnectionStatus, DestinationId, FileFormat, PatientId,
-    SigningAlgorithm, SourceId, Strategy, Timestamp,
+    AttachmentPolicy, ClientMethod, ConnectionId, ConnectionStatus, DestinationId, FileFormat,
+    PatientId, SigningAlgorithm, SourceId, Strategy, Timestamp,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,8 +11,9 @@ use utoipa::ToSchema;
 use super::probe::ProbeView;
 use super::text;
 use super::words::{
-    ClientMethodSchema, ConnectionIdSchema, ConnectionStatusSchema, DestinationIdSchema,
-    FileFormatSchema, PatientIdSchema, SigningAlgorithmSchema, SourceIdSchema, StrategySchema,
+    AttachmentPolicySchema, ClientMethodSchema, ConnectionIdSchema, ConnectionStatusSchema,
+    DestinationIdSchema, FileFormatSchema, PatientIdSchema, SigningAlgorithmSchema, SourceIdSchema,
+    StrategySchema,
 };
 
 /// A source.
@@ -50,6 +51,10 @@ pub struct SourceView {
     /// by `$everything`; `bulk`, first by a bulk export of that patient.
     #[schema(value_type = StrategySchema)]
     pub strategy: Strategy,
+    /// Whether documents that its resources name by a URL at the source are fetched
+    /// (`fetch`), or left there (`leave`).
+    #[schema(value_type = AttachmentPolicySchema)]
+    pub attachments: AttachmentPolicy,
     /// How often its connections are pulled by themselves, in seconds; null: not by
     /// themselves.
     pub pull_interval_s: Option<u32>,
@@ -221,6 +226,7 @@ impl SourceView {
             concurrent_pulls: limits.concurrent_pulls,
             types: source.types,
             strategy: source.strategy,
+            attachments: source.attachments,
             pull_interval_s: source.pull_interval_s,
             enabled: source.enabled,
             created_at: text(source.created_at),

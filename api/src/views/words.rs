@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 
 use model::{
-    AuditId, Check, ClientMethod, ConnectionId, ConnectionStatus, DestinationId, ExportId,
-    FileFormat, HeldState, KeyId, PatientId, ProbeId, ProbeKind, PullId, PullKind, PullMode,
-    RunPhase, RunState, Scope, SigningAlgorithm, SourceId, Strategy, Trigger, TypeOutcome, Verdict,
+    AttachmentId, AttachmentPolicy, AttachmentState, AuditId, Check, ClientMethod, ConnectionId,
+    ConnectionStatus, DestinationId, ExportId, FileFormat, HeldState, KeyId, PatientId, ProbeId,
+    ProbeKind, PullId, PullKind, PullMode, RunPhase, RunState, Scope, SigningAlgorithm, SourceId,
+    Strategy, Trigger, TypeOutcome, Verdict,
 };
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -65,6 +66,7 @@ macro_rules! words {
 }
 
 ids! {
+    AttachmentIdSchema for AttachmentId;
     AuditIdSchema for AuditId;
     ConnectionIdSchema for ConnectionId;
     DestinationIdSchema for DestinationId;
@@ -77,6 +79,8 @@ ids! {
 }
 
 words! {
+    AttachmentPolicySchema for AttachmentPolicy;
+    AttachmentStateSchema for AttachmentState;
     CheckSchema for Check;
     ClientMethodSchema for ClientMethod;
     ConnectionStatusSchema for ConnectionStatus;

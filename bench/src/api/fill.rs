@@ -1,7 +1,7 @@
 //! A database with long lists: 100,000 patients, 10,000 pulls, 10,000 exports.
 
 use anyhow::{Context, Result};
-use db::{Db, NewApiKey, NewConnection, NewDestination, NewSource, SourceAuth};
+use db::{Db, NewApiKey, NewConnection, NewDestination, NewSource};
 use model::{
     ConnectionId, DestinationId, ExportCounts, ExportId, FileFormat, PatientId, PullCounts, PullId,
     Scope,
@@ -124,14 +124,7 @@ fn at(row: usize) -> i64 {
 }
 
 async fn owners(db: &Db) -> Result<(Vec<ConnectionId>, Vec<DestinationId>)> {
-    let source = NewSource {
-        name: "clinic".to_owned(),
-        base_url: "https://ehr.example/fhir".to_owned(),
-        identity: "ehr.example/fhir".to_owned(),
-        auth: SourceAuth::None,
-        limits: db::SourceLimits::default(),
-        strategy: model::Strategy::Search,
-    };
+    let source = NewSource::new("clinic", "https://ehr.example/fhir", "ehr.example/fhir");
     let source_id = db.add_source(&source).await?;
     let (mut connections, mut destinations) = (Vec::new(), Vec::new());
     for number in 0..OWNERS {

@@ -1,5 +1,7 @@
 //! `chartlift connection …`
 
+mod attachments;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -86,6 +88,12 @@ pub(crate) enum ConnectionCommand {
         #[arg(long)]
         json: bool,
     },
+    /// List the documents that a connection's resources name by a URL, newest first
+    #[command(
+        after_help = "Example:\n  chartlift connection attachments con_0198… --state failed\n\nThose that failed are \
+                      asked for again by later pulls; `chartlift pull start CONNECTION --full` asks for all."
+    )]
+    Attachments(attachments::AttachmentArguments),
     /// Pull a connection again
     Enable {
         /// Its id
@@ -172,6 +180,7 @@ pub(crate) async fn run(global: &GlobalArguments, command: ConnectionCommand) ->
                 },
             )?;
         }
+        ConnectionCommand::Attachments(asked) => attachments::list(&db, asked).await?,
         ConnectionCommand::Enable { connection } => enable(&db, connection, true).await?,
         ConnectionCommand::Disable { connection } => enable(&db, connection, false).await?,
     }

@@ -1,24 +1,20 @@
 //! `chartlift export …`
 
+mod ask;
+mod print;
+
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Result, bail};
-use api::views::{ExportErrorView, ExportView};
+use anyhow::Result;
+use api::views::ExportView;
 use clap::Subcommand;
-use db::{Db, RunKind};
-use model::{DestinationId, ExportId, PatientId, RunState, Trigger};
+use model::ExportId;
 
+use self::ask::{cancel, enabled, follow, named, patients_named, start};
+use self::print::{errors, show};
 use crate::args::GlobalArguments;
-use crate::commands::pull::because;
 use crate::deployment;
-use crate::output::{bytes, grouped, or_dash, print_json, print_line, print_list};
-
-/// How often a waiting command looks.
-const LOOK: Duration = Duration::from_millis(250);
-
-/// Errors read from the database at a time.
-const ERRORS_PAGE: u32 = 1000;
+use crate::output::{bytes, grouped, print_json, print_line, print_list};
 
 /// What can be done with exports.
 #[derive(Debug, Subcommand)]
@@ -171,163 +167,4 @@ pub(crate) async fn run(global: &GlobalArguments, command: ExportCommand) -> Res
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn errors(db: &Db, export: ExportId, json: bool) -> Result<()> {
-    db.export(export).await?;
-    let (mut errors, mut before) = (Vec::new(), None);
-    loop {
-        let page = db.export_errors(export, before, ERRORS_PAGE).await?;
-        let Some(last) = page.last() else { break };
-        before = Some(last.connection_id);
-        errors.extend(page.into_iter().map(ExportErrorView::from));
-    }
-    print_list(
-        json,
-        &errors,
-        &["CONNECTION", "PATIENT", "CODE", "RESOURCES"],
-        "nothing failed",
-        |error| {
-            vec![
-                error.connection_id.to_string(),
-                error.patient_id.to_string(),
-                or_dash(error.error_code.as_ref()),
-                grouped(error.counts.failed),
-            ]
-        },
-    )
-}
-
-async fn enabled(db: &Db) -> Result<Vec<DestinationId>> {
-    let all = db.destinations().await?;
-    Ok(all
-        .into_iter()
-        .filter(|destination| destination.enabled)
-        .map(|destination| destination.id)
-        .collect())
-}
-
-async fn named(db: &Db, names: &[String]) -> Result<Vec<DestinationId>> {
-    let mut found = Vec::with_capacity(names.len());
-    for name in names {
-        found.push(db.destination(name).await?.id);
-    }
-    Ok(found)
-}
-
-async fn patients_named(db: &Db, names: &[String]) -> Result<Vec<PatientId>> {
-    let mut found = Vec::with_capacity(names.len());
-    for name in names {
-        found.push(db.patient(name).await?.id);
-    }
-    Ok(found)
-}
-
-async fn start(
-    db: &Db,
-    destinations: Vec<DestinationId>,
-    full: bool,
-    patients: &[PatientId],
-    wait: bool,
-) -> Result<ExitCode> {
-    if destinations.is_empty() {
-        bail!("there is no enabled destination: `chartlift destination add`");
-    }
-    let mut exports = Vec::with_capacity(destinations.len());
-    for destination in destinations {
-        let export = if full {
-            db.request_full_export(destination).await?
-        } else if !patients.is_empty() {
-            db.request_export_of(destination, patients).await?
-        } else {
-            db.request_export(destination, Some(Trigger::Manual))
-                .await?
-        };
-        print_line(&export.to_string());
-        exports.push(export);
-    }
-    follow(db, exports, wait).await
-}
-
-async fn cancel(db: &Db, export: ExportId, wait: bool) -> Result<ExitCode> {
-    db.request_cancel(RunKind::Export, &export.to_string())
-        .await?;
-    if wait {
-        let ended = ended(db, export).await?;
-        eprintln!(
-            "{export} {}{}",
-            ended.state,
-            because(ended.error_code.as_deref())
-        );
-    } else {
-        eprintln!("asked to end: a running worker sees to it within seconds");
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn ended(db: &Db, id: ExportId) -> Result<db::Export> {
-    loop {
-        let export = db.export(id).await?;
-        if export.state.is_final() {
-            return Ok(export);
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-async fn follow(db: &Db, exports: Vec<ExportId>, wait: bool) -> Result<ExitCode> {
-    if !wait {
-        eprintln!("queued: a running worker starts them within seconds");
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut code = ExitCode::SUCCESS;
-    for id in exports {
-        let export = ended(db, id).await?;
-        eprintln!(
-            "{id} {}{}",
-            export.state,
-            because(export.error_code.as_deref())
-        );
-        if export.state != RunState::Completed {
-            code = ExitCode::from(1);
-        }
-    }
-    Ok(code)
-}
-
-fn show(export: &ExportView) {
-    let counts = &export.counts;
-    print_line(&format!("export        {}", export.id));
-    print_line(&format!("destination   {}", export.destination_id));
-    print_line(&format!(
-        "state         {}{}",
-        export.state,
-        because(export.error_code.as_deref())
-    ));
-    print_line(&format!("created       {}", export.created_at));
-    print_line(&format!(
-        "started       {}",
-        or_dash(export.started_at.as_ref())
-    ));
-    print_line(&format!(
-        "finished      {}",
-        or_dash(export.finished_at.as_ref())
-    ));
-    for trigger in export.triggers.iter().flatten() {
-        print_line(&format!(
-            "asked for     {} × {}",
-            trigger.reason, trigger.count
-        ));
-    }
-    print_line(&format!("patients      {}", grouped(export.patients)));
-    print_line(&format!(
-        "resources     {} planned = {} delivered + {} skipped + {} failed",
-        grouped(counts.planned),
-        grouped(counts.delivered),
-        grouped(counts.skipped),
-        grouped(counts.failed)
-    ));
-    let (files, size) = (grouped(export.part_count), bytes(export.size_bytes));
-    print_line(&format!("files         {files}, {size}"));
-    print_line(&format!("publications  {}", export.publication_count));
 }

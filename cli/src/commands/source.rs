@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use api::views::SourceView;
 use clap::{Args, Subcommand};
 use db::{Db, GivenLogin, SourceAuth, SourceChange, SourceLimits};
-use model::{ClientMethod, SigningAlgorithm, Strategy};
+use model::{AttachmentPolicy, ClientMethod, SigningAlgorithm, Strategy};
 use url::Url;
 
 use self::limits::{Limit, LimitArguments, rate_of};
@@ -47,6 +47,9 @@ pub(crate) enum SourceCommand {
         /// How it is asked for a patient's record: search, everything or bulk
         #[arg(long, default_value = "search")]
         strategy: Strategy,
+        /// Documents that its resources name by a URL: fetch them or leave them there
+        #[arg(long, default_value = "fetch")]
+        attachments: AttachmentPolicy,
     },
     /// Change how a source is logged in to
     Login {
@@ -75,6 +78,17 @@ pub(crate) enum SourceCommand {
         source: String,
         /// search, everything or bulk
         strategy: Strategy,
+    },
+    /// Choose whether documents that a source's resources name by a URL are fetched
+    #[command(
+        after_help = "Example:\n  chartlift source attachments clinic leave\n\nfetch: they are kept in the record \
+                      store, under the connection. leave: they stay at the source; what was fetched before is kept."
+    )]
+    Attachments {
+        /// Its name or id
+        source: String,
+        /// fetch or leave
+        policy: AttachmentPolicy,
     },
     /// Change how much of a source is asked for at the same time, by all workers together
     #[command(
@@ -186,13 +200,14 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
             login,
             limits,
             strategy,
+            attachments,
         } => {
             let new = SourceToAdd {
-                name: &name,
-                base_url: &base_url,
                 auth,
                 limits: SourceLimits::from(limits),
                 strategy,
+                attachments,
+                ..SourceToAdd::new(&name, &base_url)
             };
             let id = match login.given()? {
                 Some(login) => {
@@ -229,6 +244,13 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
         SourceCommand::Strategy { source, strategy } => {
             let change = SourceChange {
                 strategy: Some(strategy),
+                ..SourceChange::default()
+            };
+            change_source(&db, &source, change).await?;
+        }
+        SourceCommand::Attachments { source, policy } => {
+            let change = SourceChange {
+                attachments: Some(policy),
                 ..SourceChange::default()
             };
             change_source(&db, &source, change).await?;
@@ -279,6 +301,7 @@ async fn list(db: &Db, json: bool) -> Result<()> {
         "BASE URL",
         "AUTH",
         "STRATEGY",
+        "ATTACHMENTS",
         "RATE",
         "PULLED EVERY",
         "ENABLED",
@@ -295,6 +318,7 @@ async fn list(db: &Db, json: bool) -> Result<()> {
                 source.base_url.clone(),
                 source.auth.to_owned(),
                 source.strategy.to_string(),
+                source.attachments.to_string(),
                 rate_of(source),
                 or_dash(source.pull_interval_s.map(interval_text)),
                 yes_no(source.enabled),

@@ -78,7 +78,8 @@ pub(super) async fn wait(db: &Db, runs: &Runs) -> Result<()> {
 }
 
 async fn open_runs(db: &Db) -> Result<Vec<(RunKind, String)>> {
-    let queued = db.queued_runs(Duration::ZERO, RUNS).await?;
+    let mut queued = db.queued_runs(RunKind::Pull, RUNS).await?;
+    queued.extend(db.queued_runs(RunKind::Export, RUNS).await?);
     let running = db.still_runs(Duration::ZERO, RUNS).await?;
     let running = running.into_iter().map(|open| open.run);
     Ok(queued

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use activities::register::{add_connection, add_destination};
 use anyhow::{Context, Result, ensure};
-use db::{Db, Destination, NewSource, SourceAuth};
+use db::{Db, Destination, NewSource};
 use model::{ConnectionId, ConnectionStatus, FileFormat, SourceId};
 use sandbox::{Sandbox, SandboxOptions};
 use url::Url;
@@ -89,14 +89,7 @@ async fn source(db: &Db, base_url: &Url) -> Result<SourceId> {
             Ok(source.id)
         }
         Err(db::Error::NotFound { .. }) => {
-            let new = NewSource {
-                name: SOURCE.to_owned(),
-                base_url: base_url.to_string(),
-                identity: IDENTITY.to_owned(),
-                auth: SourceAuth::None,
-                limits: db::SourceLimits::default(),
-                strategy: model::Strategy::Search,
-            };
+            let new = NewSource::new(SOURCE, base_url.as_str(), IDENTITY);
             Ok(db.add_source(&new).await?)
         }
         Err(error) => Err(error.into()),

@@ -57,7 +57,7 @@ pub(crate) fn words(merged: &Config, origins: &BTreeMap<String, String>) -> Resu
 
 /// The bounds of numbers. Low ends are what tests use to force many small
 /// steps; high ends keep a mistyped number from taking all memory.
-const RANGES: [(&str, RangeInclusive<i64>); 24] = [
+const RANGES: [(&str, RangeInclusive<i64>); 25] = [
     ("database.connections_max", 2..=1_000),
     ("worker.pull_slots", 1..=1_000),
     ("worker.export_slots", 1..=1_000),
@@ -65,6 +65,7 @@ const RANGES: [(&str, RangeInclusive<i64>); 24] = [
     ("worker.page_count", 1..=10_000),
     ("worker.full_pull_after_ms", 0..=31_536_000_000),
     ("worker.pull_overlap_ms", 0..=86_400_000),
+    ("worker.attachment_bytes_max", 1..=1 << 32),
     // A page is at least one history event or part of one: Temporal ends a
     // workflow at 50,000 events.
     ("worker.pages_per_run", 1..=10_000),
@@ -195,6 +196,12 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
     {
         return refuse(key, "is also `api.port`; use another port");
     }
+    let types = &settings.worker.attachment_types;
+    if let Some(wrong) = types.iter().find(|pattern| !is_media_types(pattern)) {
+        let reason =
+            format!("has `{wrong}`, which is no media type; use text/plain, text/* or */*");
+        return refuse("worker.attachment_types", &reason);
+    }
     let secrets = &settings.secrets;
     for (name, key) in [
         ("secrets.encryption_key", &secrets.encryption_key),
@@ -217,6 +224,22 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
         );
     }
     Ok(())
+}
+
+/// Whether this is a media type, or the beginning of some before a `*`.
+fn is_media_types(pattern: &str) -> bool {
+    let is_plain = |word: &str| {
+        word.bytes()
+            .all(|b| b.is_ascii_graphic() && !b"*/;,".contains(&b))
+    };
+    match pattern.split_once('/') {
+        Some(("*", rest)) => rest == "*",
+        Some((kind, rest)) => {
+            let beginning = rest.strip_suffix('*').unwrap_or(rest);
+            !kind.is_empty() && !rest.is_empty() && is_plain(kind) && is_plain(beginning)
+        }
+        None => false,
+    }
 }
 
 /// Whether this is a file of SQLite's, or a server of PostgreSQL's and a database.

@@ -18,7 +18,8 @@ pub use layers::{DEFAULT, LoadOptions};
 pub use secret::Secret;
 pub use settings::{
     ApiSettings, DataSettings, DatabaseSettings, GuardSettings, LogFormat, LogSettings,
-    RecordsSettings, S3Settings, SecretsSettings, Settings, TemporalSettings, WorkerSettings,
+    MaintainSettings, RecordsSettings, S3Settings, SecretsSettings, Settings, TemporalSettings,
+    WorkerSettings,
 };
 
 use std::path::PathBuf;

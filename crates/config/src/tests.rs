@@ -1,9 +1,10 @@
 //! What an operator relies on: the documented default, precedence, refusals
 //! that say where, and silence about secrets.
 
-use crate::{DEFAULT, Error, LoadOptions, LogFormat, LogSettings, Settings};
+mod printed;
+
+use crate::{DEFAULT, Error, LoadOptions, LogFormat, Settings};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 
 const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
@@ -136,6 +137,30 @@ fn a_list_is_a_list_in_a_file_and_has_commas_elsewhere() {
         let file = TempFile::new("no-list.toml", text);
         let text = refusal(Some(&file), &[], &[]);
         assert!(text.contains("must be a list of texts in quotes"), "{text}");
+    }
+}
+
+#[test]
+fn attachment_types_are_media_types_or_beginnings_of_some() {
+    let default = load(None, &[], &[]).unwrap().worker.attachment_types;
+    assert!(default.iter().any(|pattern| pattern == "application/pdf"));
+    let set = |text| load(None, &[("CHARTLIFT_WORKER__ATTACHMENT_TYPES", text)], &[]);
+    for good in ["*/*", "text/plain", "text/*, application/vnd.ms-*", ""] {
+        assert!(set(good).is_ok(), "{good}");
+    }
+    for bad in [
+        "text",
+        "*",
+        "*/plain",
+        "text/",
+        "/plain",
+        "te*t/plain",
+        "text/pl*in",
+        "a/b/c",
+    ] {
+        let text = set(bad).unwrap_err().to_string();
+        let names_it = text.contains("worker.attachment_types") && text.contains(bad);
+        assert!(names_it, "{bad}: {text}");
     }
 }
 
@@ -294,125 +319,4 @@ fn a_secret_may_come_from_a_file_but_not_from_two_places() {
 #[test]
 fn an_error_is_small_enough_to_return() {
     assert!(std::mem::size_of::<Error>() < 128);
-}
-
-#[test]
-fn secrets_are_not_printed() {
-    let flags = [("secrets.encryption_key", KEY), ("api.port", "9000")];
-    let settings = load(None, &[], &flags).unwrap();
-    let (printed, debugged) = (settings.print_redacted(), format!("{settings:?}"));
-    assert!(!printed.contains(KEY) && !debugged.contains(KEY));
-    assert!(
-        printed.contains("encryption_key = \"[redacted]\""),
-        "{printed}"
-    );
-    assert!(
-        printed.contains("port = 9000  # the command line"),
-        "{printed}"
-    );
-    assert!(printed.contains("sqlite://"), "{printed}");
-    assert!(printed.parse::<toml::Table>().is_ok());
-}
-
-#[test]
-fn the_password_of_the_database_is_not_printed() {
-    for url in [
-        "postgres://ann:hush@db.example/chartlift",
-        "postgresql://db.example/chartlift?user=ann&password=hush",
-    ] {
-        let settings = load(None, &[], &[("database.url", url)]).unwrap();
-        assert_eq!(settings.database.url.expose(), url);
-        assert!(settings.database.is_postgres());
-        let (printed, debugged) = (settings.print_redacted(), format!("{settings:?}"));
-        assert!(printed.contains("db.example/chartlift"), "{printed}");
-        assert!(!printed.contains("hush") && !debugged.contains("hush"));
-    }
-}
-
-/// A writer a test can read.
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn printed_at(level: &str, format: LogFormat) -> String {
-    let captured = Captured::default();
-    let writer = captured.clone();
-    let settings = LogSettings {
-        level: level.into(),
-        format,
-    };
-    let subscriber = crate::telemetry::subscriber(&settings, move || writer.clone()).unwrap();
-    tracing::subscriber::with_default(subscriber, || {
-        tracing::trace!(target: "chartlift_source::page", count = 3, "ours fine");
-        tracing::info!(target: "chartlift", "ours coarse");
-        tracing::trace!(target: "h2::codec", "theirs fine");
-        tracing::info!(target: "h2", "theirs coarse");
-        tracing::warn!(target: "temporalio_sdk_core::worker", "task failed");
-        tracing::info!(target: "temporalio_client", "sdk info");
-    });
-    let bytes = captured.0.lock().unwrap().clone();
-    String::from_utf8(bytes).unwrap()
-}
-
-#[test]
-fn at_trace_other_crates_stay_coarse() {
-    let text = printed_at("trace", LogFormat::Text);
-    for shown in [
-        "ours fine",
-        "ours coarse",
-        "theirs coarse",
-        "task failed",
-        "sdk info",
-    ] {
-        assert!(text.contains(shown), "{shown} missing in {text}");
-    }
-    assert!(!text.contains("theirs fine"), "{text}");
-}
-
-#[test]
-fn at_error_a_failed_task_still_shows() {
-    let text = printed_at("error", LogFormat::Json);
-    assert!(text.contains("task failed") && !text.contains("ours") && !text.contains("sdk info"));
-    assert!(
-        text.starts_with('{') && text.contains("\"message\":\"task failed\""),
-        "{text}"
-    );
-}
-
-#[test]
-fn an_event_is_printed_though_somebody_asked_for_another() {
-    use tracing::callsite::Callsite;
-
-    let captured = Captured::default();
-    let writer = captured.clone();
-    let settings = LogSettings {
-        level: "info".to_owned(),
-        format: LogFormat::Text,
-    };
-    let subscriber = crate::telemetry::subscriber(&settings, move || writer.clone()).unwrap();
-    let query = tracing::callsite! {
-        name: "query",
-        kind: tracing::metadata::Kind::EVENT,
-        target: "sqlx::query",
-        level: tracing::Level::DEBUG,
-        fields: message
-    };
-    tracing::subscriber::with_default(subscriber, || {
-        for number in 0..2 {
-            // As the crate `log` asks.
-            tracing::dispatcher::get_default(|now| now.enabled(query.metadata()));
-            tracing::warn!(target: "chartlift", number, "what counts");
-        }
-    });
-    let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
-    assert_eq!(text.matches("what counts").count(), 2, "{text}");
 }

@@ -146,33 +146,29 @@ impl Db {
         rows.iter().map(|row| row.word("id")).collect()
     }
 
-    /// Queued runs older than `age`, oldest first, at most `limit` of each kind.
+    /// The queued runs of a kind, oldest first, at most `limit`.
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`].
-    pub async fn queued_runs(&self, age: Duration, limit: u32) -> Result<Vec<DueRun>> {
-        let before = Timestamp::now().0 - i64::try_from(age.as_micros()).unwrap_or(0);
-        let mut found = Vec::new();
-        for kind in [RunKind::Pull, RunKind::Export] {
-            let text = format!(
-                "SELECT id, {} AS subject_id FROM {} WHERE state = 'queued' AND created_at <= $1 ORDER BY id LIMIT $2",
-                kind.subject(),
-                kind.table()
-            );
-            let rows = sqlx::query(sqlx::AssertSqlSafe(text))
-                .bind(before)
-                .bind(i64::from(limit))
-                .fetch_all(&self.reader)
-                .await?;
-            for row in &rows {
-                found.push(DueRun {
+    pub async fn queued_runs(&self, kind: RunKind, limit: u32) -> Result<Vec<DueRun>> {
+        let text = format!(
+            "SELECT id, {} AS subject_id FROM {} WHERE state = 'queued' ORDER BY id LIMIT $1",
+            kind.subject(),
+            kind.table()
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(i64::from(limit))
+            .fetch_all(&self.reader)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(DueRun {
                     kind,
                     run_id: row.text("id")?,
                     subject_id: row.text("subject_id")?,
-                });
-            }
-        }
-        Ok(found)
+                })
+            })
+            .collect()
     }
 
     /// How many runs are queued or running.

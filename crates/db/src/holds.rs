@@ -29,7 +29,8 @@ impl Default for BackOff {
 
 impl BackOff {
     /// The time after so many failures in a row.
-    pub(crate) fn after(self, failures: u64) -> Duration {
+    #[must_use]
+    pub fn after(self, failures: u64) -> Duration {
         let doublings = u32::try_from(failures.saturating_sub(1))
             .unwrap_or(u32::MAX)
             .min(20);

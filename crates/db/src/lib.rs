@@ -9,12 +9,17 @@
 //! Invariant: no resource, no id of the source's and no token is stored open;
 //! the columns that need them are sealed (`crates/seal`).
 
+#[cfg(test)]
+mod attachment_tests;
+mod attachments;
 mod audit;
 mod call;
 #[cfg(test)]
 mod call_tests;
 mod cancel;
 mod claims;
+mod connection_changes;
+mod connection_summaries;
 mod connections;
 mod dangling;
 mod destination_changes;
@@ -25,11 +30,14 @@ mod export_errors;
 mod export_patients;
 mod export_runs;
 mod exports;
+mod grants;
 mod held;
+mod held_decisions;
 mod holds;
 mod keys;
 mod lacking;
 mod lock;
+mod login_rules;
 mod logins;
 mod maintain;
 #[cfg(test)]
@@ -43,7 +51,9 @@ mod postgres;
 mod probe_tests;
 mod probes;
 mod progress;
+mod publications;
 mod publish;
+mod pull_requests;
 #[cfg(test)]
 mod pull_tests;
 mod pulls;
@@ -69,16 +79,21 @@ mod sources;
 mod steps;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod token_leases;
 #[cfg(test)]
 mod token_tests;
 mod tokens;
 mod type_watermarks;
 mod undecided;
 mod verify;
+mod watermarks;
 
+pub use attachments::{Attachment, AttachmentObject, Declared, OpenAttachment};
 pub use audit::AuditEntry;
 pub use call::{Answered, Call, Idempotency};
-pub use connections::{Connection, ConnectionChange, ConnectionSummary, NewConnection};
+pub use connection_changes::ConnectionChange;
+pub use connection_summaries::ConnectionSummary;
+pub use connections::{Connection, NewConnection};
 pub use destination_changes::DestinationChange;
 pub use destinations::{Destination, NewDestination};
 pub use dispatch::{DueRun, OpenRun, RunKind};
@@ -89,32 +104,35 @@ pub use held::{HeldChange, HeldDeletes, NewHold};
 pub use holds::BackOff;
 pub use keys::{ApiKey, NewApiKey};
 pub use lacking::{Candidate, ChunkSpan};
-pub use logins::{GivenLogin, OpenLogin, SourceLogin, check_credentials};
+pub use login_rules::{GivenLogin, check_credentials};
+pub use logins::{OpenLogin, SourceLogin};
 pub use maintain::{MergeCommit, MergeRule};
 pub use open::{Db, MigrationState};
 pub use patients::Patient;
 pub use plans::{ChunkCommit, NewPlan, PlannedSpan};
 pub use probes::Probe;
 pub use progress::{ExportProgress, PullProgress};
-pub use publish::{PublicationCommit, PublicationRow};
+pub use publications::PublicationRow;
+pub use publish::PublicationCommit;
 pub use pulls::{Pull, PullType};
 pub use queue::PullQueue;
 pub use rates::{Lease, SourceRate, Throttled, TurnsAsked};
 pub use recover::{LogJump, RecoveredDestination, Recovery, SettleNumbers};
 pub use reseal::Resealed;
-pub use schedules::{PULL_INTERVAL_MAX_S, PULL_INTERVAL_MIN_S, check_pull_interval};
+pub use schedules::{PULL_INTERVAL_MAX_S, PULL_INTERVAL_MIN_S, ScheduleLook, check_pull_interval};
 pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};
 pub use signing_keys::{KeyOverlap, NewSigningKey, StoredSigningKey};
-pub use slots::Slot;
+pub use slots::{DuePull, Slot};
 pub use source_limits::SourceLimits;
 pub use sources::{NewSource, Source, SourceAuth, SourceChange};
 pub use steps::{NewStaging, StepClaim, StepRef};
-pub use tokens::{NewToken, StoredToken, TOKEN_LIFE_DEFAULT, TokenLease};
+pub use token_leases::TokenLease;
+pub use tokens::{NewToken, StoredToken, TOKEN_LIFE_DEFAULT};
 pub use type_watermarks::{TypeWatermark, WatermarkChange};
 pub use undecided::UndecidedPlan;
 pub use verify::{
     DestinationProgress, DestinationState, ExportAccount, ExportTotals, HeldObject, LogState,
-    LoggedBatch, PublicationState, PullAccount, StoredNames, WrittenPart,
+    LoggedBatch, PullAccount, StoredNames, WrittenPart,
 };
 
 /// The result of a database call.

@@ -8,13 +8,14 @@
 //! before have committed. A lock is an UPDATE that changes nothing: SQLite has no
 //! other, and there it makes the transaction a writer before it reads.
 //!
-//! Who counts the pulls of a source locks that before all of these.
+//! Who counts the pulls of a source, changes it or connects to it locks that before all
+//! of these.
 //!
 //! Of two subjects, a settle (connection) and a publication (destination), both
-//! write marks: `publish.rs` says how. Whoever makes a destination or sets all
+//! write marks: `watermarks.rs` says how. Whoever makes a destination or sets all
 //! logs anew locks every connection.
 
-use model::{ConnectionId, DestinationId, ProbeId};
+use model::{ConnectionId, DestinationId, ProbeId, SourceId};
 
 use crate::{Result, RunKind};
 
@@ -26,6 +27,12 @@ pub(crate) async fn connection(tx: &mut Transaction<'_>, id: ConnectionId) -> Re
 
 pub(crate) async fn destination(tx: &mut Transaction<'_>, id: DestinationId) -> Result<()> {
     subject(tx, RunKind::Export, &id.to_string()).await
+}
+
+/// Locks a source.
+pub(crate) async fn source(tx: &mut Transaction<'_>, id: SourceId) -> Result<()> {
+    let text = "UPDATE sources SET enabled = enabled WHERE id = $1";
+    execute(tx, text.to_owned(), &id.to_string()).await
 }
 
 /// Locks the source of a connection, where its pulls are counted.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use model::{BatchId, ConnectionId, PullId, RunState, Timestamp};
 
+use crate::attachments::piece_names;
 use crate::held::IS_UNSETTLED;
 use crate::row::{Columns, bigint};
 use crate::settle::supersede_index;
@@ -216,8 +217,9 @@ impl Db {
     }
 
     /// Every object of a connection's log that a row names: batches, the index,
-    /// those superseded and the indexes that open plans have pinned; and the held
-    /// deletions that wait for a decision or for the pull that settles them.
+    /// those superseded and the indexes that open plans have pinned; the held
+    /// deletions that wait for a decision or for the pull that settles them; and the
+    /// pieces of attachments.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -235,7 +237,12 @@ impl Db {
             .bind(connection.to_string())
             .fetch_all(&self.writer)
             .await?;
-        rows.iter().map(|row| row.text("name")).collect()
+        let mut named: HashSet<String> = rows
+            .iter()
+            .map(|row| row.text("name"))
+            .collect::<Result<_>>()?;
+        named.extend(piece_names(&self.writer, connection).await?);
+        Ok(named)
     }
 }
 

@@ -1,13 +1,15 @@
 //! Upkeep and recovery, as far as the database decides them.
 
+mod credentials;
+
 use std::time::Duration;
 
 use model::{BatchId, ConnectionId, DestinationId, ExportId, FileFormat, RunState, Timestamp};
 
 use crate::testing::TestDb;
 use crate::{
-    Db, DestinationChange, Error, MergeCommit, MergeRule, NewConnection, NewDestination, NewSource,
-    RecoveredDestination, Recovery, SourceAuth,
+    Db, Error, MergeCommit, MergeRule, NewConnection, NewDestination, NewSource,
+    RecoveredDestination, Recovery,
 };
 
 crate::on_both!(
@@ -16,7 +18,6 @@ crate::on_both!(
     a_merge_takes_the_place_of_all_batches_unless_the_log_moved,
     details_of_old_runs_are_forgotten_and_undecided_ones_are_kept,
     a_recovery_goes_on_above_everything_and_may_be_repeated,
-    the_key_to_a_destination_is_stored_sealed_and_can_be_replaced,
 );
 
 struct Base {
@@ -34,14 +35,7 @@ const RULE: MergeRule = MergeRule {
 impl Base {
     async fn new(database: TestDb) -> Self {
         let db = database.db.clone();
-        let source = NewSource {
-            name: "portal".to_owned(),
-            base_url: "https://portal/fhir".to_owned(),
-            identity: "portal/fhir".to_owned(),
-            auth: SourceAuth::None,
-            limits: crate::SourceLimits::default(),
-            strategy: model::Strategy::Search,
-        };
+        let source = NewSource::new("portal", "https://portal/fhir", "portal/fhir");
         let connection = NewConnection {
             patient_id: db.ensure_patient("ann").await.unwrap(),
             source_id: db.add_source(&source).await.unwrap(),
@@ -260,51 +254,4 @@ async fn a_recovery_goes_on_above_everything_and_may_be_repeated(database: TestD
         base.run("DELETE FROM batches").await;
         base.run("UPDATE pulls SET state = 'failed'").await;
     }
-}
-
-fn key(text: &str) -> DestinationChange<'_> {
-    DestinationChange {
-        credentials: Some(text),
-        ..DestinationChange::default()
-    }
-}
-
-async fn the_key_to_a_destination_is_stored_sealed_and_can_be_replaced(database: TestDb) {
-    let base = Base::new(database).await;
-    let db = &base.db;
-    assert_eq!(
-        db.destination_credentials(base.destination).await.unwrap(),
-        None
-    );
-    let new = NewDestination {
-        id: DestinationId::new(),
-        name: "there".to_owned(),
-        location: "s3://bucket".to_owned(),
-        format: FileFormat::Parquet,
-        credentials: Some("hush".to_owned()),
-        awaits_test: false,
-    };
-    db.add_destination(&new).await.unwrap();
-    for text in ["hush", "later"] {
-        let opened = db.destination_credentials(new.id).await.unwrap();
-        assert_eq!(opened.as_deref(), Some(text));
-        let sealed: String =
-            sqlx::query_scalar("SELECT credentials_sealed FROM destinations WHERE id = $1")
-                .bind(new.id.to_string())
-                .fetch_one(&db.reader)
-                .await
-                .unwrap();
-        assert!(!sealed.contains(text));
-        db.change_destination(new.id, key("later")).await.unwrap();
-    }
-    // Copied into another row it does not open.
-    base.run(
-        "UPDATE destinations SET credentials_sealed = (SELECT credentials_sealed FROM destinations \
-         WHERE name = 'there') WHERE id = '{dst}'",
-    )
-    .await;
-    let error = db.destination_credentials(base.destination).await;
-    assert!(matches!(error, Err(Error::Sealed(_))), "{error:?}");
-    let unknown = db.change_destination(DestinationId::new(), key("x"));
-    assert!(matches!(unknown.await, Err(Error::NotFound { .. })));
 }

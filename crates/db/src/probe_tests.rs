@@ -6,9 +6,7 @@ use model::{
 };
 
 use crate::testing::TestDb;
-use crate::{
-    BackOff, Db, DestinationChange, Error, NewConnection, NewDestination, NewSource, SourceAuth,
-};
+use crate::{BackOff, Db, DestinationChange, Error, NewConnection, NewDestination, NewSource};
 
 crate::on_both!(
     the_first_test_that_passes_enables_a_destination,
@@ -35,14 +33,7 @@ async fn connect(db: &Db, external: &str) -> PatientId {
     let source = match db.source("portal").await {
         Ok(source) => source.id,
         Err(_) => {
-            let new = NewSource {
-                name: "portal".to_owned(),
-                base_url: "https://portal/fhir".to_owned(),
-                identity: "portal/fhir".to_owned(),
-                auth: SourceAuth::None,
-                limits: crate::SourceLimits::default(),
-                strategy: model::Strategy::Search,
-            };
+            let new = NewSource::new("portal", "https://portal/fhir", "portal/fhir");
             db.add_source(&new).await.unwrap()
         }
     };

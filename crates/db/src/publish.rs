@@ -1,11 +1,12 @@
 //! Publishing: the transaction that makes a publication count here.
 
-use model::{DestinationId, ExportCounts, ExportId, Part, Publication, Span, Timestamp};
+use model::{ExportCounts, ExportId, Part, Publication, Span, Timestamp};
 use serde::Serialize;
 
 use crate::audit::add_disclosure;
 use crate::row::{Columns, bigint, json};
 use crate::steps::finish_step;
+use crate::watermarks::{clear_marks, raise_watermark};
 use crate::{Db, Error, Result, StepRef, lock};
 
 /// A publication to take over.
@@ -16,25 +17,6 @@ pub struct PublicationCommit<'a, R> {
     /// The step that ends with it, its token and its receipt; none when another
     /// run's publication is adopted.
     pub step: Option<(&'a StepRef, &'a str, &'a R)>,
-}
-
-/// A publication as the database knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PublicationRow {
-    /// Its number.
-    pub number: u64,
-    /// The export that made it.
-    pub export_id: ExportId,
-    /// Its plan.
-    pub plan_id: String,
-    /// Files in it.
-    pub part_count: u64,
-    /// Rows in them.
-    pub row_count: u64,
-    /// Their size.
-    pub size_bytes: u64,
-    /// When it was taken over.
-    pub created_at: Timestamp,
 }
 
 impl Db {
@@ -165,62 +147,6 @@ impl Db {
         tx.commit().await?;
         Ok(())
     }
-
-    /// The publications of a destination that the database has taken over, by
-    /// number, after `after`.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn publications(
-        &self,
-        destination: DestinationId,
-        after: u64,
-        limit: u32,
-    ) -> Result<Vec<PublicationRow>> {
-        let rows = sqlx::query(
-            "SELECT number, export_id, plan_id, part_count, row_count, size_bytes, created_at FROM publications \
-             WHERE destination_id = $1 AND number > $2 ORDER BY number LIMIT $3",
-        )
-        .bind(destination.to_string())
-        .bind(bigint(after))
-        .bind(i64::from(limit))
-        .fetch_all(&self.reader)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(PublicationRow {
-                    number: row.count("number")?,
-                    export_id: row.word("export_id")?,
-                    plan_id: row.text("plan_id")?,
-                    part_count: row.count("part_count")?,
-                    row_count: row.count("row_count")?,
-                    size_bytes: row.count("size_bytes")?,
-                    created_at: row.time("created_at")?,
-                })
-            })
-            .collect()
-    }
-
-    /// The watermarks of a destination in its epoch: connection and batch number.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn watermarks(
-        &self,
-        destination: DestinationId,
-    ) -> Result<Vec<(model::ConnectionId, u64)>> {
-        let rows = sqlx::query(
-            "SELECT watermarks.connection_id AS connection_id, watermarks.seq AS seq FROM watermarks \
-             JOIN destinations ON destinations.id = watermarks.destination_id AND destinations.epoch = watermarks.epoch \
-             WHERE watermarks.destination_id = $1 ORDER BY watermarks.connection_id",
-        )
-        .bind(destination.to_string())
-        .fetch_all(&self.reader)
-        .await?;
-        rows.iter()
-            .map(|row| Ok((row.word("connection_id")?, row.count("seq")?)))
-            .collect()
-    }
 }
 
 /// A publication that was not the next one must have been taken over before.
@@ -264,50 +190,6 @@ pub(crate) async fn insert_publication(
     .bind(now)
     .execute(&mut **tx)
     .await?;
-    Ok(())
-}
-
-async fn raise_watermark(
-    tx: &mut sqlx::Transaction<'_, sqlx::Any>,
-    publication: &Publication,
-    span: &Span,
-    now: i64,
-) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO watermarks (destination_id, connection_id, epoch, seq, updated_at) \
-         SELECT id, $1, $2, $3, $4 FROM destinations WHERE id = $5 AND epoch = $2 AND ($6 = 0 OR EXISTS (SELECT 1 \
-         FROM watermarks AS known WHERE known.destination_id = $5 AND known.connection_id = $1)) \
-         ON CONFLICT (destination_id, connection_id) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, \
-         updated_at = excluded.updated_at WHERE (watermarks.epoch = excluded.epoch AND watermarks.seq = $6) \
-         OR (watermarks.epoch < excluded.epoch AND $6 = 0)",
-    )
-    .bind(span.connection_id.to_string())
-    .bind(bigint(publication.epoch))
-    .bind(bigint(span.to))
-    .bind(now)
-    .bind(publication.destination_id.to_string())
-    .bind(bigint(span.from))
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Removes the marks of what the destination has now. A settle that commits
-/// meanwhile has raised a head and holds the mark: so the marks are locked first,
-/// and the heads read once more by the second statement.
-async fn clear_marks(tx: &mut sqlx::Transaction<'_, sqlx::Any>, destination: &str) -> Result<()> {
-    for change in ["UPDATE marks SET since = since", "DELETE FROM marks"] {
-        let text = format!(
-            "{change} WHERE destination_id = $1 AND EXISTS (SELECT 1 FROM watermarks JOIN connections \
-             ON connections.id = watermarks.connection_id WHERE watermarks.destination_id = marks.destination_id \
-             AND watermarks.connection_id = marks.connection_id AND watermarks.seq >= connections.head_seq \
-             AND watermarks.epoch = (SELECT epoch FROM destinations WHERE destinations.id = $1))"
-        );
-        sqlx::query(sqlx::AssertSqlSafe(text))
-            .bind(destination)
-            .execute(&mut **tx)
-            .await?;
-    }
     Ok(())
 }
 

@@ -1,5 +1,8 @@
 //! What the database decides for pulls: slots, whose turn it is, held deletions.
 
+mod held;
+mod slots;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,17 +11,14 @@ use model::{ConnectionId, HeldState, PullCounts, PullId, RunState, Timestamp, Tr
 use crate::testing::TestDb;
 use crate::{
     Db, Error, HeldChange, NewConnection, NewHold, NewSource, PullQueue, RunKind, SettleCommit,
-    SourceAuth, SourceChange, StepClaim, StepRef, WatermarkChange,
+    SourceChange, StepClaim, StepRef, WatermarkChange,
 };
 
 const TERM: Duration = Duration::from_secs(40);
 
 crate::on_both!(
-    a_subject_has_its_share_of_slots_and_no_more,
-    further_slots_are_what_is_left,
     each_source_has_its_turn,
     a_source_has_no_more_pulls_at_work_than_it_bears,
-    held_deletions_are_decided_once,
     a_watermark_goes_on_and_is_forgotten,
     only_what_did_not_get_everything_is_retried,
 );
@@ -39,14 +39,11 @@ impl Base {
 
     /// Connections of `count` patients to a source.
     async fn connections(&self, source: &str, count: usize) -> Vec<ConnectionId> {
-        let new = NewSource {
-            name: source.to_owned(),
-            base_url: format!("https://{source}/fhir"),
-            identity: format!("{source}/fhir"),
-            auth: SourceAuth::None,
-            limits: crate::SourceLimits::default(),
-            strategy: model::Strategy::Search,
-        };
+        let new = NewSource::new(
+            source,
+            &format!("https://{source}/fhir"),
+            &format!("{source}/fhir"),
+        );
         let source_id = self.db.add_source(&new).await.unwrap();
         let mut connections = Vec::new();
         for number in 0..count {
@@ -64,7 +61,15 @@ impl Base {
 
     async fn due(&self, per_source: u64, limit: u32) -> Vec<String> {
         let due = self.db.due_pulls(per_source, limit).await.unwrap();
-        due.into_iter().map(|run| run.subject_id).collect()
+        due.into_iter().map(|due| due.run.subject_id).collect()
+    }
+
+    /// How many pulls of a connection's source are at work at once, once it is started.
+    async fn at_once(&self, per_source: u64, connection: ConnectionId) -> u64 {
+        let due = self.db.due_pulls(per_source, 100).await.unwrap();
+        let of = connection.to_string();
+        let found = due.into_iter().find(|due| due.run.subject_id == of);
+        found.unwrap().at_once
     }
 
     /// A pull that has settled, and holds deletions.
@@ -104,6 +109,7 @@ impl Base {
             batch: None,
             types: BTreeMap::new(),
             counts: PullCounts::default(),
+            attachments: None,
             state: RunState::Partial,
             watermarks: BTreeMap::from([("Condition".to_owned(), watermark)]),
             held,
@@ -131,59 +137,6 @@ impl Base {
     }
 }
 
-async fn a_subject_has_its_share_of_slots_and_no_more(database: TestDb) {
-    let base = Base::new(database).await;
-    let take = |subject, holder| base.db.take_slot(subject, 2, holder, TERM);
-    let mut first = take("a", "one").await.unwrap().unwrap();
-    take("a", "two").await.unwrap().unwrap();
-    assert_eq!(take("a", "three").await.unwrap(), None);
-    take("b", "three").await.unwrap().unwrap();
-
-    // Another attempt of the holder takes its own over; the one before has lost it.
-    let again = take("a", "one").await.unwrap().unwrap();
-    assert!(!base.db.renew_slot(&mut first, TERM).await.unwrap());
-    base.db.release_slot(&first).await.unwrap();
-    assert_eq!(take("a", "three").await.unwrap(), None);
-
-    base.db.release_slot(&again).await.unwrap();
-    take("a", "three").await.unwrap().unwrap();
-    assert_eq!(take("a", "one").await.unwrap(), None);
-
-    // One whose holder is not heard of any more ends by itself.
-    let ended = base.db.take_slot("c", 1, "one", Duration::ZERO).await;
-    assert!(ended.unwrap().is_some());
-    base.db
-        .take_slot("c", 1, "two", TERM)
-        .await
-        .unwrap()
-        .unwrap();
-}
-
-async fn further_slots_are_what_is_left(database: TestDb) {
-    let base = Base::new(database).await;
-    let further = |holder, count| base.db.take_further_slots("a", 4, holder, count, TERM);
-    let first = base.db.take_slot("a", 2, "one", TERM).await.unwrap();
-    let mine = further("one", 3).await.unwrap();
-    assert_eq!(mine.len(), 3);
-    // All four are held, those for steps among them.
-    let none = base.db.take_slot("a", 2, "two", TERM).await.unwrap();
-    assert_eq!(none, None);
-    assert!(further("two", 3).await.unwrap().is_empty());
-    // Another attempt has what the one before had.
-    assert_eq!(further("one", 3).await.unwrap().len(), 3);
-    base.db.release_slot(&first.unwrap()).await.unwrap();
-    assert_eq!(further("two", 3).await.unwrap().len(), 1);
-
-    // Those of a holder that is not heard of any more end by themselves.
-    let gone = base
-        .db
-        .take_further_slots("b", 4, "one", 3, Duration::ZERO)
-        .await;
-    assert_eq!(gone.unwrap().len(), 3);
-    let taken = base.db.take_further_slots("b", 4, "two", 9, TERM).await;
-    assert_eq!(taken.unwrap().len(), 4);
-}
-
 async fn each_source_has_its_turn(database: TestDb) {
     let base = Base::new(database).await;
     let blocked = base.connections("blocked", 20).await;
@@ -201,6 +154,9 @@ async fn each_source_has_its_turn(database: TestDb) {
         names(&[&blocked[0], &other[0], &blocked[1], &other[1]])
     );
     assert_eq!(base.due(2, 2).await, names(&[&blocked[0], &other[0]]));
+    // As many at once as there are, or as are let.
+    assert_eq!(base.at_once(2, blocked[0]).await, 2);
+    assert_eq!(base.at_once(9, other[0]).await, 3);
 
     // Running ones count, and one that is queued behind a running one does not.
     for connection in &blocked[..2] {
@@ -213,6 +169,9 @@ async fn each_source_has_its_turn(database: TestDb) {
         base.due(3, 100).await,
         names(&[&blocked[2], &other[0], &other[1], &other[2]])
     );
+    base.db.claim_pull(other[0], "w").await.unwrap();
+    assert_eq!(base.at_once(9, other[1]).await, 3);
+    assert_eq!(base.at_once(9, blocked[2]).await, 9);
 }
 
 async fn a_source_has_no_more_pulls_at_work_than_it_bears(database: TestDb) {
@@ -230,6 +189,7 @@ async fn a_source_has_no_more_pulls_at_work_than_it_bears(database: TestDb) {
         pulls.push(db.request_pull(*connection, Trigger::Manual).await.unwrap());
     }
     assert_eq!(base.due(5, 100).await.len(), 2);
+    assert_eq!(base.at_once(5, connections[0]).await, 2);
     // Whoever claims past Dispatch does not get one more either.
     let claims = connections.iter().map(|of| db.claim_pull(*of, "w"));
     let claimed = futures::future::join_all(claims).await;
@@ -262,66 +222,6 @@ async fn a_source_has_no_more_pulls_at_work_than_it_bears(database: TestDb) {
     assert_eq!(db.claim_pull(other, "w").await.unwrap(), Some(*waiting[0]));
     db.change_source(source, at_most(None)).await.unwrap();
     assert_eq!(db.claim_pull(first, "w").await.unwrap(), Some(next));
-}
-
-async fn held_deletions_are_decided_once(database: TestDb) {
-    let base = Base::new(database).await;
-    let (db, connection) = (&base.db, base.connections("a", 1).await[0]);
-    let is_refused = |result: Result<(), Error>, why: &str| match result {
-        Err(Error::Conflict { what }) => assert!(what.contains(why), "{what}"),
-        other => panic!("{other:?}"),
-    };
-    let first = base.holding(connection).await;
-    let watermarks = db.type_watermarks(connection).await.unwrap();
-    assert_eq!(watermarks["Condition"].plan_hash, "hash");
-    let held = db.held_types(connection).await.unwrap();
-    assert!(held.iter().eq(["Condition"]));
-
-    // A later pull replaces what was held before.
-    let second = base.holding(connection).await;
-    assert_eq!(base.state(first).await, HeldState::Replaced);
-    is_refused(db.accept_deletes(first).await.map(drop), "looked again");
-    let discarded = db.discard_deletes(second).await.unwrap();
-    assert_eq!(discarded.state, HeldState::Discarded);
-    is_refused(
-        db.discard_deletes(second).await.map(drop),
-        "discarded already",
-    );
-    let kept = db.wanted_held_objects(connection).await.unwrap();
-    assert!(kept.is_empty(), "{kept:?}");
-
-    // A queued pull will look again; and one that settles is not joined by others.
-    let third = base.holding(connection).await;
-    db.request_pull(connection, Trigger::Manual).await.unwrap();
-    is_refused(db.accept_deletes(third).await.map(drop), "look again");
-    let fetch = db.claim_pull(connection, "w").await.unwrap().unwrap();
-    let accepting = db.accept_deletes(third).await.unwrap();
-    is_refused(
-        db.request_pull(connection, Trigger::Manual).await.map(drop),
-        "ask again",
-    );
-    is_refused(db.accept_deletes(third).await.map(drop), "accepted already");
-
-    // A pull that does not come to it leaves the decision open.
-    db.end_pull(fetch, RunState::Failed, "x").await.unwrap();
-    assert_eq!(
-        db.claim_pull(connection, "w").await.unwrap(),
-        Some(accepting)
-    );
-    let state = RunState::Cancelled;
-    db.end_pull(accepting, state, "cancelled").await.unwrap();
-    assert_eq!(base.state(third).await, HeldState::Held);
-    assert_eq!(db.waiting_deletes().await.unwrap().len(), 1);
-
-    let accepting = db.accept_deletes(third).await.unwrap();
-    let settles = db.accepted_deletes(accepting).await.unwrap().unwrap();
-    assert_eq!(settles.pull_id, third);
-    let settled = base.settled(connection, HeldChange::Settle).await;
-    assert_eq!(settled, accepting);
-    assert_eq!(base.state(third).await, HeldState::Accepted);
-    assert!(db.waiting_deletes().await.unwrap().is_empty());
-    let kept = db.wanted_held_objects(connection).await.unwrap();
-    assert!(kept.is_empty(), "{kept:?}");
 }
 
 async fn only_what_did_not_get_everything_is_retried(database: TestDb) {

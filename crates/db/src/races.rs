@@ -10,9 +10,7 @@ use model::{ConnectionId, DestinationId, FileFormat};
 use sqlx::Row;
 
 use crate::testing::TestDb;
-use crate::{
-    Db, NewConnection, NewDestination, NewSource, RunKind, SourceAuth, StepClaim, StepRef,
-};
+use crate::{Db, NewConnection, NewDestination, NewSource, RunKind, StepClaim, StepRef};
 
 struct Scene {
     db: Db,
@@ -24,14 +22,7 @@ struct Scene {
 impl Scene {
     async fn new(database: TestDb) -> Self {
         let db = database.db.clone();
-        let source = NewSource {
-            name: "portal".to_owned(),
-            base_url: "https://portal/fhir".to_owned(),
-            identity: "portal/fhir".to_owned(),
-            auth: SourceAuth::None,
-            limits: crate::SourceLimits::default(),
-            strategy: model::Strategy::Search,
-        };
+        let source = NewSource::new("portal", "https://portal/fhir", "portal/fhir");
         let connection = NewConnection {
             patient_id: db.ensure_patient("ann").await.unwrap(),
             source_id: db.add_source(&source).await.unwrap(),

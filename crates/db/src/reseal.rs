@@ -49,6 +49,8 @@ const COLUMNS: &[Sealed] = &[
         "source_plans.plan",
         &["source_id", "resource_type"],
     ),
+    sealed("attachments", "url_sealed", "attachments.url", &["id"]),
+    sealed("attachments", "etag_sealed", "attachments.etag", &["id"]),
     sealed(
         "signing_keys",
         "private_sealed",

@@ -6,8 +6,9 @@ use sqlx::Row;
 
 use crate::testing::TestDb;
 use crate::{
-    Call, Db, Idempotency, NewConnection, NewDestination, NewSigningKey, NewSource, NewToken,
-    OpenLogin, Resealed, RunKind, SourceAuth, SourceLogin, StepClaim, StepRef,
+    Attachment, Call, Db, Declared, Idempotency, NewConnection, NewDestination, NewSigningKey,
+    NewSource, NewToken, OpenAttachment, OpenLogin, Resealed, RunKind, SourceAuth, SourceLogin,
+    StepClaim, StepRef,
 };
 
 crate::on_both!(
@@ -30,12 +31,12 @@ async fn open(url: &str, first: &str, other: Option<&str>) -> Db {
 /// A value in every sealed column; returns the connection.
 async fn fill(db: &Db, name: &str) -> model::ConnectionId {
     let source = NewSource {
-        name: name.to_owned(),
-        base_url: format!("https://ehr.example/{name}"),
-        identity: format!("ehr.example/{name}"),
         auth: SourceAuth::Smart,
-        limits: crate::SourceLimits::default(),
-        strategy: model::Strategy::Search,
+        ..NewSource::new(
+            name,
+            &format!("https://ehr.example/{name}"),
+            &format!("ehr.example/{name}"),
+        )
     };
     let login = OpenLogin {
         login: SourceLogin {
@@ -99,6 +100,10 @@ async fn fill(db: &Db, name: &str) -> model::ConnectionId {
         .unwrap();
     let saved = db.step_progress(&step).await.unwrap();
     assert_eq!(saved.as_deref(), Some(b"a cursor".as_slice()));
+    let attachment = attachment(connection, pull);
+    db.save_attachments::<()>(&step, &token, b"a cursor", &[attachment], None)
+        .await
+        .unwrap();
     let call = Call {
         key: KeyId::new(),
         action: "key.add",
@@ -114,6 +119,30 @@ async fn fill(db: &Db, name: &str) -> model::ConnectionId {
     };
     db.on_behalf_of(call).add_api_key(&key).await.unwrap();
     connection
+}
+
+fn attachment(connection_id: model::ConnectionId, pull_id: model::PullId) -> OpenAttachment {
+    let now = model::Timestamp::now();
+    OpenAttachment {
+        of: Attachment {
+            id: model::AttachmentId::new(),
+            connection_id,
+            resource_type: "Media".to_owned(),
+            state: model::AttachmentState::Refused,
+            code: None,
+            attempts: 0,
+            not_before: None,
+            declared: Declared::default(),
+            content_type: None,
+            told_size_bytes: None,
+            object: None,
+            pull_id,
+            created_at: now,
+            updated_at: now,
+        },
+        url: "Binary/1".to_owned(),
+        etag: Some("3".to_owned()),
+    }
 }
 
 /// Answers are kept in place of secrets: a row of each.
@@ -143,7 +172,7 @@ async fn every_value_is_sealed_anew_while_others_write(database: TestDb) {
 
     let after = open(&database.url, NEW, Some(OLD)).await;
     let otherwise = after.sealed_otherwise().await.unwrap();
-    assert!(otherwise >= 17, "{otherwise}");
+    assert!(otherwise >= 21, "{otherwise}");
     // Those with the rings of before and after go on while it works.
     let writing = async {
         for number in 0..20_u32 {
@@ -186,6 +215,9 @@ async fn every_value_is_sealed_anew_while_others_write(database: TestDb) {
     let found = alone.connection(connection).await.unwrap();
     assert_eq!(found.source_patient_id, "there");
     assert_eq!(found.token.as_deref(), Some("a bearer token"));
+    let attachments = alone.open_attachments(connection).await.unwrap();
+    assert_eq!(attachments[0].url, "Binary/1");
+    assert_eq!(attachments[0].etag.as_deref(), Some("3"));
     let plans = alone.source_plans(found.summary.source_id).await.unwrap();
     assert_eq!(plans["CarePlan"], b"a plan");
     let login = alone.source_login(found.summary.source_id).await.unwrap();

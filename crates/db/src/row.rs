@@ -53,6 +53,12 @@ pub(crate) trait Columns {
             .transpose()
     }
 
+    fn optional_json<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>> {
+        self.raw::<Option<String>>(column)?
+            .map(|text| serde_json::from_str(&text).map_err(|_| corrupt(column)))
+            .transpose()
+    }
+
     fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T> {
         serde_json::from_str(&self.text(column)?).map_err(|_| corrupt(column))
     }

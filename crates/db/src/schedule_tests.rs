@@ -1,9 +1,11 @@
 //! What the database decides of schedules: who is due, when, and once.
 
-use model::{ConnectionId, PullId, RunState, Timestamp, Trigger};
+mod looks;
+
+use model::{ConnectionId, PullId, RunState, SourceId, Timestamp, Trigger};
 
 use crate::testing::TestDb;
-use crate::{ConnectionChange, Db, Error, NewConnection, NewSource, SourceAuth, SourceChange};
+use crate::{ConnectionChange, Db, Error, NewConnection, NewSource, SourceChange};
 
 const HOUR: u32 = 3_600;
 
@@ -24,31 +26,31 @@ struct Base {
 
 impl Base {
     async fn new(database: TestDb, count: usize) -> Self {
-        let db = database.db.clone();
-        let source = NewSource {
-            name: "portal".to_owned(),
-            base_url: "https://portal/fhir".to_owned(),
-            identity: "portal/fhir".to_owned(),
-            auth: SourceAuth::None,
-            limits: crate::SourceLimits::default(),
-            strategy: model::Strategy::Search,
+        let mut base = Self {
+            db: database.db.clone(),
+            connections: Vec::new(),
+            _database: database,
         };
-        let source_id = db.add_source(&source).await.unwrap();
-        let mut connections = Vec::new();
+        base.connect("portal", count).await;
+        base
+    }
+
+    /// Adds a source, and connections to it.
+    async fn connect(&mut self, name: &str, count: usize) -> SourceId {
+        let (base_url, identity) = (format!("https://{name}/fhir"), format!("{name}/fhir"));
+        let source = NewSource::new(name, &base_url, &identity);
+        let source_id = self.db.add_source(&source).await.unwrap();
         for number in 0..count {
             let new = NewConnection {
-                patient_id: db.ensure_patient(&number.to_string()).await.unwrap(),
+                patient_id: self.db.ensure_patient(&number.to_string()).await.unwrap(),
                 source_id,
                 source_patient_id: number.to_string(),
                 token: None,
             };
-            connections.push(db.add_connection(&new).await.unwrap());
+            self.connections
+                .push(self.db.add_connection(&new).await.unwrap());
         }
-        Self {
-            db,
-            connections,
-            _database: database,
-        }
+        source_id
     }
 
     async fn every(&self, seconds: Option<u32>) {
@@ -76,7 +78,7 @@ impl Base {
     }
 
     async fn queue(&self) -> u64 {
-        self.db.queue_scheduled_pulls(100).await.unwrap()
+        self.db.queue_scheduled_pulls(100).await.unwrap().queued
     }
 
     async fn next(&self, at: usize) -> Option<Timestamp> {

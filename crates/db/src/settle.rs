@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{BatchId, ConnectionId, PullCounts, PullId, RunState, Timestamp};
+use model::{AttachmentCounts, BatchId, ConnectionId, PullCounts, PullId, RunState, Timestamp};
 use serde::Serialize;
 
 use crate::held::{HeldChange, change_held};
@@ -88,6 +88,8 @@ pub struct SettleCommit<'a, R> {
     pub types: BTreeMap<String, PullType>,
     /// The sum of the coverage.
     pub counts: PullCounts,
+    /// What became of attachments; none where they were not looked for.
+    pub attachments: Option<AttachmentCounts>,
     /// How the pull ends.
     pub state: RunState,
     /// How far the types have come that were asked for.
@@ -280,8 +282,8 @@ impl Db {
         }
         let ended = sqlx::query(
             "UPDATE pulls SET state = $1, phase = 'done', settle_seq = $2, batch_seq = $3, counts = $4, pages = $5, \
-             error_code = $6, finished_at = $7, updated_at = $7 \
-             WHERE id = $8 AND state = 'running' AND phase = 'committing'",
+             error_code = $6, finished_at = $7, updated_at = $7, attachments = $8 \
+             WHERE id = $9 AND state = 'running' AND phase = 'committing'",
         )
         .bind(commit.state.as_str())
         .bind(bigint(commit.settle_seq))
@@ -290,6 +292,7 @@ impl Db {
         .bind(bigint(commit.types.values().map(|of| of.pages).sum()))
         .bind(commit.error_code)
         .bind(now.0)
+        .bind(commit.attachments.as_ref().map(json))
         .bind(commit.pull_id.to_string())
         .execute(&mut *tx)
         .await?;

@@ -19,6 +19,16 @@ pub struct Slot {
     until: i64,
 }
 
+/// A queued pull that wants its workflow started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DuePull {
+    /// The pull.
+    pub run: DueRun,
+    /// How many pulls of its source, itself among them, are at work at once from now on:
+    /// as many as there are, or as are let.
+    pub at_once: u64,
+}
+
 impl Db {
     /// Takes one of the `share` slots of a subject for `term`: the holder's own, if
     /// an attempt before this one left it, else one that is free. `None` where all
@@ -121,11 +131,12 @@ impl Db {
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`].
-    pub async fn due_pulls(&self, per_source: u64, limit: u32) -> Result<Vec<DueRun>> {
+    pub async fn due_pulls(&self, per_source: u64, limit: u32) -> Result<Vec<DuePull>> {
         let rows = sqlx::query(
-            "SELECT id, connection_id FROM \
+            "SELECT id, connection_id, running + waiting AS wanted, at_most FROM \
              (SELECT pulls.id AS id, pulls.connection_id AS connection_id, pulls.kind AS kind, \
              ROW_NUMBER() OVER (PARTITION BY connections.source_id, pulls.kind ORDER BY pulls.id) AS place, \
+             COUNT(*) OVER (PARTITION BY connections.source_id, pulls.kind) AS waiting, \
              COALESCE(busy.running, 0) AS running, COALESCE(sources.concurrent_pulls, $1) AS at_most \
              FROM pulls JOIN connections ON connections.id = pulls.connection_id \
              JOIN sources ON sources.id = connections.source_id \
@@ -143,10 +154,13 @@ impl Db {
         .await?;
         rows.iter()
             .map(|row| {
-                Ok(DueRun {
-                    kind: RunKind::Pull,
-                    run_id: row.text("id")?,
-                    subject_id: row.text("connection_id")?,
+                Ok(DuePull {
+                    run: DueRun {
+                        kind: RunKind::Pull,
+                        run_id: row.text("id")?,
+                        subject_id: row.text("connection_id")?,
+                    },
+                    at_once: row.count("wanted")?.min(row.count("at_most")?).max(1),
                 })
             })
             .collect()

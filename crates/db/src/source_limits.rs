@@ -62,18 +62,14 @@ mod tests {
 
     use super::*;
     use crate::testing::TestDb;
-    use crate::{Db, NewConnection, NewSource, SourceAuth, SourceChange, Throttled, TurnsAsked};
+    use crate::{Db, NewConnection, NewSource, SourceChange, Throttled, TurnsAsked};
 
     crate::on_both!(steps_are_as_many_as_a_source_bears_and_its_rate_keeps_busy);
 
     async fn connection(db: &Db, limits: SourceLimits) -> Connection {
         let new = NewSource {
-            name: "portal".to_owned(),
-            base_url: "https://portal/fhir".to_owned(),
-            identity: "portal/fhir".to_owned(),
-            auth: SourceAuth::None,
             limits,
-            strategy: model::Strategy::Search,
+            ..NewSource::new("portal", "https://portal/fhir", "portal/fhir")
         };
         let new = NewConnection {
             patient_id: db.ensure_patient("ann").await.unwrap(),

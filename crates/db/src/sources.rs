@@ -1,6 +1,6 @@
 //! Sources: the portals records come from.
 
-use model::{SourceId, Strategy, Timestamp};
+use model::{AttachmentPolicy, SourceId, Strategy, Timestamp};
 use serde::Serialize;
 use sqlx::any::AnyRow;
 
@@ -78,9 +78,32 @@ pub struct NewSource {
     pub auth: SourceAuth,
     /// What it is to bear.
     pub limits: SourceLimits,
-    /// How often, by all workers together; none: as often as they like.
     /// How it is asked for a record.
     pub strategy: Strategy,
+    /// The types that are asked for, where not all are.
+    pub types: Option<Vec<String>>,
+    /// How often its connections are pulled by a schedule, in seconds; none: not by one.
+    pub pull_interval_s: Option<u32>,
+    /// What is done about attachments.
+    pub attachments: AttachmentPolicy,
+}
+
+impl NewSource {
+    /// A source that is asked without a login, by searches, as often as workers like.
+    #[must_use]
+    pub fn new(name: &str, base_url: &str, identity: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            base_url: base_url.to_owned(),
+            identity: identity.to_owned(),
+            auth: SourceAuth::None,
+            limits: SourceLimits::default(),
+            strategy: Strategy::default(),
+            types: None,
+            pull_interval_s: None,
+            attachments: AttachmentPolicy::default(),
+        }
+    }
 }
 
 /// A FHIR R4 server or patient portal.
@@ -105,6 +128,8 @@ pub struct Source {
     pub types: Option<Vec<String>>,
     /// How it is asked for a record.
     pub strategy: Strategy,
+    /// What is done about attachments.
+    pub attachments: AttachmentPolicy,
     /// How often its connections are pulled by a schedule, in seconds; none: not by one.
     pub pull_interval_s: Option<u32>,
     /// Whether it is pulled from.
@@ -130,6 +155,8 @@ pub struct SourceChange<'a> {
     pub types: Option<Option<&'a [String]>>,
     /// How it is asked for a record. That it has refused a strategy is forgotten.
     pub strategy: Option<Strategy>,
+    /// What is done about attachments. What was fetched before stays.
+    pub attachments: Option<AttachmentPolicy>,
     /// How often its connections are pulled by a schedule, in seconds, or by none; a
     /// connection's own interval goes first.
     pub pull_interval_s: Option<Option<u32>>,
@@ -143,7 +170,7 @@ pub struct SourceChange<'a> {
 }
 
 const COLUMNS: &str = "id, name, base_url, identity, auth, login, requests_per_second, concurrent_requests, \
-     concurrent_pulls, types, strategy, pull_interval_s, enabled, created_at";
+     concurrent_pulls, types, strategy, attachments, pull_interval_s, enabled, created_at";
 
 fn read(row: &AnyRow) -> Result<Source> {
     Ok(Source {
@@ -156,6 +183,7 @@ fn read(row: &AnyRow) -> Result<Source> {
         limits: SourceLimits::read(row)?,
         types: types(row)?,
         strategy: row.word("strategy")?,
+        attachments: row.word("attachments")?,
         pull_interval_s: interval(row.optional_count("pull_interval_s")?)?,
         enabled: row.flag("enabled")?,
         created_at: row.time("created_at")?,
@@ -166,7 +194,8 @@ fn read(row: &AnyRow) -> Result<Source> {
 pub(crate) async fn insert(tx: &mut Tx<'_>, id: SourceId, new: &NewSource) -> Result<()> {
     sqlx::query(
         "INSERT INTO sources (id, name, base_url, identity, auth, enabled, created_at, requests_per_second, \
-         concurrent_requests, concurrent_pulls, strategy) VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10)",
+         concurrent_requests, concurrent_pulls, strategy, attachments, types, pull_interval_s) \
+         VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(id.to_string())
     .bind(&new.name)
@@ -178,6 +207,9 @@ pub(crate) async fn insert(tx: &mut Tx<'_>, id: SourceId, new: &NewSource) -> Re
     .bind(new.limits.concurrent_requests.map(i64::from))
     .bind(new.limits.concurrent_pulls.map(i64::from))
     .bind(new.strategy.as_str())
+    .bind(new.attachments.as_str())
+    .bind(new.types.as_ref().map(crate::row::json))
+    .bind(new.pull_interval_s.map(i64::from))
     .execute(&mut **tx)
     .await
     .map_err(|error| {
@@ -193,9 +225,7 @@ pub(crate) async fn insert(tx: &mut Tx<'_>, id: SourceId, new: &NewSource) -> Re
 
 /// The types wanted of a source, in a row that has them.
 pub(crate) fn types(row: &AnyRow) -> Result<Option<Vec<String>>> {
-    row.raw::<Option<String>>("types")?
-        .map(|text| serde_json::from_str(&text).map_err(|_| crate::row::corrupt("types")))
-        .transpose()
+    row.optional_json("types")
 }
 
 impl Db {
@@ -257,7 +287,8 @@ impl Db {
         let types = change.types.unwrap_or(source.types.as_deref());
         sqlx::query(
             "UPDATE sources SET base_url = $1, requests_per_second = $2, enabled = $3, types = $4, \
-             concurrent_requests = $5, concurrent_pulls = $6, strategy = $7, pull_interval_s = $8 WHERE id = $9",
+             concurrent_requests = $5, concurrent_pulls = $6, strategy = $7, pull_interval_s = $8, \
+             attachments = $9 WHERE id = $10",
         )
         .bind(change.base_url.unwrap_or(&source.base_url))
         .bind(limits.requests_per_second.map(i64::from))
@@ -267,9 +298,13 @@ impl Db {
         .bind(limits.concurrent_pulls.map(i64::from))
         .bind(change.strategy.unwrap_or(source.strategy).as_str())
         .bind(every.unwrap_or(source.pull_interval_s).map(i64::from))
+        .bind(change.attachments.unwrap_or(source.attachments).as_str())
         .bind(id.to_string())
         .execute(&mut *tx)
         .await?;
+        if change.enabled.is_some() || every.is_some() {
+            crate::schedules::reschedule_source(&mut tx, id).await?;
+        }
         if change.strategy.is_some() {
             crate::source_plans::forget_refusals(&mut tx, id).await?;
         }

@@ -217,6 +217,43 @@ impl Db {
         Ok(sealed.transpose()?.flatten().map(open).transpose()?)
     }
 
+    /// Saves the progress of a pull's step, in a transaction of its caller's; with a
+    /// receipt, ends the step.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] as for [`Db::save_pull_step`].
+    pub(crate) async fn save_progress<R: Serialize>(
+        &self,
+        tx: &mut sqlx::Transaction<'_, sqlx::Any>,
+        step: &StepRef,
+        token: &str,
+        progress: &[u8],
+        receipt: Option<&R>,
+    ) -> Result<()> {
+        let sealed = self.seal_progress(step, progress)?;
+        // Settle moves the phase and then reads what is staged: nothing may be named
+        // behind its back.
+        lock::run(tx, RunKind::Pull, &step.run_id).await?;
+        let saved = sqlx::query(
+            "UPDATE steps SET progress_sealed = $1, idle_attempts = 0, updated_at = $2, state = $3, receipt = $4 \
+             WHERE run_id = $5 AND name = $6 AND token = $7 AND state = 'running' AND EXISTS \
+             (SELECT 1 FROM pulls WHERE pulls.id = $5 AND pulls.state = 'running' AND pulls.phase = 'working')",
+        )
+        .bind(sealed)
+        .bind(Timestamp::now().0)
+        .bind(if receipt.is_some() { "done" } else { "running" })
+        .bind(receipt.map(json))
+        .bind(&step.run_id)
+        .bind(&step.name)
+        .bind(token)
+        .execute(&mut **tx)
+        .await?;
+        if saved.rows_affected() == 0 {
+            return Err(Error::Lost);
+        }
+        Ok(())
+    }
+
     /// Saves progress and names the staging objects it rests on; with a receipt,
     /// ends the step. A run past its `working` phase refuses.
     ///
@@ -231,28 +268,9 @@ impl Db {
         receipt: Option<&R>,
     ) -> Result<()> {
         let now = Timestamp::now().0;
-        let sealed = self.seal_progress(step, progress)?;
         let mut tx = self.writer.begin().await?;
-        // Settle moves the phase and then reads what is staged: nothing may be named
-        // behind its back.
-        lock::run(&mut tx, RunKind::Pull, &step.run_id).await?;
-        let saved = sqlx::query(
-            "UPDATE steps SET progress_sealed = $1, idle_attempts = 0, updated_at = $2, state = $3, receipt = $4 \
-             WHERE run_id = $5 AND name = $6 AND token = $7 AND state = 'running' AND EXISTS \
-             (SELECT 1 FROM pulls WHERE pulls.id = $5 AND pulls.state = 'running' AND pulls.phase = 'working')",
-        )
-        .bind(sealed)
-        .bind(now)
-        .bind(if receipt.is_some() { "done" } else { "running" })
-        .bind(receipt.map(json))
-        .bind(&step.run_id)
-        .bind(&step.name)
-        .bind(token)
-        .execute(&mut *tx)
-        .await?;
-        if saved.rows_affected() == 0 {
-            return Err(Error::Lost);
-        }
+        self.save_progress(&mut tx, step, token, progress, receipt)
+            .await?;
         for object in staging {
             sqlx::query(
                 "INSERT INTO staging_objects (pull_id, step, ordinal, object_key, row_count, size_bytes, saved_at) \

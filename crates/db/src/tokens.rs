@@ -1,21 +1,19 @@
-//! Tokens and who refreshes them. A row is of a connection (a patient's grant) or of
-//! a source (the client's own token). Its version counts pairs of tokens: whoever
-//! refreshes one holds it first, by a conditional update, and what came of it is
-//! stored only while that version stands and is held.
+//! Tokens as they are stored. A row is of a connection (a patient's grant) or of a
+//! source (the client's own token); its version counts pairs of tokens. Who refreshes
+//! them: `token_leases.rs`.
 //!
-//! Invariant: tokens are sealed; a lost grant, the state of its connection and the
-//! event that tells of it are one transaction.
+//! Invariant: tokens are sealed.
 
 use std::fmt;
 use std::time::Duration;
 
-use model::{ConnectionId, EventId, Timestamp};
+use model::Timestamp;
 use seal::Place;
 use sqlx::any::AnyRow;
 
 use crate::call::Tx;
-use crate::row::{Columns, bigint};
-use crate::{Db, Result, lock};
+use crate::row::Columns;
+use crate::{Db, Result};
 
 /// Taken for the life of a token whose source does not say.
 pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(300);
@@ -76,16 +74,8 @@ impl fmt::Debug for NewToken {
     }
 }
 
-/// The right to refresh a version.
-#[derive(Debug, Clone)]
-pub struct TokenLease {
-    subject: String,
-    version: u64,
-    holder: String,
-}
-
 /// From when on a token is to be refreshed, and when it ends.
-fn window(now: Timestamp, token: &NewToken) -> (Timestamp, Timestamp) {
+pub(crate) fn window(now: Timestamp, token: &NewToken) -> (Timestamp, Timestamp) {
     if token.access.is_none() {
         return (now, now);
     }
@@ -164,68 +154,7 @@ impl Db {
         Ok(())
     }
 
-    /// Takes the right to refresh a version for `term`; none where somebody has it,
-    /// another version stands, or the endpoint is to be left alone.
-    ///
-    /// # Errors
-    /// [`crate::Error::Unavailable`].
-    pub async fn lease_token(
-        &self,
-        subject: &str,
-        version: u64,
-        term: Duration,
-    ) -> Result<Option<TokenLease>> {
-        let now = Timestamp::now();
-        let holder = EventId::new().to_string();
-        let leased = sqlx::query(
-            "UPDATE tokens SET holder = $1, held_until = $2 \
-             WHERE subject_id = $3 AND version = $4 AND held_until < $5 AND not_before <= $5",
-        )
-        .bind(&holder)
-        .bind(now.after(term).0)
-        .bind(subject)
-        .bind(bigint(version))
-        .bind(now.0)
-        .execute(&self.writer)
-        .await?;
-        Ok((leased.rows_affected() > 0).then(|| TokenLease {
-            subject: subject.to_owned(),
-            version,
-            holder,
-        }))
-    }
-
-    /// Stores what a refresh gave, as the next version; false if the lease had ended
-    /// and somebody else has taken it, or the tokens were forgotten meanwhile.
-    ///
-    /// # Errors
-    /// [`crate::Error::Unavailable`].
-    pub async fn store_token(&self, lease: &TokenLease, new: &NewToken) -> Result<bool> {
-        let now = Timestamp::now();
-        let (refresh_at, expires_at) = window(now, new);
-        let (access, refresh) = self.seal_tokens(&lease.subject, new)?;
-        let stored = sqlx::query(
-            "UPDATE tokens SET version = version + 1, access_sealed = $1, \
-             refresh_sealed = COALESCE($2, refresh_sealed), scope = COALESCE($3, scope), obtained_at = $4, \
-             refresh_at = $5, expires_at = $6, after_refusal = $7, holder = '', held_until = 0, failures = 0, \
-             not_before = 0, error_code = NULL WHERE subject_id = $8 AND version = $9 AND holder = $10",
-        )
-        .bind(access)
-        .bind(refresh)
-        .bind(&new.scope)
-        .bind(now.0)
-        .bind(refresh_at.0)
-        .bind(expires_at.0)
-        .bind(i64::from(new.after_refusal))
-        .bind(&lease.subject)
-        .bind(bigint(lease.version))
-        .bind(&lease.holder)
-        .execute(&self.writer)
-        .await?;
-        Ok(stored.rows_affected() > 0)
-    }
-
-    fn seal_tokens(
+    pub(crate) fn seal_tokens(
         &self,
         subject: &str,
         new: &NewToken,
@@ -240,65 +169,6 @@ impl Db {
             seal(&new.access, access_place(subject))?,
             seal(&new.refresh, refresh_place(subject))?,
         ))
-    }
-
-    /// Gives a lease back after a failure that says nothing about the grant: the
-    /// endpoint is left alone until `not_before`.
-    ///
-    /// # Errors
-    /// [`crate::Error::Unavailable`].
-    pub async fn token_failed(
-        &self,
-        lease: &TokenLease,
-        error_code: &str,
-        not_before: Timestamp,
-    ) -> Result<()> {
-        sqlx::query(
-            "UPDATE tokens SET holder = '', held_until = 0, failures = failures + 1, not_before = $1, error_code = $2 \
-             WHERE subject_id = $3 AND version = $4 AND holder = $5",
-        )
-        .bind(not_before.0)
-        .bind(error_code)
-        .bind(&lease.subject)
-        .bind(bigint(lease.version))
-        .bind(&lease.holder)
-        .execute(&self.writer)
-        .await?;
-        Ok(())
-    }
-
-    /// A connection's grant is over: its tokens are forgotten, it needs to be
-    /// connected again, and an event says so. False if the lease had ended and
-    /// somebody else has taken it: then nothing is known.
-    ///
-    /// # Errors
-    /// [`crate::Error::Unavailable`].
-    pub async fn grant_lost(
-        &self,
-        lease: &TokenLease,
-        connection: ConnectionId,
-        error_code: &str,
-    ) -> Result<bool> {
-        let mut tx = self.writer.begin().await?;
-        lock::connection(&mut tx, connection).await?;
-        let lost = sqlx::query(
-            "UPDATE tokens SET version = version + 1, access_sealed = NULL, refresh_sealed = NULL, holder = '', \
-             held_until = 0, failures = 0, not_before = 0, error_code = $1 \
-             WHERE subject_id = $2 AND version = $3 AND holder = $4",
-        )
-        .bind(error_code)
-        .bind(&lease.subject)
-        .bind(bigint(lease.version))
-        .bind(&lease.holder)
-        .execute(&mut *tx)
-        .await?;
-        if lost.rows_affected() == 0 {
-            tx.rollback().await?;
-            return Ok(false);
-        }
-        needs_reconnect(&mut tx, connection, error_code).await?;
-        tx.commit().await?;
-        Ok(true)
     }
 
     /// Puts imported tokens in the place of a subject's, whoever holds these.
@@ -339,26 +209,5 @@ pub(crate) async fn forget_token(tx: &mut Tx<'_>, subject: &str) -> Result<()> {
         .bind(subject)
         .execute(&mut **tx)
         .await?;
-    Ok(())
-}
-
-/// Notes that a connection has to be made again, with its event; one that is known to
-/// need that, or was given up, stays as it is.
-pub(crate) async fn needs_reconnect(
-    tx: &mut Tx<'_>,
-    connection: ConnectionId,
-    error_code: &str,
-) -> Result<()> {
-    let id = connection.to_string();
-    let changed = sqlx::query(
-        "UPDATE connections SET status = 'needs_reconnect' WHERE id = $1 AND status = 'active'",
-    )
-    .bind(&id)
-    .execute(&mut **tx)
-    .await?;
-    if changed.rows_affected() > 0 {
-        let body = serde_json::json!({ "error_code": error_code });
-        crate::settle::insert_event(tx, "connection.needs_reconnect", &id, &body).await?;
-    }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use model::{ConnectionId, DestinationId, ExportId, FileFormat, RunState};
 
-use crate::row::{Columns, bigint};
+use crate::row::Columns;
 use crate::{Db, Error, Result};
 
 pub use accounts::{ExportAccount, ExportTotals, PullAccount};
@@ -41,25 +41,6 @@ pub struct DestinationProgress {
     pub last_publication: u64,
     /// The export that runs.
     pub running: Option<ExportId>,
-}
-
-/// A publication as the database took it over.
-#[derive(Debug, Clone)]
-pub struct PublicationState {
-    /// Its number.
-    pub number: u64,
-    /// The export that made it.
-    pub export_id: ExportId,
-    /// Its plan.
-    pub plan_id: String,
-    /// Whether the number was only used up.
-    pub burnt: bool,
-    /// Files in it.
-    pub part_count: u64,
-    /// Rows in them.
-    pub row_count: u64,
-    /// Their size.
-    pub size_bytes: u64,
 }
 
 /// A file as a chunk wrote it.
@@ -147,41 +128,6 @@ impl Db {
             last_publication: row.count("last_publication")?,
             running: row.optional_word("running")?,
         })
-    }
-
-    /// The publications of a destination that the database has taken over, by
-    /// number, after `after`.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn publication_states(
-        &self,
-        destination: DestinationId,
-        after: u64,
-        limit: u32,
-    ) -> Result<Vec<PublicationState>> {
-        let rows = sqlx::query(
-            "SELECT number, export_id, plan_id, burnt, part_count, row_count, size_bytes FROM publications \
-             WHERE destination_id = $1 AND number > $2 ORDER BY number LIMIT $3",
-        )
-        .bind(destination.to_string())
-        .bind(bigint(after))
-        .bind(i64::from(limit))
-        .fetch_all(&self.reader)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(PublicationState {
-                    number: row.count("number")?,
-                    export_id: row.word("export_id")?,
-                    plan_id: row.text("plan_id")?,
-                    burnt: row.flag("burnt")?,
-                    part_count: row.count("part_count")?,
-                    row_count: row.count("row_count")?,
-                    size_bytes: row.count("size_bytes")?,
-                })
-            })
-            .collect()
     }
 
     /// The files that the chunks of a plan wrote, by path, as far as that is

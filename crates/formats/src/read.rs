@@ -2,17 +2,15 @@
 //! the log says was delivered. What a row's content hash says is computed from
 //! its text, never believed.
 
+mod parquet;
+
 use std::io::{BufRead, BufReader};
 
-use ::parquet::arrow::ProjectionMask;
-use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array, RecordBatch, StringArray};
 use bytes::Bytes;
 use libdeflater::Decompressor;
-use model::{Change, ContentHash, FileFormat, content_hash, read_head};
+use model::{ContentHash, FileFormat, content_hash, read_head};
 
+use self::parquet::read_parquet;
 use crate::Error;
 
 /// How a gzip member of ours begins.
@@ -21,9 +19,6 @@ const GZIP_HEADER: [u8; 8] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0];
 const GZIP_MEMBER_SIZE_BYTES_MIN: usize = 20;
 /// Deflate cannot expand by more: a longer length is a lie.
 const DEFLATE_RATIO_MAX: usize = 1032;
-/// Rows decoded at once: as many of the largest resources the record store takes
-/// (256 MiB) as stay below the 2 GiB at which Arrow's offsets end.
-const BATCH_ROW_COUNT: usize = 7;
 
 /// A row of a file, as far as the file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,190 +165,5 @@ fn read_deletion(line: &[u8], each: &mut impl FnMut(FileRow<'_>)) -> Option<()> 
     Some(())
 }
 
-fn read_parquet(file: &Bytes, mut each: impl FnMut(FileRow<'_>)) -> Result<u64, Error> {
-    let corrupt = |what| Error::Corrupt {
-        format: FileFormat::Parquet,
-        what,
-    };
-    let unreadable = |_| corrupt("its rows cannot be read");
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone())
-        .map_err(|_| corrupt("its footer cannot be read"))?;
-    let columns = [
-        "resource_type",
-        "id",
-        "connection_id",
-        "change",
-        "batch_seq",
-        "settle_seq",
-        "content_hash",
-        "resource",
-    ];
-    let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
-    let reader = builder
-        .with_projection(mask)
-        .with_batch_size(BATCH_ROW_COUNT)
-        .build()
-        .map_err(unreadable)?;
-    let mut row_count = 0;
-    for batch in reader {
-        let batch = batch.map_err(|_| corrupt("its rows cannot be read"))?;
-        row_count += batch.num_rows() as u64;
-        read_batch(&batch, &mut each).map_err(corrupt)?;
-    }
-    Ok(row_count)
-}
-
-fn read_batch(batch: &RecordBatch, each: &mut impl FnMut(FileRow<'_>)) -> Result<(), &'static str> {
-    const SCHEMA: &str = "it has not the published columns";
-    let text = |name| {
-        batch
-            .column_by_name(name)
-            .and_then(|column| column.as_string_opt::<i32>())
-            .ok_or(SCHEMA)
-    };
-    let (types, ids, connections) = (text("resource_type")?, text("id")?, text("connection_id")?);
-    let (changes, hashes, resources) = (text("change")?, text("content_hash")?, text("resource")?);
-    let number = |name| {
-        batch
-            .column_by_name(name)
-            .and_then(|column| column.as_primitive_opt::<Int64Type>())
-            .ok_or(SCHEMA)
-    };
-    let (seqs, settles) = (number("batch_seq")?, number("settle_seq")?);
-    for row in 0..batch.num_rows() {
-        let is_deletion = changes.value(row) == Change::Deleted.as_str();
-        if is_deletion != resources.is_null(row) {
-            return Err("a deletion has a resource, or another row has none");
-        }
-        let hash = if is_deletion {
-            None
-        } else {
-            Some(checked(row, types, ids, hashes, resources)?)
-        };
-        let seq = u64::try_from(seqs.value(row)).map_err(|_| "a batch number is negative")?;
-        let settle =
-            u64::try_from(settles.value(row)).map_err(|_| "a settle number is negative")?;
-        each(FileRow {
-            origin: Some((connections.value(row), seq)),
-            settle_seq: Some(settle),
-            resource_type: types.value(row),
-            id: ids.value(row),
-            content_hash: hash,
-        });
-    }
-    Ok(())
-}
-
-/// The hash of a row's resource, if its columns say the same as its text.
-fn checked(
-    row: usize,
-    types: &StringArray,
-    ids: &StringArray,
-    hashes: &StringArray,
-    resources: &StringArray,
-) -> Result<ContentHash, &'static str> {
-    let text = resources.value(row).as_bytes();
-    let hash = content_hash(text);
-    if hash.to_string() != hashes.value(row) {
-        return Err("a content hash is not that of its resource");
-    }
-    let head = read_head(text).map_err(|_| "a resource cannot be read")?;
-    if head.resource_type == types.value(row) && head.id == ids.value(row) {
-        Ok(hash)
-    } else {
-        Err("a row names another resource than its text")
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use model::{Head, Reason, RowMeta, Timestamp};
-
-    use super::*;
-    use crate::{PartWriter, RowContext, lists_deletions};
-
-    fn file(format: FileFormat, change: Change, count: usize) -> Bytes {
-        let context = RowContext {
-            source: "https://portal.example/fhir",
-            patient_id: model::PatientId::new(),
-            connection_id: model::ConnectionId::new(),
-            export_id: model::ExportId::new(),
-        };
-        let deleted = lists_deletions(format, change);
-        let mut part = PartWriter::new(format, "Observation", deleted, 1 << 20).unwrap();
-        for n in 0..count {
-            let id = format!("a/\\\"é{n}");
-            let (quoted, padding) = (serde_json::to_string(&id).unwrap(), "x ".repeat(n % 700));
-            let text = format!(
-                r#"{{"resourceType":"Observation","id":{quoted},"v":1.10,"p":"{padding}"}}"#
-            );
-            let row = RowMeta {
-                head: Head {
-                    resource_type: "Observation".into(),
-                    id,
-                    version_id: None,
-                    last_updated: None,
-                },
-                change,
-                reason: if change == Change::Deleted {
-                    Reason::Absent
-                } else {
-                    Reason::None
-                },
-                content_hash: content_hash(text.as_bytes()),
-                fetched_at: Timestamp(0),
-                batch_seq: 3,
-                settle_seq: 4,
-            };
-            part.push(&context, &row, text.as_bytes()).unwrap();
-        }
-        part.finish().unwrap().bytes
-    }
-
-    #[test]
-    fn rows_come_back_and_damage_is_an_error() {
-        for format in FileFormat::ALL.iter().copied() {
-            for change in [Change::Changed, Change::Deleted] {
-                let deleted = lists_deletions(format, change);
-                let bytes = file(format, change, 3000);
-                let mut at = 0;
-                let count = read_rows(format, deleted, &bytes, |row| {
-                    assert_eq!(
-                        (row.resource_type, row.id),
-                        ("Observation", format!("a/\\\"é{at}").as_str())
-                    );
-                    assert_eq!(row.content_hash.is_none(), change == Change::Deleted);
-                    assert_eq!(
-                        row.origin.map(|(_, seq)| seq),
-                        (format == FileFormat::Parquet).then_some(3)
-                    );
-                    at += 1;
-                });
-                assert_eq!((count.unwrap(), at), (3000, 3000), "{format}");
-                assert_eq!(
-                    read_rows(format, deleted, &file(format, change, 0), |_| ()).unwrap(),
-                    0
-                );
-                let cut = bytes.slice(..bytes.len() - 5);
-                assert!(
-                    read_rows(format, deleted, &cut, |_| ()).is_err(),
-                    "{format}"
-                );
-            }
-        }
-        let texts: [&[u8]; 3] = [b"{}\n", b"\n", b"{\"resourceType\":\"Bundle\"}\n"];
-        for text in texts {
-            for deleted in [false, true] {
-                assert!(
-                    read_rows(
-                        FileFormat::Ndjson,
-                        deleted,
-                        &Bytes::from_static(text),
-                        |_| ()
-                    )
-                    .is_err()
-                );
-            }
-        }
-    }
-}
+mod tests;

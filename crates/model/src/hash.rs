@@ -1,6 +1,7 @@
 //! The content hash: what decides whether a resource changed (I12).
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -53,6 +54,24 @@ pub fn content_hash(text: &[u8]) -> ContentHash {
             hasher.update(b"}");
         }
     }
+    cut(hasher)
+}
+
+/// The content hash of the resource that lies in `text` from `start` to its end, where
+/// what it leaves out is known already: `cuts`, which do not overlap.
+pub(crate) fn hash_without(text: &[u8], start: usize, mut cuts: [Range<usize>; 2]) -> ContentHash {
+    cuts.sort_unstable_by_key(|cut| cut.start);
+    let mut hasher = Sha256::new();
+    let mut from = start;
+    for cut in cuts {
+        hasher.update(&text[from..cut.start]);
+        from = cut.end;
+    }
+    hasher.update(&text[from..]);
+    cut(hasher)
+}
+
+fn cut(hasher: Sha256) -> ContentHash {
     let digest = hasher.finalize();
     let mut cut = [0; 16];
     cut.copy_from_slice(&digest[..16]);

@@ -94,6 +94,8 @@ id!(/// A patient at a source.
     ConnectionId, "con_", "connection");
 id!(/// One run of fetching a connection.
     PullId, "pul_", "pull");
+id!(/// A document that a resource names by its URL.
+    AttachmentId, "att_", "attachment");
 id!(/// An immutable file of a connection's log.
     BatchId, "bat_", "batch");
 id!(/// Where records go.

@@ -8,11 +8,13 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::resource::{Head, RejectReason, is_resource_type};
+use crate::word;
 
 /// The position after the string that opens at `start`.
 pub(crate) fn string_end(text: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
+        at = word::find(text, at, word::quotes);
         match text.get(at)? {
             b'"' => return Some(at + 1),
             b'\\' => at += 2,
@@ -164,13 +166,16 @@ pub(crate) fn unescape(quoted: &[u8]) -> Option<Cow<'_, str>> {
 /// Drops the whitespace between tokens; strings stay as they are. Borrows where
 /// there was none.
 ///
+/// In text that is no JSON a space stays where two words or numbers would become one:
+/// `1 2` must not become a number.
+///
 /// ```
 /// # use chartlift_model::compact;
 /// assert_eq!(compact(b"{ \"a b\" : [1.10, 2] }").as_ref(), b"{\"a b\":[1.10,2]}");
 /// ```
 #[must_use]
 pub fn compact(text: &[u8]) -> Cow<'_, [u8]> {
-    let is_space = |b: u8| matches!(b, b' ' | b'\n' | b'\r' | b'\t');
+    let is_space = |byte: u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
     let mut out: Option<Vec<u8>> = None;
     let mut kept = 0;
     let mut at = 0;
@@ -184,6 +189,9 @@ pub fn compact(text: &[u8]) -> Cow<'_, [u8]> {
                 at += 1;
             }
             kept = at;
+            if out.last().is_some_and(is_in_word) && text.get(at).is_some_and(is_in_word) {
+                out.push(b' ');
+            }
         } else {
             at += 1;
         }
@@ -195,6 +203,11 @@ pub fn compact(text: &[u8]) -> Cow<'_, [u8]> {
             Cow::Owned(out)
         }
     }
+}
+
+/// Whether a byte outside of strings belongs to a token of several.
+fn is_in_word(byte: &u8) -> bool {
+    !matches!(byte, b'{' | b'}' | b'[' | b']' | b',' | b':' | b'"')
 }
 
 /// Reads the head of a compact resource.
@@ -280,6 +293,10 @@ mod tests {
             "{\"id\":\"a b\\\" \\u2028\",\"n\":[1.10,-0.0,1.0E-2],\"s\":\"\u{2028} x\"}".as_bytes()
         );
         assert!(matches!(compact(b"{\"a\":\" \"}"), Cow::Borrowed(_)));
+        assert_eq!(
+            compact(b" [ 1\n 2 , tr ue , \"\" 3 ] ").as_ref(),
+            b"[1 2,tr ue,\"\"3]"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::{BatchId, ConnectionId, ExportId, FileFormat, PullId};
+use crate::{AttachmentId, BatchId, ConnectionId, ExportId, FileFormat, PullId};
 
 /// The name of an object, relative to the store's or the destination's prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,18 @@ pub enum ObjectKey {
         pull: PullId,
         /// In which attempt (its token).
         token: String,
+    },
+    /// Record store: a piece of an attachment's bytes; all pieces in their order are
+    /// the whole.
+    Attachment {
+        /// Whose record.
+        connection: ConnectionId,
+        /// Which one.
+        attachment: AttachmentId,
+        /// Fetched by which attempt.
+        token: String,
+        /// The piece's number, from 0.
+        piece: u32,
     },
     /// Record store: the end of the last reserved block of settle numbers.
     SettleSeq,
@@ -153,6 +165,17 @@ impl fmt::Display for ObjectKey {
                 pull,
                 token,
             } => write!(f, "connections/{connection}/held/{pull}/{token}.ndjson.zst"),
+            Self::Attachment {
+                connection,
+                attachment,
+                token,
+                piece,
+            } => {
+                write!(
+                    f,
+                    "connections/{connection}/attachments/{attachment}-{token}.{piece:03}"
+                )
+            }
             Self::SettleSeq => f.write_str("_chartlift/seq.json"),
             Self::Probe { token } => write!(f, "_chartlift/probe/{token}"),
             Self::Owner => f.write_str("_chartlift/owner.json"),
@@ -182,4 +205,10 @@ impl fmt::Display for ObjectKey {
             Self::Manifest { export } => write!(f, "ndjson/{export}/manifest.json"),
         }
     }
+}
+
+/// The names of the pieces of an attachment whose name is `object`, as its row has it:
+/// the name of a piece without the number.
+pub fn piece_keys(object: &str, count: u64) -> impl Iterator<Item = String> {
+    (0..count).map(move |piece| format!("{object}.{piece:03}"))
 }

@@ -5,6 +5,7 @@
 //! Invariant: pure. No I/O, no async, no database; every other room may depend
 //! on this one and it depends on none.
 
+mod attachment;
 mod auth;
 mod counts;
 mod format;
@@ -13,6 +14,7 @@ mod id;
 mod json;
 mod key;
 mod masked;
+mod media_type;
 mod note;
 mod probe;
 mod publication;
@@ -22,18 +24,22 @@ mod scope;
 mod sound;
 mod state;
 mod time;
+mod walk;
+mod word;
 
+pub use attachment::{ATTACHING_TYPES, AttachmentRef, attachments};
 pub use auth::{ClientMethod, SigningAlgorithm};
-pub use counts::{ExportCounts, PullCounts};
+pub use counts::{AttachmentCounts, ExportCounts, PullCounts};
 pub use format::FileFormat;
 pub use hash::{ContentHash, content_hash};
 pub use id::{
-    AuditId, BatchId, ConnectionId, DestinationId, EventId, ExportId, IdError, KeyId, PatientId,
-    ProbeId, PullId, SourceId,
+    AttachmentId, AuditId, BatchId, ConnectionId, DestinationId, EventId, ExportId, IdError, KeyId,
+    PatientId, ProbeId, PullId, SourceId,
 };
 pub use json::{compact, elements, member_values, questionnaires, read_head, references};
-pub use key::ObjectKey;
+pub use key::{ObjectKey, piece_keys};
 pub use masked::is_masked;
+pub use media_type::{MediaTypes, OCTETS, media_type};
 pub use note::TypeNote;
 pub use probe::{Check, CheckResult, ProbeKind, ProbeReport, Rehearsal, Verdict};
 pub use publication::{PUBLICATION_VERSION, Part, Publication, Span};
@@ -44,7 +50,8 @@ pub use row::{Change, Reason, ResourceKey, RowMeta};
 pub use scope::Scope;
 pub use sound::check_sound;
 pub use state::{
-    ConnectionStatus, HeldState, HoldReason, PullKind, PullMode, RunPhase, RunState, Strategy,
-    Trigger, TypeOutcome, WordError,
+    AttachmentPolicy, AttachmentState, ConnectionStatus, HeldState, HoldReason, PullKind, PullMode,
+    RunPhase, RunState, Strategy, Trigger, TypeOutcome, WordError,
 };
 pub use time::{Timestamp, fhir_instant};
+pub use walk::{Found, Walk};

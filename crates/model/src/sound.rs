@@ -8,7 +8,7 @@ use crate::json::{string_end, unescape};
 use crate::resource::RejectReason;
 
 /// Objects and arrays within one another at most.
-const DEPTH_MAX: usize = 100;
+pub(crate) const DEPTH_MAX: usize = 100;
 /// Up to so many members are compared each with each; more are sorted.
 const COMPARED_MAX: usize = 16;
 

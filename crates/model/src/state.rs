@@ -169,6 +169,38 @@ words!(
 );
 
 words!(
+    /// What is done about attachments that the resources of a source name by URL.
+    #[derive(Default)]
+    AttachmentPolicy, "attachment policy" {
+        /// They are fetched.
+        #[default]
+        Fetch = "fetch",
+        /// They stay at the source.
+        Leave = "leave",
+    }
+);
+
+words!(
+    /// What became of an attachment.
+    AttachmentState, "attachment state" {
+        /// Its bytes are in the record store.
+        Fetched = "fetched",
+        /// The source kept failing: it is asked for again.
+        Failed = "failed",
+        /// The source would not give it.
+        Refused = "refused",
+        /// It is not there.
+        Gone = "gone",
+        /// It is larger than the limit.
+        TooLarge = "too_large",
+        /// Its media type is not one of those that are taken.
+        TypeNotAllowed = "type_not_allowed",
+        /// Its URL leads to another server, or nowhere: nobody was asked.
+        Elsewhere = "elsewhere",
+    }
+);
+
+words!(
     /// What a pull does.
     PullKind, "kind of pull" {
         /// It asks the source.

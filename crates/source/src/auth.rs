@@ -12,6 +12,7 @@ mod assertion;
 mod discovery;
 mod endpoint;
 mod key;
+mod login;
 
 use std::fmt;
 use std::future::Future;
@@ -23,8 +24,9 @@ use url::Url;
 use crate::request::Secret;
 
 pub use answer::Granted;
-pub use endpoint::{Grant, Login, Proof, TokenClient, TokenLimits};
+pub use endpoint::{TokenClient, TokenLimits};
 pub use key::{KeyError, SigningKey};
+pub use login::{Grant, Login, Proof};
 
 /// An access token, and which one in the row of its subject it is.
 #[derive(Debug, Clone)]

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use guard::Guard;
-use model::{RawResource, Timestamp, is_resource_type};
-use serde_json::value::RawValue;
+use model::{RawResource, RejectReason, Timestamp, is_resource_type};
 use url::Url;
 
 use crate::base::{Base, encode};
@@ -19,6 +18,7 @@ use crate::compartment::{self, Access, StreamPlan, Wanted};
 use crate::error::Error;
 use crate::export_file::FileClient;
 use crate::page::{self, Page};
+use crate::parts;
 use crate::request::{Auth, Limits, Pace};
 use crate::said::Said;
 use crate::transport::{Answer, Transport};
@@ -266,12 +266,13 @@ impl SourceClient {
                 body, served_at, ..
             } => (body, served_at),
         };
-        let text = std::str::from_utf8(&body)
-            .map_err(|_| self.base.protocol("a read that is not UTF-8"))?;
-        let raw: &RawValue = serde_json::from_str(text.strip_prefix('\u{FEFF}').unwrap_or(text))
-            .map_err(|_| self.base.protocol("a read that is not whole FHIR JSON"))?;
-        let found = page::resource(&body, raw)
-            .map_err(|_| self.base.protocol("a read without a usable type or id"))?;
+        let found = parts::resource(&body).map_err(|(reason, _)| {
+            self.base.protocol(match reason {
+                RejectReason::Encoding => "a read that is not UTF-8",
+                RejectReason::Syntax => "a read that is not whole FHIR JSON",
+                _ => "a read without a usable type or id",
+            })
+        })?;
         // Another resource than asked for could be another person's.
         if found.head.resource_type != resource_type || found.head.id != id {
             return Err(self.base.protocol("a read that gives another resource"));
@@ -309,7 +310,7 @@ impl SourceClient {
         }
     }
 
-    fn refused(&self, status: u16, said: Box<Said>) -> Error {
+    pub(crate) fn refused(&self, status: u16, said: Box<Said>) -> Error {
         Error::Refused {
             host: Arc::clone(&self.base.host),
             status,

@@ -49,7 +49,7 @@ impl FileClient {
         }
     }
 
-    fn client(&self) -> Result<&Client, Error> {
+    pub(crate) fn client(&self) -> Result<&Client, Error> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }

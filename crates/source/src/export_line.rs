@@ -6,10 +6,10 @@ use std::fmt;
 use bytes::Bytes;
 use model::{RawResource, RejectReason};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use url::Url;
 
-use crate::page;
+use crate::page::type_of;
+use crate::parts;
 use crate::reference::reference_target;
 
 /// A line of a file of resources.
@@ -63,18 +63,12 @@ struct Request {
 /// Reads a line of a file of resources.
 #[must_use]
 pub fn resource_line(line: &Bytes) -> Line {
-    let Ok(text) = std::str::from_utf8(line) else {
-        return Line::Rejected(RejectReason::Encoding);
-    };
-    let Ok(raw) = serde_json::from_str::<&RawValue>(text) else {
-        return Line::Rejected(RejectReason::Syntax);
-    };
     let is_none = |name: &str| matches!(name, "OperationOutcome" | "Parameters");
-    match page::resource(line, raw) {
+    match parts::resource(line) {
         Ok(resource) if is_none(&resource.head.resource_type) => Line::Ignored,
         Ok(resource) => Line::Resource(Box::new(resource)),
         // Neither need have an id.
-        Err((_, text)) if page::type_of(&text).is_some_and(|name| is_none(&name)) => Line::Ignored,
+        Err((_, text)) if type_of(&text).is_some_and(|name| is_none(&name)) => Line::Ignored,
         Err((reason, _)) => Line::Rejected(reason),
     }
 }

@@ -10,8 +10,10 @@
 //! Beside the searches stand `$everything`, whose pages are those of a search, and
 //! Bulk Data of one patient.
 
+mod attachment;
 mod auth;
 mod base;
+mod binary;
 mod capability;
 mod client;
 mod compartment;
@@ -25,6 +27,9 @@ mod fan_out;
 mod header;
 mod owner;
 mod page;
+mod parts;
+#[cfg(test)]
+mod parts_tests;
 mod reference;
 mod request;
 mod said;
@@ -32,6 +37,9 @@ mod salvage;
 mod scopes;
 mod transport;
 
+pub use attachment::{
+    AttachmentAnswer, AttachmentBody, AttachmentPlace, AttachmentRequest, attachment_place,
+};
 pub use auth::{
     Grant, Granted, KeyError, Login, NoToken, Proof, SigningKey, Token, TokenClient, TokenError,
     TokenFuture, TokenLimits, TokenSource, check_token_url,

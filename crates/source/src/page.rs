@@ -4,18 +4,17 @@
 //! its tokens (I12); and a body that is no searchset is an error, never a page
 //! without results.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
-use model::{RawResource, RejectReason, Timestamp, check_sound, compact, content_hash, read_head};
+use model::{RawResource, RejectReason, Timestamp, content_hash};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use url::Url;
 
 use crate::base::Base;
 use crate::error::Error;
+use crate::parts::{Entry, Link, Parts, parts};
 use crate::salvage::salvage;
 
 /// One page of a search. `Debug` shows its counts, and nothing of its content.
@@ -44,29 +43,6 @@ pub struct Page {
     pub bytes: u64,
     /// When the source answered, by its own clock.
     pub served_at: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct Bundle<'a> {
-    #[serde(rename = "resourceType")]
-    resource_type: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    link: Option<Vec<Link>>,
-    #[serde(borrow)]
-    entry: Option<Vec<Entry<'a>>>,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct Link {
-    relation: Option<String>,
-    url: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Entry<'a> {
-    #[serde(borrow)]
-    resource: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -122,50 +98,27 @@ pub fn cursor_hash(cursor: &str) -> u64 {
 }
 
 pub(crate) fn split(body: &Bytes, base: &Base, url: &Url) -> Result<Page, Error> {
-    let not_whole = || base.protocol("a search answer that is not whole FHIR JSON");
-    let text = std::str::from_utf8(body).ok();
-    let text = text.map(|text| text.strip_prefix('\u{FEFF}').unwrap_or(text));
-    let bundle: Option<Bundle<'_>> = text.and_then(|text| serde_json::from_str(text).ok());
-    let Some(bundle) = bundle else {
-        let salvaged = salvage(body).ok_or_else(not_whole)?;
-        let kind = (salvaged.resource_type.as_deref(), salvaged.kind.as_deref());
-        let mut page = begin(kind, salvaged.links, body, base, url)?;
-        for resource in salvaged.resources {
-            match resource {
-                Ok(text) => page.take(sound(text)),
-                Err(reason) => page.reject(reason),
-            }
-        }
-        return Ok(page);
-    };
-    let kind = (bundle.resource_type.as_deref(), bundle.kind.as_deref());
-    let mut page = begin(kind, bundle.link.unwrap_or_default(), body, base, url)?;
-    let entries = bundle.entry.unwrap_or_default();
-    if !entries.is_empty() && entries.iter().all(|entry| entry.resource.is_none()) {
+    let parts = parts(body).or_else(|| salvage(body));
+    let parts =
+        parts.ok_or_else(|| base.protocol("a search answer that is not whole FHIR JSON"))?;
+    let mut page = begin(&parts, body, base, url)?;
+    let is_missing = |entry: &Entry| matches!(entry, Err((RejectReason::Missing, _)));
+    if !parts.resources.is_empty() && parts.resources.iter().all(is_missing) {
         return Err(base.protocol("a search answer whose entries have no resources"));
     }
-    page.resources.reserve_exact(entries.len());
-    for entry in entries {
-        match entry.resource {
-            Some(raw) => page.take(resource(body, raw)),
-            None => page.reject(RejectReason::Missing),
-        }
+    page.resources.reserve_exact(parts.resources.len());
+    for entry in parts.resources {
+        page.take(entry);
     }
     Ok(page)
 }
 
-/// A page of this `resourceType` and `type`, still without resources.
-fn begin(
-    kind: (Option<&str>, Option<&str>),
-    links: Vec<Link>,
-    body: &Bytes,
-    base: &Base,
-    url: &Url,
-) -> Result<Page, Error> {
-    if kind.0 != Some("Bundle") {
+/// A page of these parts, still without resources.
+fn begin(parts: &Parts, body: &Bytes, base: &Base, url: &Url) -> Result<Page, Error> {
+    if parts.resource_type.as_deref() != Some("Bundle") {
         return Err(base.protocol("a search answer that is not a Bundle"));
     }
-    if kind.1 != Some("searchset") {
+    if parts.kind.as_deref() != Some("searchset") {
         return Err(base.protocol("a search answer that is not a searchset"));
     }
     let mut page = Page {
@@ -173,7 +126,7 @@ fn begin(
         ..Page::default()
     };
     let link = |name: &str| {
-        links.iter().find(|link| {
+        parts.links.iter().find(|link| {
             link.relation
                 .as_deref()
                 .is_some_and(|relation| relation.eq_ignore_ascii_case(name))
@@ -193,27 +146,6 @@ fn names_last_updated(link: &Link) -> bool {
     let query = url.split_once('?').map_or("", |(_, query)| query);
     url::form_urlencoded::parse(query.as_bytes())
         .any(|(name, value)| name == "_lastUpdated" && !value.is_empty())
-}
-
-/// A resource out of a page; it shares the page's memory where it was compact.
-pub(crate) fn resource(body: &Bytes, raw: &RawValue) -> Result<RawResource, (RejectReason, Bytes)> {
-    let text = match compact(raw.get().as_bytes()) {
-        Cow::Borrowed(slice) => body.slice_ref(slice),
-        Cow::Owned(text) => Bytes::from(text),
-    };
-    sound(text)
-}
-
-/// A resource of compact JSON text, if it can be passed on.
-fn sound(text: Bytes) -> Result<RawResource, (RejectReason, Bytes)> {
-    match read_head(&text).and_then(|head| check_sound(&text).map(|()| head)) {
-        Ok(head) => Ok(RawResource {
-            head,
-            hash: content_hash(&text),
-            text,
-        }),
-        Err(reason) => Err((reason, text)),
-    }
 }
 
 fn is_outcome(text: &[u8]) -> bool {
@@ -245,8 +177,8 @@ impl fmt::Debug for Page {
 }
 
 impl Page {
-    fn take(&mut self, resource: Result<RawResource, (RejectReason, Bytes)>) {
-        match resource {
+    fn take(&mut self, entry: Entry) {
+        match entry {
             Ok(resource) if resource.head.resource_type != "OperationOutcome" => {
                 self.resources.push(resource);
             }

@@ -2,18 +2,20 @@
 //! often says what it wants instead. Servers agree neither on the status nor on
 //! the code, so both the outcome's codes and fixed words in its text count.
 //!
-//! Invariant: no text of the answer leaves this file. The one thing kept of it are
+//! Invariant: no text of the answer leaves this module. The one thing kept of it are
 //! codes of categories that it lists; they are checked, and `Debug` hides them.
+
+mod snomed;
 
 use std::fmt;
 
 use serde::Deserialize;
 
+use self::snomed::snomed_codes;
+
 /// Codes of an OperationOutcome that say that the question, not the asker, was at
 /// fault.
 const DEMANDING_CODES: [&str; 4] = ["required", "business-rule", "invalid", "too-costly"];
-/// Codes of categories taken from one answer at most.
-const CATEGORIES_MAX: usize = 20;
 
 /// What an answer of 400 and above says beside its status.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -196,150 +198,5 @@ fn demand_in(text: &str, is_page: bool) -> Option<Demand> {
     }
 }
 
-/// The SNOMED CT codes in a text: their last digit is a check digit, and the two
-/// before it say that they name a concept, so that hardly any other number passes.
-fn snomed_codes(text: &str) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    for run in text.split(|c: char| !c.is_ascii_alphanumeric()) {
-        let is_code = (6..=18).contains(&run.len())
-            && run.bytes().all(|byte| byte.is_ascii_digit())
-            && !run.starts_with('0')
-            && matches!(&run[run.len() - 3..run.len() - 1], "00" | "10")
-            && passes_verhoeff(run);
-        if is_code && found.len() < CATEGORIES_MAX && !found.iter().any(|known| known == run) {
-            found.push(run.to_owned());
-        }
-    }
-    found
-}
-
-/// Verhoeff's check over all digits, the last of which is the check digit.
-fn passes_verhoeff(digits: &str) -> bool {
-    const PRODUCT: [[u8; 10]; 10] = [
-        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
-        [1, 2, 3, 4, 0, 6, 7, 8, 9, 5],
-        [2, 3, 4, 0, 1, 7, 8, 9, 5, 6],
-        [3, 4, 0, 1, 2, 8, 9, 5, 6, 7],
-        [4, 0, 1, 2, 3, 9, 5, 6, 7, 8],
-        [5, 9, 8, 7, 6, 0, 4, 3, 2, 1],
-        [6, 5, 9, 8, 7, 1, 0, 4, 3, 2],
-        [7, 6, 5, 9, 8, 2, 1, 0, 4, 3],
-        [8, 7, 6, 5, 9, 3, 2, 1, 0, 4],
-        [9, 8, 7, 6, 5, 4, 3, 2, 1, 0],
-    ];
-    const STEP: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
-    let mut check = 0_u8;
-    for (place, byte) in digits.bytes().rev().enumerate() {
-        let mut digit = byte - b'0';
-        for _ in 0..place % 8 {
-            digit = STEP[usize::from(digit)];
-        }
-        check = PRODUCT[usize::from(check)][usize::from(digit)];
-    }
-    check == 0
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outcome(code: &str, text: &str) -> Said {
-        Said::read(
-            format!(
-                r#"{{"resourceType":"OperationOutcome","issue":[{{"severity":"fatal","code":"{code}","details":{{"text":"{text}"}}}}]}}"#
-            )
-            .as_bytes(),
-        )
-    }
-
-    /// FHIR's vendors, request by request.
-    #[test]
-    fn refusals_of_the_field_say_what_they_want() {
-        let demand = |code, text| outcome(code, text).demand;
-        assert_eq!(
-            demand("required", "Must have either code or category."),
-            Some(Demand::Category)
-        );
-        assert_eq!(
-            demand("invalid", "Only an _ID search is allowed."),
-            Some(Demand::Other)
-        );
-        assert_eq!(
-            demand(
-                "forbidden",
-                "required parameter combinations [[patient,intent],[_id]]"
-            ),
-            Some(Demand::Intent)
-        );
-        assert_eq!(
-            demand(
-                "not-found",
-                "Valid care plan category not present in search"
-            ),
-            Some(Demand::Category)
-        );
-        assert_eq!(
-            demand("not-found", "No code in the search"),
-            Some(Demand::Other)
-        );
-        assert_eq!(demand("too-costly", ""), Some(Demand::Other));
-        assert_eq!(
-            demand("processing", "Either status or intent is needed"),
-            Some(Demand::Intent)
-        );
-        assert_eq!(
-            demand("processing", "The status is missing."),
-            Some(Demand::Status)
-        );
-        assert_eq!(demand("forbidden", "Not for you."), None);
-        assert_eq!(demand("exception", "HTTP status code 500"), None);
-        assert_eq!(demand("exception", "error code 17, encoded"), None);
-        let count = outcome(
-            "processing",
-            "Does not know how to handle GET with parameters [patient,_count]",
-        );
-        assert!(count.names_count && count.is_outcome);
-    }
-
-    #[test]
-    fn what_is_no_outcome_is_read_for_words_alone() {
-        for (body, expected) in [
-            ("", None),
-            ("category is needed", Some(Demand::Category)),
-            (
-                "<html><title>Status 404</title><code>404</code></html>",
-                None,
-            ),
-            (
-                "<html>The category is missing</html>",
-                Some(Demand::Category),
-            ),
-            (r#"{"status":400,"code":"x","message":"no"}"#, None),
-            (r#"{"message":"intent is needed"}"#, Some(Demand::Intent)),
-            ("\u{fffd}\u{0}", None),
-        ] {
-            let said = Said::read(body.as_bytes());
-            assert_eq!(said.demand, expected, "{body}");
-            assert!(!said.is_outcome && said.categories.0.is_empty());
-        }
-        assert_eq!(
-            Said::read(b"\xff\xfe category").demand,
-            Some(Demand::Category)
-        );
-    }
-
-    #[test]
-    fn listed_categories_are_checked_codes_and_nothing_else() {
-        let said = outcome(
-            "business-rule",
-            "59159: use 38717003, 734163000|736271009; not 123456789, 4711471101, 012345600, MRN38717003",
-        );
-        assert_eq!(
-            said.categories.0,
-            ["38717003", "734163000", "736271009"],
-            "{said:?}"
-        );
-        assert_eq!(said.demand, Some(Demand::Other));
-        assert!(!format!("{said:?}").contains("38717003"));
-    }
-}
+mod tests;

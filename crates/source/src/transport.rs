@@ -4,7 +4,9 @@
 //! Invariant: the credential leaves for the configured origin only; redirects
 //! elsewhere are not followed.
 
-use std::future::Future;
+mod credentials;
+mod errors;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,11 +17,11 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, HeaderValue, LOCATIO
 use reqwest::{RequestBuilder, Response};
 use url::Url;
 
-use crate::auth::{NoToken, Token, TokenSource};
+use self::credentials::{Credentials, credentials};
 use crate::base::Base;
 use crate::error::Error;
 use crate::header;
-use crate::request::{Answered, Auth, Limits, NoTurn, Pace, Secret};
+use crate::request::{Answered, Auth, Limits, Pace};
 use crate::said::Said;
 
 /// Redirects followed within the origin.
@@ -35,14 +37,6 @@ pub(crate) enum Answer {
     },
     /// A status of 400 to 499, or 501: the request decides what it means.
     Refused(u16, Box<Said>),
-}
-
-/// What a request carries to be let through.
-#[derive(Clone)]
-enum Credentials {
-    None,
-    Fixed(HeaderValue),
-    Tokens(Arc<dyn TokenSource>),
 }
 
 /// So much of a refusal is read for what it says; of a longer one, nothing.
@@ -102,29 +96,6 @@ impl Transport {
     pub(crate) async fn get(&self, url: Url) -> Result<Answer, Error> {
         self.with_credentials(|credentials| self.ask(url.clone(), credentials))
             .await
-    }
-
-    /// Does `ask` with credentials; where they are refused, once more with new ones.
-    pub(crate) async fn with_credentials<T, F: Future<Output = Result<T, Error>>>(
-        &self,
-        ask: impl Fn(Option<HeaderValue>) -> F,
-    ) -> Result<T, Error> {
-        let tokens = match &self.credentials {
-            Credentials::None => return ask(None).await,
-            Credentials::Fixed(header) => return ask(Some(header.clone())).await,
-            Credentials::Tokens(tokens) => tokens,
-        };
-        let asked = |token: &Token| bearer(&token.secret);
-        let token = tokens.token().await.map_err(|why| self.no_token(why))?;
-        let answer = ask(Some(asked(&token)?)).await;
-        if !matches!(answer, Err(Error::Unauthorized { .. })) {
-            return answer;
-        }
-        let renewed = tokens.renewed(&token).await;
-        match renewed.map_err(|why| self.no_token(why))? {
-            Some(token) => ask(Some(asked(&token)?)).await,
-            None => answer,
-        }
     }
 
     /// The client whose redirects stay within the origin.
@@ -188,13 +159,7 @@ impl Transport {
         let response = self.send(&self.http, request, credentials).await?;
         let status = response.status().as_u16();
         let answer = self.answer(response, status).await;
-        if let Some(pace) = &self.pace {
-            pace.answered(Answered {
-                took: started.elapsed(),
-                throttled: throttled(&answer),
-            })
-            .await;
-        }
+        self.answered(started, throttled(&answer)).await;
         let bytes = if let Ok(Answer::Body { body, .. }) = &answer {
             body.len()
         } else {
@@ -209,7 +174,16 @@ impl Transport {
         answer
     }
 
-    async fn answer(&self, response: Response, status: u16) -> Result<Answer, Error> {
+    /// Tells the pace how a request was answered that began at `started`.
+    pub(crate) async fn answered(&self, started: Instant, throttled: Option<Option<Duration>>) {
+        if let Some(pace) = &self.pace {
+            let took = started.elapsed();
+            pace.answered(Answered { took, throttled }).await;
+        }
+    }
+
+    /// What an answer means.
+    pub(crate) async fn answer(&self, response: Response, status: u16) -> Result<Answer, Error> {
         let host = Arc::clone(&self.base.host);
         match status {
             200..=299 => {
@@ -260,56 +234,10 @@ impl Transport {
             BodyError::Http(error) => self.unavailable(None, Some(error)),
         })
     }
-
-    fn unsent(&self, error: guard::Error) -> Error {
-        match error {
-            guard::Error::Refused(refused) => Error::AddressRefused {
-                host: Arc::clone(&self.base.host),
-                refused,
-            },
-            guard::Error::Http(error) | guard::Error::Setup(error) => {
-                self.unavailable(None, Some(error))
-            }
-        }
-    }
-
-    fn no_turn(&self, why: NoTurn) -> Error {
-        match why {
-            NoTurn::Unknown => Error::NoTurn,
-            NoTurn::Later { after, is_held } => Error::NotYet {
-                host: Arc::clone(&self.base.host),
-                after,
-                is_held,
-            },
-        }
-    }
-
-    fn no_token(&self, why: NoToken) -> Error {
-        let host = Arc::clone(&self.base.host);
-        match why {
-            NoToken::Later(after) => Error::NoToken { host, after },
-            NoToken::Lost => Error::GrantLost { host },
-            NoToken::Refused => Error::LoginRefused { host },
-            NoToken::AddressRefused(refused) => Error::AddressRefused { host, refused },
-            NoToken::Unavailable => Error::NoTurn,
-        }
-    }
-
-    pub(crate) fn unavailable(&self, status: Option<u16>, source: Option<reqwest::Error>) -> Error {
-        let timeout = source.as_ref().is_some_and(reqwest::Error::is_timeout)
-            || matches!(status, Some(408 | 504));
-        let source = source.map(reqwest::Error::without_url);
-        Error::Unavailable {
-            host: Arc::clone(&self.base.host),
-            status,
-            timeout,
-            source,
-        }
-    }
 }
 
 /// Whether a source wants to be left alone, and for how long.
-fn throttled(answer: &Result<Answer, Error>) -> Option<Option<Duration>> {
+pub(crate) fn throttled<T>(answer: &Result<T, Error>) -> Option<Option<Duration>> {
     match answer {
         Err(Error::Throttled { retry_after, .. }) => Some(*retry_after),
         _ => None,
@@ -326,21 +254,4 @@ async fn said(response: Response) -> Box<Said> {
         insufficient_scope,
         ..Said::read(&body)
     })
-}
-
-fn credentials(auth: &Auth) -> Result<Credentials, Error> {
-    Ok(match auth {
-        Auth::None => Credentials::None,
-        Auth::Bearer(token) => Credentials::Fixed(bearer(token)?),
-        Auth::Tokens(tokens) => Credentials::Tokens(Arc::clone(tokens)),
-    })
-}
-
-fn bearer(token: &Secret) -> Result<HeaderValue, Error> {
-    let mut value =
-        HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| Error::Config {
-            what: "its token holds characters that no header can carry",
-        })?;
-    value.set_sensitive(true);
-    Ok(value)
 }

@@ -21,9 +21,9 @@ pub use maintain::{
 };
 pub use probe::{ProbeInput, ProbeReceipt, ProbeSteps};
 pub use pull::{
-    BeginPull, BegunPull, ClosePull, EVERYTHING_STEP, EXPORT_STEP, HeldReceipt, PlanPull,
-    PullInput, PullPlan, PullReport, PullResume, PullStep, PullStepReceipt, PullSteps, SettlePull,
-    SettleReceipt, StepTitle, TypeProgress,
+    ATTACHMENTS_STEP, AttachmentReceipt, BeginPull, BegunPull, ClosePull, EVERYTHING_STEP,
+    EXPORT_STEP, HeldReceipt, PlanPull, PullInput, PullPlan, PullReport, PullResume, PullStep,
+    PullStepReceipt, PullSteps, SettlePull, SettleReceipt, StepTitle, TypeProgress,
 };
 use temporalio_common::{
     HasWorkflowDefinition, WorkflowDefinition, search_attributes::SearchAttributeKey,
@@ -114,7 +114,7 @@ macro_rules! workflow {
 }
 
 workflow!(
-    /// Fetches a connection: begin, plan, pull steps, references, settle.
+    /// Fetches a connection: begin, plan, pull steps, references, attachments, settle.
     PatientPull, PullInput => PullReport, "pull", model::ConnectionId
 );
 workflow!(

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    ConnectionId, PatientId, PullCounts, PullId, PullKind, PullMode, RunState, TypeNote,
-    TypeOutcome,
+    AttachmentCounts, ConnectionId, PatientId, PullCounts, PullId, PullKind, PullMode, RunState,
+    TypeNote, TypeOutcome,
 };
 use serde::{Deserialize, Serialize};
 use temporalio_common::ActivityError;
@@ -16,6 +16,8 @@ use temporalio_macros::activity_definitions;
 pub const EVERYTHING_STEP: &str = "pages-everything";
 /// The step that fetches a bulk export, before the searches.
 pub const EXPORT_STEP: &str = "pages-export";
+/// The step that fetches attachments, after the references.
+pub const ATTACHMENTS_STEP: &str = "attachments";
 
 /// What a `PatientPull` workflow begins with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -155,9 +157,12 @@ pub struct PullPlan {
     /// taken: how long to wait before asking again.
     #[serde(default)]
     pub wait_ms: u64,
+    /// Whether attachments are fetched, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attachments: bool,
 }
 
-/// Input of `pull.pages` and `pull.references`.
+/// Input of `pull.pages`, `pull.references` and `pull.attachments`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PullStep {
     /// The pull.
@@ -186,6 +191,20 @@ pub struct PullStepReceipt {
     /// Deletions that are held back for a decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldReceipt>,
+}
+
+/// Output of `pull.attachments`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachmentReceipt {
+    /// What became of them; so far, where there are more.
+    pub counts: AttachmentCounts,
+    /// Requests made by this call, redirects and repetitions aside.
+    pub requests: u64,
+    /// Whether the step has to be called again.
+    pub more: bool,
+    /// How long to wait before that.
+    #[serde(default)]
+    pub wait_ms: u64,
 }
 
 /// Deletions that the references step found and would not settle by itself.
@@ -257,6 +276,12 @@ impl PullSteps {
     /// Reads what the fetched resources refer to, by id.
     #[activity(name = "pull.references")]
     pub fn references(_: PullStep) -> Result<PullStepReceipt, ActivityError> {
+        unimplemented!()
+    }
+
+    /// Fetches the documents that the fetched resources name by a URL.
+    #[activity(name = "pull.attachments")]
+    pub fn attachments(_: PullStep) -> Result<AttachmentReceipt, ActivityError> {
         unimplemented!()
     }
 

@@ -15,6 +15,9 @@ pub struct SmartKnobs {
     /// After a rotation the old refresh token stays good until the new pair is first used. Otherwise it
     /// is void at once, and using it ends the whole grant.
     pub keep_old_until_new_is_used: bool,
+    /// Whoever authorizes is asked on a page: whose record, which scopes, yes or no. Otherwise requests
+    /// are approved at once.
+    pub consent_page: bool,
     /// The scope of tokens, instead of what was asked for.
     pub scope: Option<String>,
     /// `patient` in answers to refreshes, instead of the grant's.
@@ -44,6 +47,7 @@ impl Default for SmartKnobs {
             omit_expires_in: false,
             rotate: true,
             keep_old_until_new_is_used: true,
+            consent_page: false,
             scope: None,
             other_patient: None,
             token_latency_ms: 0,

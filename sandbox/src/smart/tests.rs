@@ -1,16 +1,18 @@
 //! The authorization server over HTTP.
 
+mod assertion;
+mod page;
+
 use super::{SmartClient, SmartKnobs, SmartOptions};
 use crate::{Sandbox, SandboxOptions};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 use url::{Url, form_urlencoded};
 
 const SCOPE: &str = "launch/patient patient/*.rs offline_access";
+const VERIFIER: &str = "a-verifier-of-the-test";
 
 fn client(id: &str, secret: Option<&str>, jwks: Option<Value>) -> SmartClient {
     SmartClient {
@@ -75,62 +77,72 @@ fn text(answer: &Value, name: &str) -> String {
     answer[name].as_str().unwrap().to_owned()
 }
 
-#[tokio::test]
-async fn a_code_is_exchanged_once_and_by_who_asked_for_it() {
-    let sandbox = start(vec![client("app", None, None)]).await;
-    let configuration = reqwest::get(at(&sandbox, "/fhir/.well-known/smart-configuration"))
+/// What a client asks for its patient's approval; `VERIFIER` is its secret.
+async fn request_to_authorize(sandbox: &Sandbox, state: &str) -> Url {
+    let configuration = reqwest::get(at(sandbox, "/fhir/.well-known/smart-configuration"))
         .await
         .unwrap();
     let configuration: Value = serde_json::from_str(&configuration.text().await.unwrap()).unwrap();
-    assert_eq!(configuration["token_endpoint"], at(&sandbox, "/auth/token"));
-
-    let verifier = "a-verifier-of-the-test";
-    let challenge = BASE64URL_NOPAD.encode(&Sha256::digest(verifier));
+    assert_eq!(configuration["token_endpoint"], at(sandbox, "/auth/token"));
+    let challenge = BASE64URL_NOPAD.encode(&Sha256::digest(VERIFIER));
     let mut asked = Url::parse(&text(&configuration, "authorization_endpoint")).unwrap();
     asked.query_pairs_mut().extend_pairs([
         ("response_type", "code"),
         ("client_id", "app"),
         ("redirect_uri", "http://127.0.0.1:1/back"),
         ("scope", SCOPE),
-        ("state", "a state"),
+        ("state", state),
         ("code_challenge", &challenge),
         ("code_challenge_method", "S256"),
     ]);
-    let browser = reqwest::Client::builder()
+    asked
+}
+
+/// Whoever follows no redirect.
+fn browser() -> reqwest::Client {
+    reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .build()
-        .unwrap();
+        .unwrap()
+}
+
+/// What the client is told by the redirect back to it, in order.
+fn told(answer: &reqwest::Response) -> Vec<(String, String)> {
+    assert_eq!(answer.status(), 302);
+    let back = Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
+    back.query_pairs().into_owned().collect()
+}
+
+async fn exchange(sandbox: &Sandbox, code: &str, verifier: &str) -> (u16, Value) {
+    let fields = [
+        ("grant_type", "authorization_code"),
+        ("client_id", "app"),
+        ("redirect_uri", "http://127.0.0.1:1/back"),
+        ("code", code),
+        ("code_verifier", verifier),
+    ];
+    ask(sandbox, None, &fields).await
+}
+
+#[tokio::test]
+async fn a_code_is_exchanged_once_and_by_who_asked_for_it() {
+    let sandbox = start(vec![client("app", None, None)]).await;
+    let asked = request_to_authorize(&sandbox, "a state").await;
     let mut codes = Vec::new();
     for _ in 0..2 {
-        let answer = browser.get(asked.clone()).send().await.unwrap();
-        assert_eq!(answer.status(), 302);
-        let back = Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
-        let pairs: Vec<(String, String)> = back.query_pairs().into_owned().collect();
+        let answer = browser().get(asked.clone()).send().await.unwrap();
+        let pairs = told(&answer);
         assert_eq!(pairs[1], ("state".to_owned(), "a state".to_owned()));
         codes.push(pairs[0].1.clone());
     }
-    let exchange = async |code: &str, verifier: &str| {
-        let fields = [
-            ("grant_type", "authorization_code"),
-            ("client_id", "app"),
-            ("redirect_uri", "http://127.0.0.1:1/back"),
-            ("code", code),
-            ("code_verifier", verifier),
-        ];
-        ask(&sandbox, None, &fields).await
-    };
-    let (status, tokens) = exchange(&codes[0], verifier).await;
+    let (status, tokens) = exchange(&sandbox, &codes[0], VERIFIER).await;
     assert_eq!((status, &tokens["scope"]), (200, &Value::from(SCOPE)));
     assert_eq!(tokens["patient"], sandbox.patients()[0].id);
     assert_eq!(read(&sandbox, &text(&tokens, "access_token")).await, 200);
-    assert_eq!(
-        exchange(&codes[0], verifier).await.1["error"],
-        "invalid_grant"
-    );
-    assert_eq!(
-        exchange(&codes[1], "another").await.1["error"],
-        "invalid_grant"
-    );
+    for (code, verifier) in [(&codes[0], VERIFIER), (&codes[1], "another")] {
+        let (_, refusal) = exchange(&sandbox, code, verifier).await;
+        assert_eq!(refusal["error"], "invalid_grant");
+    }
 }
 
 #[tokio::test]
@@ -238,76 +250,6 @@ async fn a_client_with_a_secret_has_to_show_it() {
         assert_eq!(
             (status, &body["error"]),
             (401, &Value::from("invalid_client"))
-        );
-    }
-}
-
-struct Signer(EcdsaKeyPair);
-
-impl Signer {
-    fn jwks(&self) -> Value {
-        let point = self.0.public_key().as_ref();
-        let part = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
-        json!({ "keys": [{ "kty": "EC", "crv": "P-384", "kid": "k1", "x": part(&point[1..49]), "y": part(&point[49..]) }] })
-    }
-
-    fn sign(&self, header: &Value, claims: &Value) -> String {
-        let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
-        let signed = format!("{}.{}", part(header), part(claims));
-        let signature = self
-            .0
-            .sign(&SystemRandom::new(), signed.as_bytes())
-            .unwrap();
-        format!("{signed}.{}", BASE64URL_NOPAD.encode(signature.as_ref()))
-    }
-}
-
-#[tokio::test]
-async fn an_assertion_is_good_once_for_this_endpoint_and_five_minutes() {
-    let signer = Signer(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap());
-    let sandbox = start(vec![client("system", None, Some(signer.jwks()))]).await;
-    let now = super::now().as_secs() as i64;
-    let header = json!({ "alg": "ES384", "typ": "JWT", "kid": "k1" });
-    let claims = |jti: &str| json!({ "iss": "system", "sub": "system", "aud": at(&sandbox, "/auth/token"), "exp": now + 240, "jti": jti });
-    let ask = async |header: &Value, claims: &Value| {
-        let assertion = signer.sign(header, claims);
-        let fields = [
-            ("grant_type", "client_credentials"),
-            ("scope", "system/*.rs"),
-            ("client_assertion_type", super::http::ASSERTION_TYPE),
-            ("client_assertion", &assertion),
-        ];
-        ask(&sandbox, None, &fields).await
-    };
-    let (status, tokens) = ask(&header, &claims("1")).await;
-    assert_eq!(status, 200, "{tokens}");
-    assert_eq!(read(&sandbox, &text(&tokens, "access_token")).await, 200);
-    let mut refused = vec![(header.clone(), claims("1"))];
-    let mut number = 1;
-    for (name, value) in [
-        ("sub", json!("another")),
-        ("aud", json!("http://127.0.0.1/auth/token")),
-        ("exp", json!(now - 60)),
-        ("exp", json!(now + 3600)),
-        ("jti", Value::Null),
-    ] {
-        number += 1;
-        let mut claims = claims(&number.to_string());
-        claims[name] = value;
-        refused.push((header.clone(), claims));
-    }
-    for (name, value) in [("kid", "k2"), ("alg", "RS384"), ("alg", "none")] {
-        number += 1;
-        let mut header = header.clone();
-        header[name] = value.into();
-        refused.push((header, claims(&number.to_string())));
-    }
-    for (header, claims) in refused {
-        let (status, body) = ask(&header, &claims).await;
-        assert_eq!(
-            (status, &body["error"]),
-            (401, &Value::from("invalid_client")),
-            "{header} {claims}"
         );
     }
 }

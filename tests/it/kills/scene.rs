@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use chartlift_tests::{
     App, AppOptions, EXPORT_STEPS, Outage, PULL_STEPS, PostgresServer, S3Server, StepLog, Storm,
-    delivered_files, pages_per_object, parquet_rows, refetched_pages,
+    pages_per_object, refetched_pages,
 };
-use model::{ConnectionId, DestinationId, FileFormat, RunState};
+use model::{ConnectionId, DestinationId, FileFormat};
 use sandbox::{Knobs, LogEntry};
 
 use super::Trial;
+use super::compare::{all_but_cancelled_completed, same_files};
 
 /// After the last kill, what it cut off is tried again after 30 s.
 pub(super) const HEALED: Duration = Duration::from_secs(240);
@@ -238,38 +239,10 @@ impl Scene {
     }
 }
 
-/// Fails if a run ended otherwise than completed or cancelled.
-async fn all_but_cancelled_completed(app: &App) -> Result<()> {
-    let db = &app.core.db;
-    for pull in db.pulls(None, None, 10_000).await? {
-        ensure!(
-            is_fine(pull.state),
-            "{} is {} ({:?})",
-            pull.id,
-            pull.state,
-            pull.error_code
-        );
-    }
-    for export in db.exports(None, None, 10_000).await? {
-        ensure!(
-            is_fine(export.state),
-            "{} is {} ({:?})",
-            export.id,
-            export.state,
-            export.error_code
-        );
-    }
-    Ok(())
-}
-
 fn observation(id: &str, patient: &str, value: u32) -> String {
     format!(
         r#"{{"resourceType":"Observation","id":"{id}","status":"final","subject":{{"reference":"Patient/{patient}"}},"code":{{"text":"storm"}},"valueQuantity":{{"value":{value}.10}}}}"#
     )
-}
-
-fn is_fine(state: RunState) -> bool {
-    matches!(state, RunState::Completed | RunState::Cancelled)
 }
 
 /// Six patients with a history of some pages.
@@ -300,33 +273,4 @@ pub(super) async fn add_destinations(app: &App, name: &str) -> Result<[Destinati
         add(format!("parquet-{name}"), FileFormat::Parquet).await?,
         add(format!("ndjson-{name}"), FileFormat::NdjsonZstd).await?,
     ])
-}
-
-/// NDJSON: equal files, chunk by chunk. Parquet: equal rows in all columns but
-/// the export's id.
-async fn same_files(
-    twin: &App,
-    of_twin: DestinationId,
-    app: &App,
-    of_app: DestinationId,
-) -> Result<()> {
-    let (peaceful, disturbed) = (twin.delivered(of_twin).await?, app.delivered(of_app).await?);
-    let row = app.core.db.destination(&of_app.to_string()).await?;
-    if row.format == FileFormat::Parquet {
-        let twin_row = twin.core.db.destination(&of_twin.to_string()).await?;
-        ensure!(
-            parquet_rows(&twin.folder_of(&twin_row.location), &peaceful)?
-                == parquet_rows(&app.folder_of(&row.location), &disturbed)?,
-            "{}: other rows than undisturbed",
-            row.name
-        );
-    } else {
-        ensure!(
-            delivered_files(&peaceful) == delivered_files(&disturbed),
-            "{}: other files than undisturbed",
-            row.name
-        );
-    }
-    ensure!(!disturbed.all().is_empty(), "{} is empty", row.name);
-    Ok(())
 }

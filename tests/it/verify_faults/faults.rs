@@ -4,13 +4,17 @@ use anyhow::Result;
 
 use super::copy::Copy;
 use super::plant::{
-    batch_count, batch_damaged, batch_foreign, batch_missing, burnt, byte_flipped, export_count,
-    file_cut, file_removed, foreign, head_low, held_missing, index_foreign, last_removed,
-    later_log, leave_out, line_changed, line_changed_and_agreed, line_changed_and_hashed,
-    listed_twice, no_batch_row, no_owner, numbers_ahead, orphan, other_epoch, other_export,
-    other_owner, parquet_in_two, publication_count, publication_cut, pull_changes, pull_count,
-    resurrected, row_in_two, slot_emptied, slot_skipped, span_gap, spans_overlap,
-    unknown_connection, watermark,
+    batch_damaged, batch_foreign, batch_missing, byte_flipped, file_cut, file_removed,
+    held_missing, index_foreign, later_log, leave_out, line_changed, line_changed_and_agreed,
+    line_changed_and_hashed, listed_twice, numbers_ahead, orphan, parquet_in_two, resurrected,
+    row_in_two, unknown_connection,
+};
+use super::plant_publications::{
+    burnt, foreign, last_removed, no_owner, other_epoch, other_export, other_owner,
+    publication_count, publication_cut, slot_emptied, slot_skipped, span_gap, spans_overlap,
+};
+use super::plant_rows::{
+    batch_count, export_count, head_low, no_batch_row, pull_changes, pull_count, watermark,
 };
 
 /// A fault.

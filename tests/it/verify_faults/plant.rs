@@ -3,25 +3,30 @@
 
 use anyhow::{Context, Result};
 use model::{ConnectionId, ExportId, PullId};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::copy::{Copy, Lake};
+use super::plant_rows::pull;
 
 /// The connection with three batches, and its last one.
-const LAST_BATCH: &str = "(SELECT connection_id FROM batches ORDER BY seq DESC LIMIT 1)";
+pub(super) const LAST_BATCH: &str = "(SELECT connection_id FROM batches ORDER BY seq DESC LIMIT 1)";
 
-fn connection(copy: &Copy) -> Result<String> {
+pub(super) fn connection(copy: &Copy) -> Result<String> {
     copy.text(&format!("SELECT {LAST_BATCH}"))
 }
 
 /// Its batch `seq`.
-fn batch(copy: &Copy, seq: u64) -> Result<String> {
+pub(super) fn batch(copy: &Copy, seq: u64) -> Result<String> {
     copy.text(&format!(
         "SELECT object_key FROM batches WHERE connection_id = {LAST_BATCH} AND seq = {seq}"
     ))
 }
 
-fn change_file(lake: &Lake, path: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+pub(super) fn change_file(
+    lake: &Lake,
+    path: &str,
+    change: impl FnOnce(&mut Vec<u8>),
+) -> Result<()> {
     let file = lake.folder.join(path);
     let mut bytes = std::fs::read(&file)?;
     change(&mut bytes);
@@ -171,172 +176,6 @@ pub(super) fn orphan(copy: &Copy) -> Result<String> {
     std::fs::create_dir_all(file.parent().context("a folder")?)?;
     std::fs::copy(copy.parquet.folder.join(&path), file)?;
     Ok(copy.parquet.names(&stray))
-}
-
-fn remove_publication(lake: &Lake, number: u64) -> Result<String> {
-    std::fs::remove_file(lake.folder.join(Lake::key(number)))?;
-    Ok(lake.names(&Lake::key(number)))
-}
-
-pub(super) fn slot_emptied(copy: &Copy) -> Result<String> {
-    remove_publication(&copy.ndjson, 2)
-}
-
-pub(super) fn last_removed(copy: &Copy) -> Result<String> {
-    remove_publication(&copy.parquet, copy.parquet.last()?)
-}
-
-pub(super) fn slot_skipped(copy: &Copy) -> Result<String> {
-    let last = copy.ndjson.last()?;
-    let mut publication = copy.ndjson.publication(last)?;
-    publication["number"] = (last + 2).into();
-    publication["parts"] = json!([]);
-    copy.ndjson.write_publication(last + 2, &publication)?;
-    Ok(copy.ndjson.names(&Lake::key(last + 1)))
-}
-
-pub(super) fn publication_cut(copy: &Copy) -> Result<String> {
-    let key = Lake::key(2);
-    change_file(&copy.ndjson, &key, |bytes| bytes.truncate(bytes.len() / 2))?;
-    Ok(copy.ndjson.names(&key))
-}
-
-pub(super) fn foreign(copy: &Copy) -> Result<String> {
-    let publication = copy.parquet.publication(2)?;
-    copy.ndjson.write_publication(2, &publication)?;
-    Ok(copy.ndjson.names(&Lake::key(2)))
-}
-
-pub(super) fn other_epoch(copy: &Copy) -> Result<String> {
-    copy.ndjson
-        .edit(3, |publication| publication["epoch"] = 3.into())
-}
-
-pub(super) fn other_export(copy: &Copy) -> Result<String> {
-    copy.ndjson.edit(3, |publication| {
-        publication["export_id"] = ExportId::new().to_string().into();
-        publication["parts"] = json!([]);
-    })
-}
-
-pub(super) fn burnt(copy: &Copy) -> Result<String> {
-    copy.ndjson
-        .edit(3, |publication| publication["burnt"] = true.into())
-}
-
-pub(super) fn publication_count(copy: &Copy) -> Result<String> {
-    copy.parquet.edit(1, |publication| {
-        let delivered = publication["counts"]["delivered"]
-            .as_u64()
-            .unwrap_or_default();
-        publication["counts"]["delivered"] = (delivered + 1).into();
-    })
-}
-
-pub(super) fn spans_overlap(copy: &Copy) -> Result<String> {
-    copy.ndjson
-        .edit(3, |publication| publication["spans"][0]["from"] = 1.into())
-}
-
-pub(super) fn span_gap(copy: &Copy) -> Result<String> {
-    copy.ndjson
-        .edit(2, |publication| publication["spans"] = json!([]))?;
-    Ok(copy.ndjson.names(&Lake::key(3)))
-}
-
-pub(super) fn other_owner(copy: &Copy) -> Result<String> {
-    let owner = "_chartlift/owner.json";
-    std::fs::copy(
-        copy.parquet.folder.join(owner),
-        copy.ndjson.folder.join(owner),
-    )?;
-    Ok(copy.ndjson.id.clone())
-}
-
-pub(super) fn no_owner(copy: &Copy) -> Result<String> {
-    std::fs::remove_file(copy.ndjson.folder.join("_chartlift/owner.json"))?;
-    Ok(copy.ndjson.id.clone())
-}
-
-pub(super) fn watermark(copy: &Copy, by: &str) -> Result<String> {
-    let (lake, connection) = (&copy.ndjson.id, connection(copy)?);
-    copy.sql(&format!(
-        "UPDATE watermarks SET seq = seq {by} WHERE destination_id = '{lake}' AND connection_id = '{connection}'"
-    ))?;
-    Ok(format!("{lake} {connection}"))
-}
-
-pub(super) fn no_batch_row(copy: &Copy) -> Result<String> {
-    let connection = connection(copy)?;
-    copy.sql(&format!(
-        "DELETE FROM batches WHERE connection_id = '{connection}' AND seq = 2"
-    ))?;
-    Ok(connection)
-}
-
-pub(super) fn head_low(copy: &Copy) -> Result<String> {
-    let connection = connection(copy)?;
-    copy.sql(&format!(
-        "UPDATE connections SET head_seq = head_seq - 1 WHERE id = '{connection}'"
-    ))?;
-    Ok(connection)
-}
-
-pub(super) fn batch_count(copy: &Copy) -> Result<String> {
-    let object = batch(copy, 2)?;
-    copy.sql(&format!(
-        "UPDATE batches SET row_count = row_count + 1 WHERE object_key = '{object}'"
-    ))?;
-    Ok(object)
-}
-
-/// Adds to a count of a run, in a JSON text.
-fn add_to(copy: &Copy, table: &str, key: &str, id: &str, counts: &[(&str, i64)]) -> Result<()> {
-    let text = copy.text(&format!("SELECT counts FROM {table} WHERE {key} = '{id}'"))?;
-    let mut changed: Value = serde_json::from_str(&text)?;
-    for (name, by) in counts {
-        let count = changed[*name].as_i64().context("a count")?;
-        changed[*name] = (count + by).into();
-    }
-    copy.sql(&format!(
-        "UPDATE {table} SET counts = '{changed}' WHERE {key} = '{id}'"
-    ))
-}
-
-/// The pull that wrote the second batch.
-fn pull(copy: &Copy) -> Result<String> {
-    copy.text(&format!(
-        "SELECT pull_id FROM batches WHERE connection_id = {LAST_BATCH} AND seq = 2"
-    ))
-}
-
-pub(super) fn pull_count(copy: &Copy) -> Result<String> {
-    let pull = pull(copy)?;
-    add_to(copy, "pulls", "id", &pull, &[("fetched", 1)])?;
-    Ok(pull)
-}
-
-pub(super) fn pull_changes(copy: &Copy) -> Result<String> {
-    let (pull, swap) = (pull(copy)?, [("new", -1), ("changed", 1)]);
-    add_to(copy, "pulls", "id", &pull, &swap)?;
-    add_to(
-        copy,
-        "pull_types",
-        "resource_type = 'Observation' AND pull_id",
-        &pull,
-        &swap,
-    )?;
-    batch(copy, 2)
-}
-
-pub(super) fn export_count(copy: &Copy, name: &str) -> Result<String> {
-    let publication = copy.ndjson.publication(2)?;
-    let export = publication["export_id"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    add_to(copy, "exports", "id", &export, &[("planned", 1), (name, 1)])?;
-    Ok(export)
 }
 
 pub(super) fn held_missing(copy: &Copy) -> Result<String> {

@@ -1,6 +1,6 @@
 //! A publication with itself and with what the database took over.
 
-use db::PublicationState;
+use db::PublicationRow;
 use model::{FileFormat, Part, Publication};
 
 use super::{Check, REPORT_BUG, RESTORE_PUBLICATION};
@@ -11,7 +11,7 @@ impl Check<'_> {
         &mut self,
         object: &str,
         publication: &Publication,
-        row: Option<&PublicationState>,
+        row: Option<&PublicationRow>,
     ) -> Result<(), VerifyError> {
         if publication.format != self.state.format || publication.epoch > self.state.epoch {
             let what = format!(
@@ -66,7 +66,7 @@ impl Check<'_> {
     }
 
     /// What stands with what the database says it took over.
-    fn taken_over(&mut self, object: &str, publication: &Publication, row: &PublicationState) {
+    fn taken_over(&mut self, object: &str, publication: &Publication, row: &PublicationRow) {
         let stands = (
             publication.export_id,
             publication.plan_id.as_str(),

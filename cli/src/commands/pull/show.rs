@@ -1,6 +1,7 @@
 //! A pull and what it got of each type, as text.
 
 use api::views::PullView;
+use model::AttachmentCounts;
 
 use super::{because, held, notes, queue};
 use crate::output::{Table, grouped, or_dash, print_line};
@@ -32,6 +33,9 @@ pub(super) fn show(pull: &PullView) {
     }
     if let Some(retried) = pull.retry_of {
         print_line(&format!("retry of    {retried}"));
+    }
+    if let Some(counts) = pull.attachments.filter(|counts| counts.found > 0) {
+        print_line(&format!("attachments {}", attachments(&counts)));
     }
     if let Some(held) = &pull.held {
         held::show(held);
@@ -87,5 +91,44 @@ pub(super) fn show(pull: &PullView) {
             print_line("");
         }
         print_line(&line);
+    }
+}
+
+/// What became of attachments, in a line; what there is none of is left out.
+fn attachments(counts: &AttachmentCounts) -> String {
+    let parts = [
+        (counts.fetched, "fetched"),
+        (counts.unchanged, "unchanged"),
+        (counts.failed, "failed"),
+        (counts.refused, "refused"),
+        (counts.gone, "gone"),
+        (counts.too_large, "too large"),
+        (counts.type_not_allowed, "of a type that is not taken"),
+        (counts.elsewhere, "elsewhere"),
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts
+        .map(|(count, what)| format!("{} {what}", grouped(count)))
+        .collect();
+    format!("{}: {}", grouped(counts.found), parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attachments_are_told_by_what_became_of_them() {
+        let counts = AttachmentCounts {
+            found: 1_203,
+            fetched: 1_200,
+            failed: 2,
+            elsewhere: 1,
+            ..AttachmentCounts::default()
+        };
+        assert_eq!(
+            attachments(&counts),
+            "1,203: 1,200 fetched, 2 failed, 1 elsewhere"
+        );
     }
 }

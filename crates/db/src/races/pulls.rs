@@ -1,16 +1,18 @@
 //! Asking, claiming, saving, settling, merging.
 
+mod held;
+
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use futures::future::join_all;
 use model::{BatchId, PullCounts, PullId, RunState, Trigger};
 
-use super::{Scene, add_destination, step};
+use super::{Scene, step};
 use crate::testing::TestDb;
 use crate::{
-    Db, Error, HeldChange, MergeCommit, NewBatch, NewHold, NewStaging, Result, RunKind,
-    SettleCommit, StepClaim,
+    Db, Error, HeldChange, MergeCommit, NewBatch, NewStaging, Result, RunKind, SettleCommit,
+    StepClaim,
 };
 
 crate::on_both!(
@@ -21,8 +23,6 @@ crate::on_both!(
     settle_and_merge_do_not_both_swap_the_head,
     nothing_is_staged_behind_a_settle,
     a_subject_has_no_more_slots_than_its_share,
-    held_deletions_are_accepted_once_or_replaced,
-    a_new_destination_lacks_what_settles_meanwhile,
 );
 
 /// Settles a pull with a batch on top of the log as `log_version` says.
@@ -55,6 +55,7 @@ pub(super) async fn settle(
         }),
         types: BTreeMap::new(),
         counts: PullCounts::default(),
+        attachments: None,
         state: RunState::Completed,
         watermarks: BTreeMap::new(),
         held,
@@ -268,55 +269,5 @@ async fn a_subject_has_no_more_slots_than_its_share(database: TestDb) {
         });
         let taken = join_all(taken).await;
         assert_eq!(taken.iter().flatten().count(), 5);
-    }
-}
-
-async fn held_deletions_are_accepted_once_or_replaced(database: TestDb) {
-    let scene = Scene::new(database).await;
-    let db = &scene.db;
-    let hold = |name: u64| {
-        HeldChange::Replace(Some(NewHold {
-            object_key: format!("held-{name}"),
-            types: BTreeMap::from([("Condition".to_owned(), 12)]),
-            head_seq: 0,
-        }))
-    };
-    let (mut pull, token) = settling(&scene).await;
-    settle(db, &scene, pull, &token, 0, hold(0)).await.unwrap();
-    for round in 1..10 {
-        let (next, token) = settling(&scene).await;
-        let (one, two, settled) = tokio::join!(
-            db.accept_deletes(pull),
-            db.accept_deletes(pull),
-            settle(db, &scene, next, &token, round, hold(round))
-        );
-        settled.unwrap();
-        assert!(!(one.is_ok() && two.is_ok()), "{one:?} {two:?}");
-        // Whoever accepted, the settle has looked again: nothing older is settled.
-        assert_eq!(scene.count("held_deletes WHERE state = 'held'").await, 1);
-        assert_eq!(
-            scene.count("held_deletes WHERE state = 'accepted'").await,
-            0
-        );
-        if let Ok(accepting) = one.or(two) {
-            db.end_pull(accepting, RunState::Failed, "x").await.unwrap();
-        }
-        pull = next;
-    }
-}
-
-async fn a_new_destination_lacks_what_settles_meanwhile(database: TestDb) {
-    let scene = Scene::new(database).await;
-    let db = &scene.db;
-    for round in 0..10 {
-        let (pull, token) = settling(&scene).await;
-        let name = format!("new-{round}");
-        let (settled, added) = tokio::join!(
-            settle(db, &scene, pull, &token, round, NOTHING_HELD),
-            add_destination(db, &name)
-        );
-        settled.unwrap();
-        let marks = format!("marks WHERE destination_id = '{added}'");
-        assert_eq!(scene.count(&marks).await, 1, "round {round}");
     }
 }

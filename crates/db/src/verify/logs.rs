@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use model::{ConnectionId, PullCounts, PullId, RunState};
 
+use crate::attachments::piece_names;
 use crate::row::Columns;
 use crate::{Db, LogJump, Result};
 
@@ -184,6 +185,9 @@ impl Db {
             names.head_seq = names.head_seq.max(row.count("head_seq")?);
             names.named.extend(row.raw::<Option<String>>("object_key")?);
         }
+        names
+            .named
+            .extend(piece_names(&self.reader, connection).await?);
         Ok(Some(names))
     }
 

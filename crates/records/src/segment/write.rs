@@ -1,6 +1,9 @@
 //! Writing a segment: rows are collected into one open frame a type, and whole
 //! frames of another segment can be copied as they are.
 
+mod compress;
+mod copy;
+
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
@@ -11,14 +14,15 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::Error;
 use crate::segment::footer::{Footer, Frame};
 use crate::segment::rows::{Location, RowRef, RowTable};
-use crate::segment::{FRAME_RAW_BYTES, RESOURCE_BYTES_MAX, ZSTD_LEVEL};
+use crate::segment::write::compress::FrameCompressor;
+use crate::segment::{FRAME_RAW_BYTES, RESOURCE_BYTES_MAX};
 
 /// All open frames together stay below this (16 MiB): beyond it the largest is
 /// closed, so that memory does not grow with the number of types.
 const OPEN_RAW_BYTES_MAX: usize = 16 << 20;
 
 /// A frame that is not full yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct OpenFrame {
     text: Vec<u8>,
     rows: RowTable,
@@ -26,7 +30,7 @@ struct OpenFrame {
 
 /// Writes one segment. Rows of one type keep the order in which they are pushed.
 pub struct SegmentWriter {
-    compressor: zstd::bulk::Compressor<'static>,
+    compressor: FrameCompressor,
     connection: Option<ConnectionId>,
     types: Vec<String>,
     type_indexes: HashMap<String, u16>,
@@ -59,11 +63,8 @@ impl SegmentWriter {
     /// # Errors
     /// [`Error::Invalid`] where zstd finds no memory.
     pub fn new(connection: Option<ConnectionId>) -> Result<Self, Error> {
-        let compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(|_| Error::Invalid {
-            what: "zstd has no memory",
-        })?;
         Ok(Self {
-            compressor,
+            compressor: FrameCompressor::new()?,
             connection,
             types: Vec::new(),
             type_indexes: HashMap::new(),
@@ -129,7 +130,7 @@ impl SegmentWriter {
                 size_bytes_max,
             });
         }
-        if text.is_empty() || text.contains(&b'\n') {
+        if text.is_empty() || has_line_feed(text) {
             return Err(Error::Invalid {
                 what: "a resource is empty or not compact",
             });
@@ -143,7 +144,10 @@ impl SegmentWriter {
         if open_here > 0 && open_here + line_bytes > FRAME_RAW_BYTES {
             self.close_frame(type_index)?;
         }
-        let frame = self.open.entry(type_index).or_default();
+        let frame = self.open.entry(type_index).or_insert_with(|| OpenFrame {
+            text: self.compressor.text_buffer(),
+            rows: RowTable::default(),
+        });
         let location = Location {
             frame: 0,
             offset: frame.text.len() as u32,
@@ -187,64 +191,6 @@ impl SegmentWriter {
         }
         let type_index = self.type_index(row.resource_type)?;
         self.tombstones.push(type_index, row, None)
-    }
-
-    /// Copies a frame of another segment: `frame` is one of `source`, `compressed`
-    /// its verified bytes. `rows` are the numbers of its rows that still count,
-    /// ascending, each with what it says from now on; the others become dead.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] where a row is not in the frame, no row is left, or a
-    /// row's key changes; [`Error::TooLarge`] for more rows than a footer holds.
-    pub fn copy_frame<'a>(
-        &mut self,
-        source: &Footer,
-        frame: &Frame,
-        compressed: Bytes,
-        rows: impl Iterator<Item = (u32, RowRef<'a>)>,
-    ) -> Result<(), Error> {
-        let first_row = self.rows.rows.len();
-        let type_index = self.type_index(source.frame_type(frame))?;
-        let mut next = frame.first_row;
-        for (number, row) in rows {
-            let is_here = number >= next && number - frame.first_row < frame.row_count;
-            let location = source.location(number).filter(|_| is_here);
-            let location = location.ok_or(Error::Invalid {
-                what: "a copied row is not in its frame",
-            })?;
-            if source.key(number) != (row.resource_type, row.id) || row.is_tombstone() {
-                return Err(Error::Invalid {
-                    what: "a copied row was renamed",
-                });
-            }
-            next = number + 1;
-            self.rows.push(
-                type_index,
-                row,
-                Some(Location {
-                    frame: self.frames.len() as u32,
-                    ..location
-                }),
-            )?;
-        }
-        let row_count = (self.rows.rows.len() - first_row) as u32;
-        if row_count == 0 || compressed.len() != frame.size_bytes as usize {
-            return Err(Error::Invalid {
-                what: "a frame was copied of which nothing counts",
-            });
-        }
-        self.raw_bytes += u64::from(frame.raw_bytes);
-        self.add_frame(
-            Frame {
-                type_index,
-                first_row: first_row as u32,
-                row_count,
-                dead_row_count: frame.dead_row_count + (frame.row_count - row_count),
-                ..*frame
-            },
-            compressed,
-        );
-        Ok(())
     }
 
     /// Ends the segment: its bytes and what is in it.
@@ -304,26 +250,22 @@ impl SegmentWriter {
         let Some(OpenFrame { text, rows }) = self.open.remove(&type_index) else {
             return Ok(());
         };
-        self.open_bytes -= text.len();
-        let compressed = self
-            .compressor
-            .compress(&text)
-            .map_err(|_| Error::Invalid {
-                what: "zstd has no memory",
-            })?;
+        let raw_bytes = text.len();
+        self.open_bytes -= raw_bytes;
+        let compressed = self.compressor.compress(text)?;
         let first_row = self.rows.rows.len() as u32;
         self.rows.append(&rows, self.frames.len() as u32)?;
         let frame = Frame {
             type_index,
             offset: 0,
             size_bytes: compressed.len() as u32,
-            raw_bytes: text.len() as u32,
+            raw_bytes: raw_bytes as u32,
             checksum: xxh3_64(&compressed),
             first_row,
             row_count: rows.rows.len() as u32,
             dead_row_count: 0,
         };
-        self.add_frame(frame, compressed.into());
+        self.add_frame(frame, compressed);
         Ok(())
     }
 
@@ -335,4 +277,9 @@ impl SegmentWriter {
         self.end += compressed.len() as u64;
         self.chunks.push(compressed);
     }
+}
+
+fn has_line_feed(text: &[u8]) -> bool {
+    // To the end in any case: so the compiler looks at many bytes at a time.
+    text.iter().fold(false, |has, byte| has | (*byte == b'\n'))
 }
