@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use db::{Attachment, OpenAttachment, RunKind, StepClaim, StepRef};
+use db::{Attachment, OpenAttachment, StepRef};
 use model::{AttachmentCounts, AttachmentState, Timestamp};
 use serde::{Deserialize, Serialize};
 use steps::{AttachmentReceipt, PullStep};
@@ -20,6 +20,7 @@ use crate::pull_attachment_fetch::{Ask, Told};
 use crate::pull_attachment_pass::Asked;
 use crate::pull_attachment_plan::Found;
 use crate::pull_progress::{decode, encode};
+use crate::step::{of_pull, once};
 
 /// Rows written in one transaction.
 const ROWS_MAX: usize = 200;
@@ -54,31 +55,21 @@ pub(crate) async fn run(
     requests: usize,
     given_up: Option<&'static str>,
 ) -> Result<AttachmentReceipt, Failure> {
-    let step = StepRef {
-        kind: RunKind::Pull,
-        run_id: input.pull_id.to_string(),
-        name: input.step.clone(),
-    };
-    let (token, idle_attempts, progress) = match context.db.claim_step(&step).await? {
-        StepClaim::Done(receipt) => return Ok(receipt),
-        StepClaim::Mine {
-            token,
-            idle_attempts,
-            progress,
-        } => (token, idle_attempts, progress),
-    };
-    let progress = progress.as_deref().map(decode).transpose()?;
-    let mut work = Work {
-        context,
-        input,
-        found,
-        step,
-        token,
-        progress: progress.unwrap_or_default(),
-        requests: 0,
-    };
-    let worked = work.all(requests, given_up).await;
-    worked.map_err(|failure| failure.within(idle_attempts))
+    let step = of_pull(input.pull_id, &input.step);
+    once(context, step, |claimed| async move {
+        let progress = claimed.progress.as_deref().map(decode).transpose()?;
+        let mut work = Work {
+            context,
+            input,
+            found,
+            step: claimed.step,
+            token: claimed.token,
+            progress: progress.unwrap_or_default(),
+            requests: 0,
+        };
+        work.all(requests, given_up).await
+    })
+    .await
 }
 
 /// To be called again after a wait.

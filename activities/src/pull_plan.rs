@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use db::{RunKind, StepClaim, StepRef};
+use db::StepClaim;
 use model::AttachmentPolicy;
 use source::{Capabilities, StreamPlan, Wanted};
 use steps::{PlanPull, PullPlan, StepTitle};
@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::pull_modes::Modes;
 use crate::pull_progress::{StepProgress, Stream, decode, encode};
 use crate::source_verdicts::{Asked, SourceVerdict, on_source};
+use crate::step::of_pull;
 use crate::{Context, pull_strategy};
 
 /// Attempts at the capabilities before the whole compartment is asked for
@@ -22,11 +23,7 @@ const CAPABILITY_ATTEMPTS_MAX: u64 = 3;
 const TITLE_TYPES_MAX: usize = 6;
 
 pub(crate) async fn run(context: &Context, input: &PlanPull) -> Result<PullPlan, Failure> {
-    let step = StepRef {
-        kind: RunKind::Pull,
-        run_id: input.pull_id.to_string(),
-        name: "plan".to_owned(),
-    };
+    let step = of_pull(input.pull_id, "plan");
     let (token, idle_attempts) = match context.db.claim_step(&step).await? {
         StepClaim::Done(plan) => return Ok(plan),
         StepClaim::Mine {

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use db::{RunKind, StepClaim, StepRef};
 use futures::StreamExt;
 use model::{Reason, Timestamp, TypeOutcome};
 use records::Index;
@@ -22,6 +21,7 @@ use crate::pull_pages::Fetch;
 use crate::pull_progress::{ReferenceProgress, decode, encode};
 use crate::pull_stream::{FAILURES_MAX, WAITS_MAX};
 use crate::source_verdicts::{Asked, SourceVerdict, on_source};
+use crate::step::{Claimed, of_pull, once};
 use crate::{Context, pull_absences, pull_settle};
 
 /// Reads in flight at once, where the source bears them.
@@ -39,31 +39,25 @@ pub(crate) async fn run(
     input: &PullStep,
     requests: usize,
 ) -> Result<PullStepReceipt, Failure> {
-    let step = StepRef {
-        kind: RunKind::Pull,
-        run_id: input.pull_id.to_string(),
-        name: input.step.clone(),
-    };
-    let (token, idle_attempts, progress) = match context.db.claim_step(&step).await? {
-        StepClaim::Done(receipt) => return Ok(receipt),
-        StepClaim::Mine {
-            token,
-            idle_attempts,
-            progress,
-        } => (token, idle_attempts, progress),
-    };
-    let mut fetch = Fetch::new(context, input, step, token)?;
-    fetch.requests = requests.max(1);
-    read(&mut fetch, progress.as_deref())
-        .await
-        .map_err(|failure| failure.within(idle_attempts))
+    let step = of_pull(input.pull_id, &input.step);
+    once(context, step, |claimed| {
+        read(context, input, requests, claimed)
+    })
+    .await
 }
 
-async fn read(fetch: &mut Fetch<'_>, progress: Option<&[u8]>) -> Result<PullStepReceipt, Failure> {
-    let (context, input) = (fetch.context, fetch.input);
-    let mut progress: ReferenceProgress = progress.map(decode).transpose()?.unwrap_or_default();
-    let connection = context.db.connection(input.connection_id).await?;
-    let client = context.client(&connection)?;
+async fn read(
+    context: &Context,
+    input: &PullStep,
+    requests: usize,
+    claimed: Claimed,
+) -> Result<PullStepReceipt, Failure> {
+    let progress = claimed.progress.as_deref().map(decode).transpose()?;
+    let mut progress: ReferenceProgress = progress.unwrap_or_default();
+    let opened = Fetch::open(context, input, claimed.step, claimed.token);
+    let (mut fetch, connection, client) = opened.await?;
+    fetch.requests = requests.max(1);
+    let fetch = &mut fetch;
     let base = Url::parse(&connection.base_url)
         .map_err(|_| Failure::last("source_config", "the base URL cannot be read"))?;
     let index = pull_settle::log_index(context, input.connection_id).await?;

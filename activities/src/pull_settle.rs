@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use db::{
-    BatchRow, HeldChange, LogHead, NewBatch, NewHold, RunKind, SettleCommit, StepClaim, StepRef,
-};
+use db::{BatchRow, HeldChange, LogHead, NewBatch, NewHold, SettleCommit, StepRef};
 use futures::TryStreamExt;
 use model::{BatchId, ConnectionId, PullId, PullKind, Timestamp};
 use records::{BatchRef, Index, Numbers, Settle};
@@ -13,29 +11,19 @@ use steps::{HeldReceipt, SettlePull, SettleReceipt};
 
 use crate::failure::Failure;
 use crate::pull_coverage::{Coverage, coverage, end_of, sum_up};
+use crate::step::{of_pull, once};
 use crate::{Context, failpoint, pull_watermarks, settle_seq};
 
 /// Times the log may move on under a settle before the step is tried again.
 const LOG_MOVED_MAX: u32 = 5;
 
 pub(crate) async fn run(context: &Context, input: &SettlePull) -> Result<SettleReceipt, Failure> {
-    let step = StepRef {
-        kind: RunKind::Pull,
-        run_id: input.pull_id.to_string(),
-        name: "settle".to_owned(),
-    };
-    let receipt = match context.db.claim_step(&step).await? {
-        StepClaim::Done(receipt) => receipt,
-        StepClaim::Mine {
-            token,
-            idle_attempts,
-            ..
-        } => {
-            context.db.begin_settle(input.pull_id).await?;
-            let settled = settle(context, input, &step, &token).await;
-            settled.map_err(|failure| failure.within(idle_attempts))?
-        }
-    };
+    let step = of_pull(input.pull_id, "settle");
+    let receipt = once(context, step, |claimed| async move {
+        context.db.begin_settle(input.pull_id).await?;
+        settle(context, input, &claimed.step, &claimed.token).await
+    })
+    .await?;
     drop_staging(context, input.connection_id, input.pull_id).await?;
     Ok(receipt)
 }

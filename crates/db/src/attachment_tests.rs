@@ -6,8 +6,7 @@ use model::{
 
 use crate::testing::TestDb;
 use crate::{
-    Attachment, AttachmentObject, Db, Declared, Error, NewConnection, NewSource, OpenAttachment,
-    RunKind, StepClaim, StepRef,
+    Attachment, AttachmentObject, Db, Declared, Error, OpenAttachment, RunKind, StepClaim, StepRef,
 };
 
 crate::on_both!(
@@ -27,14 +26,7 @@ struct Scene {
 impl Scene {
     async fn new(database: TestDb) -> Self {
         let db = database.db.clone();
-        let source = NewSource::new("portal", "https://portal/fhir", "portal/fhir");
-        let connection = NewConnection {
-            patient_id: db.ensure_patient("ann").await.unwrap(),
-            source_id: db.add_source(&source).await.unwrap(),
-            source_patient_id: "there".to_owned(),
-            token: None,
-        };
-        let connection = db.add_connection(&connection).await.unwrap();
+        let connection = crate::testing::connection(&db).await;
         db.request_pull(connection, Trigger::Manual).await.unwrap();
         let pull = db.claim_pull(connection, "chain").await.unwrap().unwrap();
         let step = StepRef {

@@ -7,10 +7,7 @@ use std::time::Duration;
 use model::{BatchId, ConnectionId, DestinationId, ExportId, FileFormat, RunState, Timestamp};
 
 use crate::testing::TestDb;
-use crate::{
-    Db, Error, MergeCommit, MergeRule, NewConnection, NewDestination, NewSource,
-    RecoveredDestination, Recovery,
-};
+use crate::{Db, Error, MergeCommit, MergeRule, NewDestination, RecoveredDestination, Recovery};
 
 crate::on_both!(
     logs_are_due_by_batches_or_by_what_is_dead_in_them,
@@ -35,14 +32,7 @@ const RULE: MergeRule = MergeRule {
 impl Base {
     async fn new(database: TestDb) -> Self {
         let db = database.db.clone();
-        let source = NewSource::new("portal", "https://portal/fhir", "portal/fhir");
-        let connection = NewConnection {
-            patient_id: db.ensure_patient("ann").await.unwrap(),
-            source_id: db.add_source(&source).await.unwrap(),
-            source_patient_id: "1".to_owned(),
-            token: None,
-        };
-        let connection = db.add_connection(&connection).await.unwrap();
+        let connection = crate::testing::connection(&db).await;
         let destination = DestinationId::new();
         let new = NewDestination {
             id: destination,

@@ -10,7 +10,7 @@ use model::{ConnectionId, DestinationId, FileFormat};
 use sqlx::Row;
 
 use crate::testing::TestDb;
-use crate::{Db, NewConnection, NewDestination, NewSource, RunKind, StepClaim, StepRef};
+use crate::{Db, NewDestination, RunKind, StepClaim, StepRef};
 
 struct Scene {
     db: Db,
@@ -22,14 +22,7 @@ struct Scene {
 impl Scene {
     async fn new(database: TestDb) -> Self {
         let db = database.db.clone();
-        let source = NewSource::new("portal", "https://portal/fhir", "portal/fhir");
-        let connection = NewConnection {
-            patient_id: db.ensure_patient("ann").await.unwrap(),
-            source_id: db.add_source(&source).await.unwrap(),
-            source_patient_id: "1".to_owned(),
-            token: None,
-        };
-        let connection = db.add_connection(&connection).await.unwrap();
+        let connection = crate::testing::connection(&db).await;
         let scene = Self {
             destination: add_destination(&db, "lake").await,
             db,

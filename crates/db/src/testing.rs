@@ -150,3 +150,16 @@ macro_rules! on_both {
         }
     )+};
 }
+
+/// A connection of a patient to a portal, both new.
+#[cfg(test)]
+pub(crate) async fn connection(db: &Db) -> model::ConnectionId {
+    let source = crate::NewSource::new("portal", "https://portal/fhir", "portal/fhir");
+    let new = crate::NewConnection {
+        patient_id: db.ensure_patient("ann").await.unwrap(),
+        source_id: db.add_source(&source).await.unwrap(),
+        source_patient_id: "1".to_owned(),
+        token: None,
+    };
+    db.add_connection(&new).await.unwrap()
+}
