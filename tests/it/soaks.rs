@@ -16,6 +16,7 @@ const SOAKS: &[&str] = &[
     "servers",
     "tokens",
     "throughput",
+    "pulls",
 ];
 
 #[test]
