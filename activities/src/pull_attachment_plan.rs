@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use db::{OpenAttachment, Pull};
 use model::{AttachmentCounts, AttachmentId, AttachmentState, Timestamp};
 use steps::PullStep;
-use url::Url;
 
 use crate::Context;
+use crate::context::parse_base;
 use crate::failure::Failure;
 use crate::pull_attachment_fetch::Ask;
 use crate::pull_attachment_rules::{Duty, Rules};
@@ -26,8 +26,7 @@ pub(crate) struct Found {
 /// Looks what there is to do, without asking anybody.
 pub(crate) async fn look(context: &Context, input: &PullStep) -> Result<Found, Failure> {
     let connection = context.db.connection(input.connection_id).await?;
-    let base = Url::parse(&connection.base_url)
-        .map_err(|_| Failure::last("source_config", "the base URL cannot be read"))?;
+    let base = parse_base(&connection.base_url)?;
     let mut found = Found {
         named: named(context, input, &base).await?,
         pull: context.db.pull(input.pull_id).await?,

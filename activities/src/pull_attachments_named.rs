@@ -81,9 +81,7 @@ pub(crate) async fn named(
     let index = pull_settle::log_index(context, input.connection_id).await?;
     let mut by_url: BTreeMap<String, Named> = BTreeMap::new();
     for (url, mut named, naming) in found {
-        let known = index.get(&naming.resource_type, &naming.id);
-        named.is_changed =
-            known.is_none_or(|known| known.is_tombstone || known.content_hash != naming.hash);
+        named.is_changed = !index.holds(&naming.resource_type, &naming.id, naming.hash);
         match by_url.get_mut(&url) {
             Some(other) => other.is_changed |= named.is_changed,
             None => drop(by_url.insert(url, named)),

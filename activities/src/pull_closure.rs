@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use model::is_resource_type;
-use records::{Index, RowRef, SegmentReader, frame_texts};
+use records::{Index, SegmentReader, frame_texts};
 use source::{CLOSURE_TYPES, reference_target};
 use steps::PullStep;
 use url::Url;
@@ -41,13 +41,6 @@ pub(crate) struct Known<'a> {
     pub(crate) dangling: BTreeSet<u64>,
 }
 
-impl Known<'_> {
-    fn has(&self, row: &RowRef<'_>) -> bool {
-        let entry = self.index.get(row.resource_type, row.id);
-        entry.is_some_and(|entry| entry.content_hash == row.content_hash)
-    }
-}
-
 /// The targets of a round: the references of everything staged, in the first round,
 /// or of what earlier rounds read, but for what was staged itself, and for what led
 /// nowhere, unless something new or changed refers to it.
@@ -79,7 +72,9 @@ pub(crate) async fn targets(
             let of_type = footer.frame_type(frame);
             let text = reader.read_frame(number).await?;
             for (row, text) in frame_texts(footer, number, &text) {
-                let is_known = known.has(&footer.row(row));
+                let row = footer.row(row);
+                let index = known.index;
+                let is_known = index.holds(row.resource_type, row.id, row.content_hash);
                 found.extend(targets_in(&text, of_type, base).filter(|(name, id)| {
                     let hash = target_hash(name, id);
                     let leads_nowhere = is_known && known.dangling.contains(&hash);

@@ -13,6 +13,7 @@ use source::{ReadOutcome, SourceClient};
 use steps::{HeldReceipt, PullStep, PullStepReceipt};
 use url::Url;
 
+use crate::context::parse_base;
 use crate::failure::Failure;
 use crate::pull_absences::Pause;
 use crate::pull_closure::{Known, ROUNDS_MAX, TARGETS_MAX, Target, target_hash, targets};
@@ -58,8 +59,7 @@ async fn read(
     let (mut fetch, connection, client) = opened.await?;
     fetch.requests = requests.max(1);
     let fetch = &mut fetch;
-    let base = Url::parse(&connection.base_url)
-        .map_err(|_| Failure::last("source_config", "the base URL cannot be read"))?;
+    let base = parse_base(&connection.base_url)?;
     let index = pull_settle::log_index(context, input.connection_id).await?;
     let mut pause = None;
     if !progress.references_read {

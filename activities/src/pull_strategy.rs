@@ -10,9 +10,9 @@ use model::{Strategy, TypeNote, TypeOutcome};
 use serde::Serialize;
 use source::{Access, Page, ReadOutcome, SourceClient, StreamPlan};
 use steps::{PullStepReceipt, StepTitle, TypeProgress};
-use url::Url;
 
 use crate::Context;
+use crate::context::parse_base;
 use crate::failure::Failure;
 use crate::pull_export_progress::ExportProgress;
 use crate::pull_progress::{StepProgress, Stream, encode};
@@ -161,8 +161,7 @@ impl Stream {
     /// Leaves of a page of `$everything` what is taken; any other page stays as it is.
     pub(crate) fn sift(&mut self, mut page: Page, of: &Connection) -> Result<Page, Failure> {
         if let Some(sieve) = &mut self.sieve {
-            let base = Url::parse(&of.base_url)
-                .map_err(|_| Failure::last("source_config", "the base URL cannot be read"))?;
+            let base = parse_base(&of.base_url)?;
             let patient = &of.source_patient_id;
             page.resources
                 .retain(|resource| sieve.takes(resource, patient, &base, true));

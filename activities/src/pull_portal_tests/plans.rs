@@ -334,6 +334,11 @@ async fn what_references_do_not_lead_to_is_not_asked_for_again_so_soon() {
     scene.portal().put(&changed);
     assert_eq!(at_nowhere(&scene.pull().await), 1);
     assert_eq!(at_nowhere(&scene.pull().await), 0);
+    // One that was gone and is there again is new.
+    scene.portal().remove("DiagnosticReport", "r");
+    assert_eq!(scene.full_pull().await.pull.counts.deleted, 1);
+    scene.portal().put(&changed);
+    assert_eq!(at_nowhere(&scene.pull().await), 1);
     // Another grant may show more.
     let nowhere = r#"{"resourceType":"Practitioner","id":"nowhere"}"#;
     scene.portal().put(nowhere);

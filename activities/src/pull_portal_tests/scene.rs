@@ -35,6 +35,14 @@ pub(crate) struct Pulled {
     pub(crate) asked: Vec<String>,
 }
 
+/// A portal with the patient and these resources beside.
+async fn portal_with(resources: &[String], options: SandboxOptions) -> Sandbox {
+    let mut extra = vec![format!(r#"{{"resourceType":"Patient","id":"{PATIENT}"}}"#)];
+    extra.extend_from_slice(resources);
+    let options = SandboxOptions { extra, ..options };
+    Sandbox::start(options).await.unwrap()
+}
+
 impl Scene {
     /// A portal with a patient and these resources beside.
     pub(crate) async fn new(resources: &[String]) -> Self {
@@ -56,23 +64,13 @@ impl Scene {
         options: SandboxOptions,
         token: Option<String>,
     ) -> Self {
-        let mut extra = vec![format!(r#"{{"resourceType":"Patient","id":"{PATIENT}"}}"#)];
-        extra.extend_from_slice(resources);
-        let sandbox = Sandbox::start(SandboxOptions { extra, ..options })
-            .await
-            .unwrap();
+        let sandbox = portal_with(resources, options).await;
         Self::of(sandbox, PATIENT.to_owned(), token, None).await
     }
 
-    /// A portal as in [`Self::new`], whose patient has granted these scopes.
+    /// A portal with the usual pages, whose patient has granted these scopes.
     pub(crate) async fn with_scope(resources: &[String], scope: &str) -> Self {
-        let mut extra = vec![format!(r#"{{"resourceType":"Patient","id":"{PATIENT}"}}"#)];
-        extra.extend_from_slice(resources);
-        let options = SandboxOptions {
-            extra,
-            ..SandboxOptions::default()
-        };
-        let sandbox = Sandbox::start(options).await.unwrap();
+        let sandbox = portal_with(resources, SandboxOptions::default()).await;
         Self::of(sandbox, PATIENT.to_owned(), None, Some(scope)).await
     }
 

@@ -187,6 +187,13 @@ impl Index {
         self.place(resource_type, id).map(|place| self.entry(place))
     }
 
+    /// Whether a resource is there, and as it was when it had this hash.
+    #[must_use]
+    pub fn holds(&self, resource_type: &str, id: &str, content_hash: ContentHash) -> bool {
+        self.get(resource_type, id)
+            .is_some_and(|entry| !entry.is_tombstone && entry.content_hash == content_hash)
+    }
+
     /// The place of a resource in the order of [`Index::iter`].
     pub(crate) fn place(&self, resource_type: &str, id: &str) -> Option<usize> {
         self.find(self.keys.hash(resource_type, id), resource_type, id)

@@ -294,9 +294,7 @@ fn confirmed<'a>(
         let row = readers[*reader as usize].footer().row(*number);
         let (resource_type, id) = (row.resource_type, row.id);
         let hash = staged.keys.hash(resource_type, id);
-        let is_live = index
-            .get(resource_type, id)
-            .is_some_and(|entry| !entry.is_tombstone && entry.content_hash == row.content_hash);
+        let is_live = index.holds(resource_type, id, row.content_hash);
         let is_forbidden = row.reason == Reason::Absent && is_shared_type(resource_type);
         if !is_live || is_forbidden || staged.find(readers, hash, resource_type, id).is_some() {
             continue;
