@@ -86,6 +86,7 @@ pub(crate) const SOAKS: [Soak; 14] = [
             ("/hits/pull.plan", 2),
             ("/hits/pull.pages", 2),
             ("/hits/pull.references", 2),
+            ("/hits/pull.attachments", 2),
             ("/hits/pull.settle", 2),
             ("/hits/pull.close", 2),
             ("/hits/export.claim", 2),

@@ -1,8 +1,10 @@
 //! What comes of a storm is what comes of peace.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, ensure};
 use chartlift_tests::{App, delivered_files, parquet_rows};
-use model::{DestinationId, FileFormat, RunState};
+use model::{AttachmentState, ConnectionId, DestinationId, FileFormat, RunState};
 
 /// Fails if a run ended otherwise than completed or cancelled.
 pub(super) async fn all_but_cancelled_completed(app: &App) -> Result<()> {
@@ -30,6 +32,23 @@ pub(super) async fn all_but_cancelled_completed(app: &App) -> Result<()> {
 
 fn is_fine(state: RunState) -> bool {
     matches!(state, RunState::Completed | RunState::Cancelled)
+}
+
+/// What each attachment's URL brought: whose it is, the URL, what became of it, and the
+/// SHA-256 of its bytes.
+pub(super) async fn documents(
+    app: &App,
+) -> Result<BTreeMap<(ConnectionId, String), (AttachmentState, Option<String>)>> {
+    let db = &app.core.db;
+    let mut found = BTreeMap::new();
+    for summary in db.connections(None, 10_000).await? {
+        for row in db.open_attachments(summary.id).await? {
+            let sha256 = row.of.object.map(|object| object.sha256);
+            let earlier = found.insert((summary.id, row.url), (row.of.state, sha256));
+            ensure!(earlier.is_none(), "a URL has two rows");
+        }
+    }
+    Ok(found)
 }
 
 /// NDJSON: equal files, chunk by chunk. Parquet: equal rows in all columns but

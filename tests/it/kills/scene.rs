@@ -9,11 +9,13 @@ use chartlift_tests::{
     App, AppOptions, EXPORT_STEPS, Outage, PULL_STEPS, PostgresServer, S3Server, StepLog, Storm,
     pages_per_object, refetched_pages,
 };
+use data_encoding::BASE64;
 use model::{ConnectionId, DestinationId, FileFormat};
 use sandbox::{Knobs, LogEntry};
+use serde_json::{Value, json};
 
 use super::Trial;
-use super::compare::{all_but_cancelled_completed, same_files};
+use super::compare::{all_but_cancelled_completed, documents, same_files};
 
 /// After the last kill, what it cut off is tried again after 30 s.
 pub(super) const HEALED: Duration = Duration::from_secs(240);
@@ -99,7 +101,7 @@ impl Scene {
         twin.pull(&self.connections).await?;
         twin.idle(UNDISTURBED).await.context("the twin's pulls")?;
         all_but_cancelled_completed(&twin).await?;
-        let undisturbed = twin.log_rows().await?;
+        let undisturbed = (twin.log_rows().await?, documents(&twin).await?);
         twin.down()?;
         drop(twin);
 
@@ -125,8 +127,12 @@ impl Scene {
         portal.set_knobs(Knobs::default());
 
         ensure!(
-            self.app.log_rows().await? == undisturbed,
+            self.app.log_rows().await? == undisturbed.0,
             "the disturbed pulls wrote other rows than the undisturbed ones"
+        );
+        ensure!(
+            documents(&self.app).await? == undisturbed.1,
+            "the disturbed pulls have other documents than the undisturbed ones"
         );
         let log = portal.log();
         let served = &log[usize::try_from(served_from)?..];
@@ -183,12 +189,17 @@ impl Scene {
         self.app.verified().await
     }
 
-    /// For each patient: new resources, changes of those of the last round, and of
-    /// the round before all but one go.
+    /// For each patient: new resources and a document, changes of those of the last
+    /// round, and of the round before all observations but one go.
     pub(super) fn change_portal(&mut self) {
         self.round += 1;
         let portal = self.app.sandbox.portal();
         for patient in &self.patients {
+            for round in [self.round - 1, self.round] {
+                for resource in document(&format!("storm-{patient}-{round}"), patient, self.round) {
+                    portal.put(&resource.to_string());
+                }
+            }
             let id = |round: u32, number| format!("storm-{patient}-{round}-{number}");
             for number in 0..3 {
                 for round in [self.round - 1, self.round] {
@@ -243,6 +254,20 @@ fn observation(id: &str, patient: &str, value: u32) -> String {
     format!(
         r#"{{"resourceType":"Observation","id":"{id}","status":"final","subject":{{"reference":"Patient/{patient}"}},"code":{{"text":"storm"}},"valueQuantity":{{"value":{value}.10}}}}"#
     )
+}
+
+/// A DocumentReference and the Binary that it names, other bytes each round.
+fn document(id: &str, patient: &str, round: u32) -> [Value; 2] {
+    let bytes = format!("{id} of round {round}").repeat(500);
+    let attachment = json!({"contentType": "text/plain", "url": format!("Binary/{id}")});
+    [
+        json!({"resourceType": "Binary", "id": id, "contentType": "text/plain",
+            "data": BASE64.encode(bytes.as_bytes())}),
+        json!({"resourceType": "DocumentReference", "id": id, "status": "current",
+            "subject": {"reference": format!("Patient/{patient}")},
+            "description": format!("round {round}"),
+            "content": [{"attachment": attachment}]}),
+    ]
 }
 
 /// Six patients with a history of some pages.
