@@ -1,10 +1,9 @@
-//! Query plans: what portals demand beside the patient, and what lies beyond
-//! their searches.
+//! Query plans: what portals demand beside the patient, and which types are asked for.
 
 use db::SourceChange;
-use sandbox::{Body, Demand, Knobs, Profile};
+use sandbox::{Body, Demand, Knobs};
 
-use super::scene::{PATIENT, Pulled, Scene, answer, observation, resource};
+use super::scene::{PATIENT, Scene, answer, observation, resource};
 
 fn demand(parameter: &str, values: &[&str], status: u16, code: &str, text: &str) -> Demand {
     Demand {
@@ -211,63 +210,6 @@ async fn a_type_that_is_not_there_costs_three_requests_at_most() {
     assert_eq!(pulled.end("Condition"), ("complete", None));
 }
 
-/// References are followed a few steps far, dangling ones are asked for once.
-#[tokio::test]
-async fn references_are_followed_a_few_steps_far() {
-    let shared = |resource_type: &str, id: &str, reference: &str| {
-        format!(
-            r#"{{"resourceType":"{resource_type}","id":"{id}","x":{{"reference":"{reference}"}}}}"#
-        )
-    };
-    let resources = [
-        resource(
-            "Encounter",
-            "e",
-            r#","location":[{"location":{"reference":"Location/1"}}]"#,
-        ),
-        shared("Location", "1", "Organization/2"),
-        shared("Organization", "2", "Organization/3"),
-        shared("Organization", "3", "Organization/4"),
-        shared("Organization", "4", "Organization/5"),
-        resource(
-            "DiagnosticReport",
-            "r",
-            r#","result":[{"reference":"Observation/panel"},{"reference":"Observation/dangling"}],"specimen":[{"reference":"Specimen/s"}]"#,
-        ),
-        observation(
-            "panel",
-            r#","hasMember":[{"reference":"Observation/member"}]"#,
-        ),
-        observation("member", ""),
-        r#"{"resourceType":"Specimen","id":"s"}"#.to_owned(),
-        resource(
-            "QuestionnaireResponse",
-            "q",
-            r#","questionnaire":"Questionnaire/form|1.0""#,
-        ),
-        r#"{"resourceType":"Questionnaire","id":"form"}"#.to_owned(),
-    ];
-    let scene = Scene::new(&resources).await;
-    scene.knobs(Knobs {
-        hidden_from_search: ["Observation/panel", "Observation/member"]
-            .map(str::to_owned)
-            .into(),
-        ..Knobs::default()
-    });
-    let pulled = scene.pull().await;
-    scene.assert_whole().await;
-    let latest = scene.latest().await;
-    let has = |name: &str, id: &str| latest.contains_key(&(name.to_owned(), id.to_owned()));
-    assert!(has("Organization", "3") && !has("Organization", "4"));
-    assert!(has("Observation", "member") && has("Questionnaire", "form"));
-    assert_eq!(pulled.asked("Observation/dangling"), 1);
-    assert_eq!(pulled.end("Organization"), ("complete", None));
-    // What is reached by reference alone does not look deleted.
-    let again = scene.pull().await;
-    assert_eq!(again.pull.counts.deleted, 0);
-    assert_eq!(again.pull.state, model::RunState::Completed);
-}
-
 /// Types are those that the source has and the operator wants.
 #[tokio::test]
 async fn the_operator_chooses_the_types() {
@@ -316,121 +258,4 @@ async fn types_beyond_the_grant_are_named() {
     assert_eq!(pulled.end("Observation"), ("not_granted", None));
     assert_eq!(pulled.types["Observation"].counts.new, 1);
     assert_eq!(pulled.pull.state, model::RunState::Completed);
-}
-
-/// A reference that leads nowhere costs one request a week, unless what refers to it
-/// changes.
-#[tokio::test]
-async fn what_references_do_not_lead_to_is_not_asked_for_again_so_soon() {
-    let performer = r#","performer":[{"reference":"Practitioner/nowhere"}]"#;
-    let scene = Scene::new(&[resource("DiagnosticReport", "r", performer)]).await;
-    let at_nowhere = |pulled: &Pulled| pulled.asked("Practitioner/nowhere");
-    assert_eq!(at_nowhere(&scene.pull().await), 1);
-    let unchanged = scene.pull().await;
-    assert_eq!(unchanged.types["DiagnosticReport"].counts.unchanged, 1);
-    assert_eq!(at_nowhere(&unchanged), 0);
-    assert_eq!(at_nowhere(&scene.full_pull().await), 1);
-    let changed = resource("DiagnosticReport", "r", &format!(r#","x":1{performer}"#));
-    scene.portal().put(&changed);
-    assert_eq!(at_nowhere(&scene.pull().await), 1);
-    assert_eq!(at_nowhere(&scene.pull().await), 0);
-    // One that was gone and is there again is new.
-    scene.portal().remove("DiagnosticReport", "r");
-    assert_eq!(scene.full_pull().await.pull.counts.deleted, 1);
-    scene.portal().put(&changed);
-    assert_eq!(at_nowhere(&scene.pull().await), 1);
-    // Another grant may show more.
-    let nowhere = r#"{"resourceType":"Practitioner","id":"nowhere"}"#;
-    scene.portal().put(nowhere);
-    let reconnected = scene.db().reconnect(scene.connection, None, None);
-    reconnected.await.unwrap();
-    assert_eq!(at_nowhere(&scene.pull().await), 1);
-    scene.assert_whole().await;
-}
-
-/// A type whose reads are not granted is asked for a few times, not thousands.
-#[tokio::test]
-async fn reads_that_are_not_granted_end_soon() {
-    let resources: Vec<String> = (0..30)
-        .map(|n| {
-            let performer = format!(r#","performer":[{{"reference":"Practitioner/{n}"}}]"#);
-            observation(&format!("o-{n}"), &performer)
-        })
-        .collect();
-    let scene = Scene::new(&resources).await;
-    scene.knobs(Knobs {
-        status_for_type: [("Practitioner".to_owned(), 403)].into(),
-        ..Knobs::default()
-    });
-    let pulled = scene.pull().await;
-    let asked = pulled.asked("Practitioner/");
-    assert!((5..12).contains(&asked), "{asked}");
-    assert_eq!(
-        pulled.types["Practitioner"].error_code.as_deref(),
-        Some("reads_refused")
-    );
-}
-
-/// A portal of each profile gives all that a client can get of it, and the coverage
-/// names what it does not.
-#[tokio::test]
-async fn a_portal_of_each_profile_is_pulled_whole() {
-    for (profile, incomplete) in [
-        (
-            Profile::EpicLike,
-            &[
-                ("Condition", "suppressed", "suppressed"),
-                ("ImagingStudy", "refused", "insufficient_scope"),
-                ("Observation", "suppressed", "values_refused"),
-                ("SupplyDelivery", "refused", "refused"),
-            ][..],
-        ),
-        (Profile::AthenaLike, &[]),
-        (
-            Profile::CernerLike,
-            &[("SupplyDelivery", "refused", "unauthorized")],
-        ),
-    ] {
-        let scene = Scene::of_sample().await;
-        scene.portal().set_profile(profile);
-        let pulled = scene.pull().await;
-        assert_eq!(ends(&pulled), incomplete, "{profile:?}");
-        scene.assert_whole().await;
-        assert!(pulled.pull.counts.is_true());
-        let again = scene.pull().await;
-        assert_eq!(ends(&again), incomplete, "{profile:?}");
-        assert_eq!(again.pull.batch_seq, None, "{profile:?}");
-    }
-}
-
-/// A hostile portal costs what it spoils and no more.
-#[tokio::test]
-async fn a_hostile_portal_costs_what_it_spoils() {
-    let scene = Scene::of_sample().await;
-    scene.portal().set_profile(Profile::Hostile);
-    let pulled = scene.pull().await;
-    let expected = [
-        ("CareTeam", "gave_up", "source_protocol"),
-        ("Claim", "gave_up", "source_protocol"),
-        ("Device", "gave_up", "source_failed"),
-        ("ExplanationOfBenefit", "truncated", "foreign_link"),
-        ("Procedure", "truncated", "cursor_loop"),
-    ];
-    assert_eq!(ends(&pulled), expected);
-    assert!(pulled.pull.counts.is_true());
-    assert!(pulled.types["Condition"].counts.rejected > 0);
-    assert_eq!(pulled.end("Immunization"), ("complete", None));
-}
-
-/// The types that were not had whole.
-fn ends(pulled: &Pulled) -> Vec<(&str, &str, &str)> {
-    pulled
-        .types
-        .values()
-        .filter(|of| of.outcome != model::TypeOutcome::Complete)
-        .map(|of| {
-            let code = of.error_code.as_deref().unwrap_or_default();
-            (of.resource_type.as_str(), of.outcome.as_str(), code)
-        })
-        .collect()
 }
