@@ -9,6 +9,7 @@
 //! Invariant: no resource, no id of the source's and no token is stored open;
 //! the columns that need them are sealed (`crates/seal`).
 
+mod attachment_changes;
 #[cfg(test)]
 mod attachment_tests;
 mod attachments;
@@ -73,6 +74,7 @@ mod schedules;
 mod settle;
 mod signing_keys;
 mod slots;
+mod source_changes;
 mod source_limits;
 mod source_plans;
 mod sources;
@@ -123,8 +125,9 @@ pub use schedules::{PULL_INTERVAL_MAX_S, PULL_INTERVAL_MIN_S, ScheduleLook, chec
 pub use settle::{BatchRow, LogHead, NewBatch, SettleCommit, StagingRow};
 pub use signing_keys::{KeyOverlap, NewSigningKey, StoredSigningKey};
 pub use slots::{DuePull, Slot};
+pub use source_changes::SourceChange;
 pub use source_limits::SourceLimits;
-pub use sources::{NewSource, Source, SourceAuth, SourceChange};
+pub use sources::{NewSource, Source, SourceAuth};
 pub use steps::{NewStaging, StepClaim, StepRef};
 pub use token_leases::TokenLease;
 pub use tokens::{NewToken, StoredToken, TOKEN_LIFE_DEFAULT};
