@@ -52,6 +52,7 @@ mod pull_plan;
 mod pull_portal_tests;
 mod pull_progress;
 mod pull_queries;
+mod pull_reference_read;
 mod pull_references;
 mod pull_settle;
 mod pull_sieve;

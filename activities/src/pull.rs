@@ -86,12 +86,8 @@ impl PullActivities {
                 step: "plan",
                 requests: 1,
             };
-            let work = with_slot(&context, asker, |_| pull_plan::run(&context, &input));
-            let turn = with_token(&context, input.connection_id, work);
-            Ok(match turn.await? {
-                Turn::Done(plan) => plan,
-                Turn::Later(wait_ms) => pull_plan::put_off(wait_ms),
-            })
+            let work = |_| pull_plan::run(&context, &input);
+            in_turn(&context, asker, pull_plan::put_off, work).await
         })
         .await
     }
@@ -105,7 +101,8 @@ impl PullActivities {
     ) -> Result<PullStepReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            in_turn(&context, &input, 1, |_| pull_pages::run(&context, &input)).await
+            let work = |_| pull_pages::run(&context, &input);
+            in_turn(&context, asker(&input, 1), put_off, work).await
         })
         .await
     }
@@ -119,10 +116,8 @@ impl PullActivities {
     ) -> Result<PullStepReceipt, ActivityError> {
         let context = Arc::clone(&self.context);
         attempt(&self.context, &ctx, async move {
-            in_turn(&context, &input, READS_IN_FLIGHT, |requests| {
-                pull_references::run(&context, &input, requests)
-            })
-            .await
+            let work = |requests| pull_references::run(&context, &input, requests);
+            in_turn(&context, asker(&input, READS_IN_FLIGHT), put_off, work).await
         })
         .await
     }
@@ -175,35 +170,40 @@ impl PullActivities {
     }
 }
 
-/// Does a step that talks to the source, with so many requests at once at most, with a
-/// token and one of its slots; without either, the step is to be called again.
-async fn in_turn<F: Future<Output = Result<PullStepReceipt, Failure>>>(
+/// Does work that talks to the source, with a token and one of its slots; without
+/// either, it is to be called again, and `later` is the answer.
+async fn in_turn<T, F: Future<Output = Result<T, Failure>>>(
     context: &Context,
-    input: &PullStep,
-    requests: usize,
+    asker: Asker<'_>,
+    later: impl FnOnce(u64) -> T,
     work: impl FnOnce(usize) -> F,
-) -> Result<PullStepReceipt, Failure> {
-    let asker = Asker {
+) -> Result<T, Failure> {
+    let work = with_slot(context, asker, work);
+    Ok(match with_token(context, asker.connection, work).await? {
+        Turn::Done(receipt) => receipt,
+        Turn::Later(wait_ms) => later(wait_ms),
+    })
+}
+
+/// A step that would like to make so many requests at once.
+fn asker(input: &PullStep, requests: usize) -> Asker<'_> {
+    Asker {
         connection: input.connection_id,
         pull: input.pull_id,
         step: &input.step,
         requests,
-    };
-    let turn = with_token(
-        context,
-        input.connection_id,
-        with_slot(context, asker, work),
-    );
-    Ok(match turn.await? {
-        Turn::Done(receipt) => receipt,
-        Turn::Later(wait_ms) => PullStepReceipt {
-            types: Vec::new(),
-            pages: 0,
-            more: true,
-            wait_ms,
-            held: None,
-        },
-    })
+    }
+}
+
+/// Nothing yet: to be called again.
+fn put_off(wait_ms: u64) -> PullStepReceipt {
+    PullStepReceipt {
+        types: Vec::new(),
+        pages: 0,
+        more: true,
+        wait_ms,
+        held: None,
+    }
 }
 
 /// Fetches attachments: with a token and slots of the source only where it is to be
@@ -216,21 +216,14 @@ pub(crate) async fn attachments(
     if !found.asks {
         return pull_attachments::run(context, input, &found, 0, None).await;
     }
-    let asker = Asker {
-        connection: input.connection_id,
-        pull: input.pull_id,
-        step: &input.step,
-        requests: READS_IN_FLIGHT,
-    };
-    let work = with_slot(context, asker, |requests| {
+    let asker = asker(input, READS_IN_FLIGHT);
+    let fetched = in_turn(context, asker, pull_attachments::put_off, |requests| {
         pull_attachments::run(context, input, &found, requests, None)
     });
-    match with_token(context, input.connection_id, work).await {
-        Ok(Turn::Done(receipt)) => Ok(receipt),
-        Ok(Turn::Later(wait_ms)) => Ok(pull_attachments::put_off(wait_ms)),
+    match fetched.await {
         Err(Failure::Final { code, .. }) if pull_attachments::NO_TOKEN.contains(&code) => {
             pull_attachments::run(context, input, &found, 0, Some(code)).await
         }
-        Err(failure) => Err(failure),
+        fetched => fetched,
     }
 }

@@ -10,6 +10,7 @@ mod destination_export;
 mod maintain;
 mod options;
 mod patient_pull;
+mod patient_pull_stages;
 mod probe;
 mod table;
 

@@ -1,26 +1,27 @@
 //! `chartlift source …`
 
 mod limits;
+mod list;
+mod login;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use activities::register::{
     SourceToAdd, add_source_with_login, add_source_without_login, set_login,
 };
 use anyhow::{Result, ensure};
-use api::views::SourceView;
-use clap::{Args, Subcommand};
-use db::{Db, GivenLogin, SourceAuth, SourceChange, SourceLimits};
-use model::{AttachmentPolicy, ClientMethod, SigningAlgorithm, Strategy};
+use clap::Subcommand;
+use db::{Db, SourceAuth, SourceChange, SourceLimits};
+use model::{AttachmentPolicy, Strategy};
 use url::Url;
 
-use self::limits::{Limit, LimitArguments, rate_of};
+use self::limits::{Limit, LimitArguments};
+use self::list::list;
+use self::login::LoginArguments;
 use crate::args::GlobalArguments;
-use crate::commands::connection::read_token;
 use crate::deployment;
-use crate::interval::{interval, interval_text};
-use crate::output::{or_dash, print_line, print_list, yes_no};
+use crate::interval::interval;
+use crate::output::print_line;
 
 /// What can be done with sources.
 #[derive(Debug, Subcommand)]
@@ -147,48 +148,6 @@ pub(crate) enum SourceCommand {
     },
 }
 
-/// How we are known where a source gives out tokens.
-#[derive(Debug, Args)]
-pub(crate) struct LoginArguments {
-    /// Our client's id at the source
-    #[arg(long, value_name = "ID")]
-    client_id: Option<String>,
-    /// The file that holds the client's secret, `-` for standard input; stored encrypted
-    #[arg(long, value_name = "FILE", requires = "client_id")]
-    client_secret_file: Option<PathBuf>,
-    /// The token endpoint [default: the one that the source's smart-configuration names]
-    #[arg(long, value_name = "URL", requires = "client_id")]
-    token_url: Option<String>,
-    /// What to ask for, where tokens are our own
-    #[arg(long, requires = "client_id")]
-    scope: Option<String>,
-    /// How the client proves itself: none, client_secret_basic, client_secret_post or
-    /// private_key_jwt [default: as is usual]
-    #[arg(long, value_name = "METHOD", requires = "client_id")]
-    client_method: Option<ClientMethod>,
-    /// What to sign with: RS384 or ES384 [default: what the source can verify]
-    #[arg(long, value_name = "ALGORITHM", requires = "client_id")]
-    signing_algorithm: Option<SigningAlgorithm>,
-}
-
-impl LoginArguments {
-    /// The login, if one is given.
-    fn given(self) -> Result<Option<GivenLogin>> {
-        let Some(client_id) = self.client_id else {
-            return Ok(None);
-        };
-        let secret = self.client_secret_file.as_deref().map(read_token);
-        Ok(Some(GivenLogin {
-            client_id,
-            client_secret: secret.transpose()?,
-            token_url: self.token_url,
-            scope: self.scope,
-            method: self.client_method,
-            algorithm: self.signing_algorithm,
-        }))
-    }
-}
-
 pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Result<ExitCode> {
     let core = deployment::open(global).await?;
     let db = core.db;
@@ -286,45 +245,6 @@ pub(crate) async fn run(global: &GlobalArguments, command: SourceCommand) -> Res
         SourceCommand::Disable { source } => enable(&db, &source, false).await?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn list(db: &Db, json: bool) -> Result<()> {
-    let rates = db.source_rates().await?;
-    let sources = db.sources().await?.into_iter().map(|source| {
-        let rate = rates.get(&source.id).copied().unwrap_or_default();
-        SourceView::whole(source, rate)
-    });
-    let sources: Vec<_> = sources.collect();
-    let headers = [
-        "NAME",
-        "ID",
-        "BASE URL",
-        "AUTH",
-        "STRATEGY",
-        "ATTACHMENTS",
-        "RATE",
-        "PULLED EVERY",
-        "ENABLED",
-    ];
-    print_list(
-        json,
-        &sources,
-        &headers,
-        "no sources yet: `chartlift source add`",
-        |source| {
-            vec![
-                source.name.clone(),
-                source.id.to_string(),
-                source.base_url.clone(),
-                source.auth.to_owned(),
-                source.strategy.to_string(),
-                source.attachments.to_string(),
-                rate_of(source),
-                or_dash(source.pull_interval_s.map(interval_text)),
-                yes_no(source.enabled),
-            ]
-        },
-    )
 }
 
 async fn enable(db: &Db, source: &str, enabled: bool) -> Result<()> {

@@ -3,9 +3,9 @@
 use model::{RunState, Timestamp};
 use sqlx::any::AnyRow;
 
+use crate::events::insert_event;
 use crate::holds::hold_cancelled;
 use crate::row::Columns;
-use crate::settle::insert_event;
 use crate::{Db, Error, OpenRun, Result, RunKind, lock};
 
 impl Db {

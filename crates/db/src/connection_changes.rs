@@ -107,7 +107,7 @@ pub(crate) async fn needs_reconnect(
     .await?;
     if changed.rows_affected() > 0 {
         let body = serde_json::json!({ "error_code": error_code });
-        crate::settle::insert_event(tx, "connection.needs_reconnect", &id, &body).await?;
+        crate::events::insert_event(tx, "connection.needs_reconnect", &id, &body).await?;
     }
     Ok(())
 }

@@ -190,7 +190,7 @@ impl Db {
                 _ => recover_destination(&mut tx, id).await?,
             }
             let body = serde_json::json!({ "state": state, "error_code": error_code });
-            crate::settle::insert_event(&mut tx, "export.finished", &id.to_string(), &body).await?;
+            crate::events::insert_event(&mut tx, "export.finished", &id.to_string(), &body).await?;
         }
         tx.commit().await?;
         Ok(())

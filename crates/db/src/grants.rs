@@ -63,7 +63,7 @@ impl Db {
         }
         forget_changes(&mut tx, &row).await?;
         let body = serde_json::json!({});
-        crate::settle::insert_event(&mut tx, "connection.reconnected", &row, &body).await?;
+        crate::events::insert_event(&mut tx, "connection.reconnected", &row, &body).await?;
         self.commit(tx, id).await
     }
 

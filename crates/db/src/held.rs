@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{ConnectionId, HeldState, PullId, Timestamp};
 use sqlx::any::AnyRow;
 
+use crate::events::insert_event;
 use crate::row::{Columns, bigint, json};
-use crate::settle::insert_event;
 use crate::{Db, Error, Result};
 
 /// Deletions that a pull held back.

@@ -7,8 +7,8 @@ use model::{BatchId, ConnectionId, PullId, RunState, Timestamp};
 
 use crate::attachments::piece_names;
 use crate::held::IS_UNSETTLED;
+use crate::logs::supersede_index;
 use crate::row::{Columns, bigint};
-use crate::settle::supersede_index;
 use crate::{Db, Error, Result, lock};
 
 /// When a log is merged.

@@ -117,7 +117,7 @@ impl Db {
         .await?;
         if ended.rows_affected() > 0 {
             let body = serde_json::json!({ "state": state, "error_code": error_code });
-            crate::settle::insert_event(&mut tx, "pull.finished", &id.to_string(), &body).await?;
+            crate::events::insert_event(&mut tx, "pull.finished", &id.to_string(), &body).await?;
         }
         tx.commit().await?;
         Ok(())

@@ -6,10 +6,10 @@ use model::{ConnectionId, DestinationId, Publication, PullId, Timestamp, Trigger
 
 use crate::destinations::{MARK, add_pending};
 use crate::exports::add_trigger;
+use crate::logs::supersede_index;
 use crate::maintain::insert_merged;
 use crate::publish::{add_to_export, insert_publication};
 use crate::row::{Columns, bigint};
-use crate::settle::supersede_index;
 use crate::{Db, MergeCommit, Result, RunKind, lock};
 
 /// Where a restored database goes on.

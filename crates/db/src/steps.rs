@@ -8,7 +8,7 @@ use seal::Place;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::row::{Columns, bigint, json};
+use crate::row::{Columns, json};
 use crate::{Db, Error, Result, RunKind, lock};
 
 /// A step of a run.
@@ -38,35 +38,30 @@ pub enum StepClaim<R> {
     Done(R),
 }
 
-/// A staging object that a saved step names from now on.
-#[derive(Debug, Clone)]
-pub struct NewStaging {
-    /// Its number within the step.
-    pub ordinal: u64,
-    /// Its name in the record store.
-    pub object_key: String,
-    /// Rows in it.
-    pub row_count: u64,
-    /// Its size.
-    pub size_bytes: u64,
-}
-
-impl StepRef {
-    fn sealed_row(&self) -> String {
-        format!("{}/{}", self.run_id, self.name)
-    }
-}
-
 const PROGRESS: &str = "steps.progress";
+
+/// What the seal of a step's progress names as its row.
+fn sealed_row(run_id: &str, name: &str) -> String {
+    format!("{run_id}/{name}")
+}
 
 impl Db {
     /// Progress as its column holds it.
     pub(crate) fn seal_progress(&self, step: &StepRef, progress: &[u8]) -> Result<String> {
         let place = Place {
             column: PROGRESS,
-            row: &step.sealed_row(),
+            row: &sealed_row(&step.run_id, &step.name),
         };
         Ok(self.keys.seal(place, progress)?)
+    }
+
+    /// The progress of a step, by its run and its name, as it was before it was sealed.
+    pub(crate) fn open_progress(&self, run_id: &str, name: &str, sealed: &str) -> Result<Vec<u8>> {
+        let place = Place {
+            column: PROGRESS,
+            row: &sealed_row(run_id, name),
+        };
+        Ok(self.keys.open(place, sealed)?)
     }
 
     /// Takes a step for a new attempt.
@@ -106,16 +101,7 @@ impl Db {
         let claim = match row {
             Some(row) => {
                 let sealed = row.raw::<Option<String>>("progress_sealed")?;
-                let place = step.sealed_row();
-                let open = |text: String| {
-                    self.keys.open(
-                        Place {
-                            column: PROGRESS,
-                            row: &place,
-                        },
-                        &text,
-                    )
-                };
+                let open = |text: String| self.open_progress(&step.run_id, &step.name, &text);
                 StepClaim::Mine {
                     token,
                     idle_attempts: row.count("idle_attempts")?,
@@ -126,37 +112,6 @@ impl Db {
         };
         tx.commit().await?;
         Ok(claim)
-    }
-
-    /// The saved progress of a run's finished steps whose names begin so, by name.
-    ///
-    /// # Errors
-    /// [`Error::Sealed`] if the key is not the one it was sealed with.
-    pub async fn finished_progress(
-        &self,
-        run_id: &str,
-        prefix: &str,
-    ) -> Result<Vec<(String, Vec<u8>)>> {
-        let rows = sqlx::query(
-            "SELECT name, progress_sealed FROM steps WHERE run_id = $1 AND state = 'done' ORDER BY name",
-        )
-        .bind(run_id)
-        .fetch_all(&self.writer)
-        .await?;
-        let mut found = Vec::new();
-        for row in &rows {
-            let name = row.text("name")?;
-            let sealed = row.raw::<Option<String>>("progress_sealed")?;
-            let Some(sealed) = sealed.filter(|_| name.starts_with(prefix)) else {
-                continue;
-            };
-            let place = Place {
-                column: PROGRESS,
-                row: &format!("{run_id}/{name}"),
-            };
-            found.push((name, self.keys.open(place, &sealed)?));
-        }
-        Ok(found)
     }
 
     /// Ends the step that plans a pull, and writes the progress that the planned
@@ -206,15 +161,8 @@ impl Db {
             .fetch_optional(&self.reader)
             .await?;
         let sealed = row.map(|row| row.raw::<Option<String>>("progress_sealed"));
-        let place = step.sealed_row();
-        let open = |text: String| {
-            let place = Place {
-                column: PROGRESS,
-                row: &place,
-            };
-            self.keys.open(place, &text)
-        };
-        Ok(sealed.transpose()?.flatten().map(open).transpose()?)
+        let open = |text: String| self.open_progress(&step.run_id, &step.name, &text);
+        sealed.transpose()?.flatten().map(open).transpose()
     }
 
     /// Saves the progress of a pull's step, in a transaction of its caller's; with a
@@ -251,42 +199,6 @@ impl Db {
         if saved.rows_affected() == 0 {
             return Err(Error::Lost);
         }
-        Ok(())
-    }
-
-    /// Saves progress and names the staging objects it rests on; with a receipt,
-    /// ends the step. A run past its `working` phase refuses.
-    ///
-    /// # Errors
-    /// [`Error::Lost`] if another attempt holds the step or the run has moved on.
-    pub async fn save_pull_step<R: Serialize + Sync>(
-        &self,
-        step: &StepRef,
-        token: &str,
-        progress: &[u8],
-        staging: &[NewStaging],
-        receipt: Option<&R>,
-    ) -> Result<()> {
-        let now = Timestamp::now().0;
-        let mut tx = self.writer.begin().await?;
-        self.save_progress(&mut tx, step, token, progress, receipt)
-            .await?;
-        for object in staging {
-            sqlx::query(
-                "INSERT INTO staging_objects (pull_id, step, ordinal, object_key, row_count, size_bytes, saved_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            )
-            .bind(&step.run_id)
-            .bind(&step.name)
-            .bind(bigint(object.ordinal))
-            .bind(&object.object_key)
-            .bind(bigint(object.row_count))
-            .bind(bigint(object.size_bytes))
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
-        }
-        tx.commit().await?;
         Ok(())
     }
 }

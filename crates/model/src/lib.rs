@@ -7,9 +7,11 @@
 
 mod attachment;
 mod auth;
+mod compact;
 mod counts;
 mod format;
 mod hash;
+mod head;
 mod id;
 mod json;
 mod key;
@@ -18,6 +20,7 @@ mod media_type;
 mod note;
 mod probe;
 mod publication;
+mod references;
 mod resource;
 mod row;
 mod scope;
@@ -29,20 +32,23 @@ mod word;
 
 pub use attachment::{ATTACHING_TYPES, AttachmentRef, attachments};
 pub use auth::{ClientMethod, SigningAlgorithm};
+pub use compact::compact;
 pub use counts::{AttachmentCounts, ExportCounts, PullCounts};
 pub use format::FileFormat;
 pub use hash::{ContentHash, content_hash};
+pub use head::read_head;
 pub use id::{
     AttachmentId, AuditId, BatchId, ConnectionId, DestinationId, EventId, ExportId, IdError, KeyId,
     PatientId, ProbeId, PullId, SourceId,
 };
-pub use json::{compact, elements, member_values, questionnaires, read_head, references};
+pub use json::{elements, member_values};
 pub use key::{ObjectKey, piece_keys};
 pub use masked::is_masked;
 pub use media_type::{MediaTypes, OCTETS, media_type};
 pub use note::TypeNote;
 pub use probe::{Check, CheckResult, ProbeKind, ProbeReport, Rehearsal, Verdict};
 pub use publication::{PUBLICATION_VERSION, Part, Publication, Span};
+pub use references::{questionnaires, references};
 pub use resource::{
     Head, RawResource, RejectReason, SHARED_TYPES, is_resource_type, is_shared_type,
 };

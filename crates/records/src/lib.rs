@@ -18,6 +18,7 @@ mod index;
 mod keys;
 mod masked;
 mod merge;
+mod newest;
 mod segment;
 mod settle;
 mod span;

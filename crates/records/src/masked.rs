@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use model::is_masked;
 
+use crate::newest::At;
 use crate::segment::slice;
-use crate::span::At;
 use crate::{BatchRef, Error, Index, SegmentReader, Store, frame_texts};
 
 /// A staged row that would replace a known one, and where that one lies: the number

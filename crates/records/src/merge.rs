@@ -5,8 +5,8 @@
 use model::{BatchId, ConnectionId, ObjectKey};
 
 use crate::copy::{Wanted, carry};
+use crate::newest::{newest, open_all};
 use crate::segment::Written;
-use crate::span::{newest, open_all};
 use crate::{BatchRef, Error, Index, SegmentWriter, Store};
 
 /// What is to be merged.

@@ -24,6 +24,7 @@ mod export_line;
 #[cfg(test)]
 mod export_tests;
 mod fan_out;
+mod first_page;
 mod header;
 mod owner;
 mod page;
@@ -46,7 +47,7 @@ pub use auth::{
 };
 pub use base::identity;
 pub use capability::{Capabilities, TypeCapability};
-pub use client::{FirstPage, ReadOutcome, SourceClient};
+pub use client::{ReadOutcome, SourceClient};
 pub use compartment::{
     Access, CLOSURE_TYPES, StreamPlan, Wanted, is_asked_by_patient, is_in_compartment,
 };
@@ -55,6 +56,7 @@ pub use export::{ExportFile, ExportStatus, FileKind, Manifest};
 pub use export_file::{ExportLines, RawLine};
 pub use export_line::{Issues, Line, deleted_line, issues_line, resource_line};
 pub use fan_out::{FanOut, fan_out};
+pub use first_page::FirstPage;
 pub use owner::{Owner, owner_of};
 pub use page::{Page, cursor_hash, split_page};
 pub use reference::reference_target;
