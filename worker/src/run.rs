@@ -214,12 +214,15 @@ fn limits(core: &Core) -> Limits {
     }
 }
 
+/// Temporal keeps a task queue in four parts, and a task waits in one that nobody asks:
+/// 2 s, where a queue that began with two pollers got much to do at once. So it begins
+/// with many, and there are always more than parts.
 fn pollers() -> PollerBehavior {
     PollerBehavior::Autoscaling(
         AutoscalingOptions::builder()
-            .minimum(1)
+            .minimum(5)
             .maximum(10)
-            .initial(2)
+            .initial(10)
             .build(),
     )
 }
