@@ -17,6 +17,7 @@ const SOAKS: &[&str] = &[
     "tokens",
     "throughput",
     "pulls",
+    "portals",
 ];
 
 #[test]
