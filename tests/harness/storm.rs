@@ -40,7 +40,8 @@ pub const PROBE_STEPS: &[&str] = &["probe.run"];
 
 /// Makes short steps long enough to be hit.
 const SLOW_STEPS: &str = "pull.begin.begin=return(wait 400);pull.plan.begin=return(wait 400);\
-     pull.attachments.begin=return(wait 400);settle_commit.before=return(wait 700);pull.close.begin=return(wait 1500);\
+     pull.attachments.begin=return(wait 400);settle_commit.before=return(wait 700);\
+     pull.close.begin=return(wait 1500);\
      export.claim.begin=return(wait 400);export.plan.begin=return(wait 700);\
      part_write.before=return(wait 60);publication.before=return(wait 500);\
      watermark_commit.before=return(wait 300);export.close.begin=return(wait 400);\

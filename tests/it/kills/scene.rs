@@ -10,7 +10,7 @@ use chartlift_tests::{
     pages_per_object, refetched_pages,
 };
 use data_encoding::BASE64;
-use model::{ConnectionId, DestinationId, FileFormat};
+use model::{AttachmentState, ConnectionId, DestinationId, FileFormat};
 use sandbox::{Knobs, LogEntry};
 use serde_json::{Value, json};
 
@@ -101,7 +101,12 @@ impl Scene {
         twin.pull(&self.connections).await?;
         twin.idle(UNDISTURBED).await.context("the twin's pulls")?;
         all_but_cancelled_completed(&twin).await?;
-        let undisturbed = (twin.log_rows().await?, documents(&twin).await?);
+        let (rows, attachments) = (twin.log_rows().await?, documents(&twin).await?);
+        let fetched = attachments.values();
+        let fetched = fetched.filter(|(state, _)| *state == AttachmentState::Fetched);
+        // One of each patient of each round, and of the one before the first.
+        let made = self.patients.len() * (self.round as usize + 1);
+        ensure!(fetched.count() >= made, "{made} documents: {attachments:?}");
         twin.down()?;
         drop(twin);
 
@@ -127,11 +132,11 @@ impl Scene {
         portal.set_knobs(Knobs::default());
 
         ensure!(
-            self.app.log_rows().await? == undisturbed.0,
+            self.app.log_rows().await? == rows,
             "the disturbed pulls wrote other rows than the undisturbed ones"
         );
         ensure!(
-            documents(&self.app).await? == undisturbed.1,
+            documents(&self.app).await? == attachments,
             "the disturbed pulls have other documents than the undisturbed ones"
         );
         let log = portal.log();
@@ -195,18 +200,19 @@ impl Scene {
         self.round += 1;
         let portal = self.app.sandbox.portal();
         for patient in &self.patients {
+            let id = |round: u32| format!("storm-{patient}-{round}");
             for round in [self.round - 1, self.round] {
-                for resource in document(&format!("storm-{patient}-{round}"), patient, self.round) {
+                for resource in document(&id(round), patient, self.round) {
                     portal.put(&resource.to_string());
                 }
-            }
-            let id = |round: u32, number| format!("storm-{patient}-{round}-{number}");
-            for number in 0..3 {
-                for round in [self.round - 1, self.round] {
-                    portal.put(&observation(&id(round, number), patient, self.round));
+                for number in 0..3 {
+                    let id = format!("{}-{number}", id(round));
+                    portal.put(&observation(&id, patient, self.round));
                 }
-                if self.round >= 3 && number > 0 {
-                    portal.remove("Observation", &id(self.round - 2, number));
+            }
+            if self.round >= 3 {
+                for number in 1..3 {
+                    portal.remove("Observation", &format!("{}-{number}", id(self.round - 2)));
                 }
             }
         }

@@ -22,6 +22,12 @@ fn flip(bytes: &mut [u8], flips: &[Flip]) {
     }
 }
 
+/// Leaves as many bytes as the first flip says.
+fn cut(bytes: &mut Vec<u8>, flips: &[Flip]) {
+    let length = flips.first().map_or(0, |flip| usize::from(flip.0));
+    bytes.truncate(length % (bytes.len() + 1));
+}
+
 /// The parts of a valid segment: frames, and the footer before compression.
 fn take_apart(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let trailer = &bytes[bytes.len() - TRAILER..];
@@ -57,11 +63,7 @@ pub(crate) fn hostile_segment(kind: u8, which: u8, flips: &[Flip], arbitrary: &[
     match kind % 8 {
         0 => return arbitrary.to_vec(),
         1 => flip(&mut bytes, flips),
-        2 => bytes.truncate(
-            flips
-                .first()
-                .map_or(0, |flip| usize::from(flip.0) % (bytes.len() + 1)),
-        ),
+        2 => cut(&mut bytes, flips),
         3 => {
             flip(&mut raw, flips);
             bytes = put_together(&frames, &raw, &pack(&raw));
@@ -109,11 +111,7 @@ pub(crate) fn hostile_index(kind: u8, which: u8, flips: &[Flip], arbitrary: &[u8
     match kind % 5 {
         0 => return arbitrary.to_vec(),
         1 => flip(&mut bytes, flips),
-        2 => bytes.truncate(
-            flips
-                .first()
-                .map_or(0, |flip| usize::from(flip.0) % (bytes.len() + 1)),
-        ),
+        2 => cut(&mut bytes, flips),
         3 => {
             let mut raw = zstd::bulk::decompress(&bytes[body..], raw_bytes).unwrap();
             flip(&mut raw, flips);
